@@ -1,0 +1,3 @@
+//! The JSON-RPC contract of the control socket: methods, types, errors and a client.
+pub mod payload;
+pub mod types;

@@ -1,0 +1,1 @@
+fn main() { weft::main_placeholder() }
