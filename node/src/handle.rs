@@ -35,6 +35,8 @@ pub enum StartError { PortInUse { address: Multiaddr }, Listen { address: Multia
 #[derive(Debug)]
 pub enum AddPeerError { Unreachable { reason: String }, WrongNetwork { theirs: String, ours: String }, OtherPeer { answered: PeerId }, SelfDial, Stopped }
 #[derive(Debug)]
+pub enum PingError { NotLinked, LinkLost, Stopped }
+#[derive(Debug)]
 pub enum PublishError { TooLarge { index: usize, bytes: usize }, Busy, Stopped }
 #[derive(Debug)]
 pub enum SubscribeError { TooMany, Stopped }
@@ -71,6 +73,12 @@ impl Node {
     pub async fn add_peer(&self, _address: Multiaddr) -> Result<PeerId, AddPeerError> { todo!() }
     /// None in Ok: this node is no member of that swarm. `network` is a swarm too, hence a str.
     pub async fn overlay_view(&self, _topic: &str) -> Option<types::OverlayView> { todo!() }
+    /// The trees of a swarm as this node sees them; None: this node is no member of that swarm.
+    pub async fn overlay_tree(&self, _topic: &str) -> Option<types::OverlayTree> { todo!() }
+    /// Closes the link to a peer and forgets its addresses (the peer may come back by itself); false: not linked and not known.
+    pub async fn remove_peer(&self, _peer: PeerId) -> Option<bool> { todo!() }
+    /// Measures a round trip over the link's heartbeat.
+    pub async fn ping(&self, _peer: PeerId) -> Result<std::time::Duration, PingError> { todo!() }
     pub async fn topics(&self) -> Option<types::Topics> { todo!() }
     pub async fn publish(&self, _topic: &TopicName, _messages: Vec<Bytes>) -> Result<Vec<Receipt>, PublishError> { todo!() }
     /// Resolves once the node is a member and its starting place is fixed.

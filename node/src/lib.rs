@@ -8,6 +8,6 @@ pub mod links;
 mod handle;
 
 pub use handle::{
-    AddPeerError, Config, Delivery, Item, Node, PublishError, Receipt, StartError, SubscribeError, Subscription, TopicName,
+    AddPeerError, Config, Delivery, Item, Node, PingError, PublishError, Receipt, StartError, SubscribeError, Subscription, TopicName,
     TopicNameError,
 };

@@ -145,6 +145,62 @@ pub struct OverlayView {
     pub counters: SwarmCounters,
 }
 
+/// What `overlay_tree` takes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OverlayTreeParams {
+    /// The swarm: a topic's name, or `network`.
+    pub topic: String,
+}
+
+/// What `overlay_tree` answers: this node's sight of a swarm's trees.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct OverlayTree {
+    /// The swarm's topic.
+    pub topic: String,
+    /// The shared tree, whose publisher is null, and one for each publisher seen lately.
+    pub trees: Vec<Tree>,
+}
+
+/// One tree at this node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tree {
+    /// Whose messages travel along it; null for the shared tree, on which a new publisher's first message travels.
+    pub publisher: Option<String>,
+    /// The neighbour that pushes to this node; null where this node is the root or has received nothing yet.
+    pub parent: Option<String>,
+    /// Neighbours that this node pushes to.
+    pub eager: Vec<String>,
+    /// Neighbours that this node announces to.
+    pub lazy: Vec<String>,
+}
+
+/// What `peer_remove` and `peer_ping` take.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerParams {
+    /// The peer's id.
+    pub peer_id: String,
+}
+
+/// What `peer_remove` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerRemoved {
+    /// The peer's id.
+    pub peer_id: String,
+    /// Whether it was linked or known.
+    pub removed: bool,
+}
+
+/// What `peer_ping` answers.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PeerPinged {
+    /// The peer's id.
+    pub peer_id: String,
+    /// Round trip over the link's heartbeat in milliseconds.
+    pub rtt_ms: f64,
+}
+
 /// A neighbour in a swarm.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ActivePeer {
