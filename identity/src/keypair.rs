@@ -87,7 +87,9 @@ pub enum KeyError {
     #[error("not an OpenSSH private key: {0}")]
     Malformed(String),
     /// The key is protected by a passphrase.
-    #[error("the key has a passphrase, and passphrases are not supported; make one without: ssh-keygen -t ed25519 -N ''")]
+    #[error(
+        "the key has a passphrase, and passphrases are not supported; make one without: ssh-keygen -t ed25519 -N ''"
+    )]
     Encrypted,
     /// The key is of another kind.
     #[error("the key is {0}, but a peer's key is ed25519: ssh-keygen -t ed25519 -N ''")]
@@ -113,7 +115,16 @@ mod tests {
         let dir = std::env::temp_dir().join(format!("weft-ssh-keygen-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let made = std::process::Command::new("ssh-keygen")
-            .args(["-q", "-t", "ed25519", "-N", "", "-C", "made by ssh-keygen", "-f"])
+            .args([
+                "-q",
+                "-t",
+                "ed25519",
+                "-N",
+                "",
+                "-C",
+                "made by ssh-keygen",
+                "-f",
+            ])
             .arg(dir.join("key"))
             .output();
         let outcome = match made {

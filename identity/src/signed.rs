@@ -92,11 +92,7 @@ pub struct Signed<T> {
 
 impl<T: Authored> Signed<T> {
     /// Checks the author's signature with ed25519's strict rule.
-    pub fn verify(
-        self,
-        context: &[u8],
-        keys: &mut KeyCache,
-    ) -> Result<Verified<T>, BadSignature> {
+    pub fn verify(self, context: &[u8], keys: &mut KeyCache) -> Result<Verified<T>, BadSignature> {
         let key = keys.key_of(self.value.author())?;
         let signature = ed25519_dalek::Signature::from_bytes(&self.signature.0);
         key.verify_strict(&signing_bytes(T::DOMAIN, context, &self.hash), &signature)

@@ -4,10 +4,10 @@
 //! daemon `weft run` is a thin shell around it. This is the only crate with sockets, disk, a clock and randomness.
 
 pub mod control;
-pub mod links;
 mod handle;
+pub mod links;
 
 pub use handle::{
-    AddPeerError, Config, Delivery, Item, Node, PingError, PublishError, Receipt, StartError, SubscribeError, Subscription, TopicName,
-    TopicNameError,
+    AddPeerError, Config, Delivery, Item, Node, PingError, PublishError, Receipt, StartError,
+    SubscribeError, Subscription, TopicName, TopicNameError,
 };

@@ -61,7 +61,13 @@ mod tests {
 
     #[test]
     fn bytes_go_there_and_back() {
-        for bytes in [&b""[..], b"plain", b"\xff\x00", "schön\n".as_bytes(), &[0; 100]] {
+        for bytes in [
+            &b""[..],
+            b"plain",
+            b"\xff\x00",
+            "schön\n".as_bytes(),
+            &[0; 100],
+        ] {
             for payload in [Payload::of(bytes), Payload::readable(bytes)] {
                 assert_eq!(payload.into_bytes().unwrap(), bytes);
             }

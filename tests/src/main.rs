@@ -1,1 +1,3 @@
-fn main() { weft::main_placeholder() }
+fn main() {
+    weft::main_placeholder()
+}

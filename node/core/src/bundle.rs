@@ -1,0 +1,86 @@
+//! A topic's bundles as signed values.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use weft_identity::{Authored, Domain, Hash, PeerId, Verified};
+use weft_overlay::{Bundle, Header, PreviousEpoch, StreamId, UnixMicros};
+
+/// Bytes of one message.
+pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
+/// Payload bytes of one bundle, unless a single message is larger: a bundle is the unit of loss and repair.
+pub const BUNDLE_BYTES_MAX: usize = 64 * 1024;
+/// Messages of one bundle: empty messages cost memory too.
+pub const BUNDLE_MESSAGES_MAX: usize = 1_024;
+
+/// One or more consecutive messages of one publisher on one topic: what the publisher signs, with the topic's point as context.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessageBundle {
+    /// Who publishes.
+    pub publisher: PeerId,
+    /// Which run of theirs.
+    pub epoch: u64,
+    /// The seq of the first message, from 1; the others follow.
+    pub first: u64,
+    /// The hash of the bundle before it in this epoch; none where `first` is 1.
+    pub predecessor: Option<Hash>,
+    /// What an epoch's first bundle says of the epoch before it.
+    pub previous_epoch: Option<PreviousEpoch>,
+    /// When it was published, by the publisher's clock.
+    pub published_at: UnixMicros,
+    /// The messages, at least one; slices of the signed body.
+    pub messages: Vec<Bytes>,
+}
+
+impl Authored for MessageBundle {
+    const DOMAIN: Domain = Domain::new("weft/bundle/1");
+
+    fn author(&self) -> PeerId {
+        self.publisher
+    }
+}
+
+/// A verified bundle as swarms pass it on: a clone shares the bytes.
+#[derive(Clone, Debug)]
+pub struct TopicBundle(pub Arc<Verified<MessageBundle>>);
+
+impl TopicBundle {
+    /// Returns the messages with their seqs.
+    pub fn messages(&self) -> impl Iterator<Item = (u64, &Bytes)> {
+        (self.0.value.first..).zip(&self.0.value.messages)
+    }
+}
+
+impl Bundle for TopicBundle {
+    type Peer = PeerId;
+
+    fn header(&self) -> Header<PeerId> {
+        let value = &self.0.value;
+        Header {
+            stream: StreamId {
+                publisher: value.publisher,
+                epoch: value.epoch,
+            },
+            first: value.first,
+            last: value.first + (value.messages.len() as u64 - 1),
+            hash: self.0.hash,
+        }
+    }
+
+    fn predecessor(&self) -> Option<Hash> {
+        self.0.value.predecessor
+    }
+
+    fn previous_epoch(&self) -> Option<PreviousEpoch> {
+        self.0.value.previous_epoch
+    }
+
+    fn published_at(&self) -> UnixMicros {
+        self.0.value.published_at
+    }
+
+    fn cost_bytes(&self) -> usize {
+        // The signed body, and what a decoded message and the book-keeping around a bundle take.
+        self.0.body.len() + self.0.value.messages.len() * size_of::<Bytes>() + 256
+    }
+}

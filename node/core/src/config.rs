@@ -1,0 +1,37 @@
+//! What a core is made with.
+
+use std::collections::BTreeMap;
+
+use weft_identity::Keypair;
+
+use crate::{Address, PeerContact, TopicName};
+
+/// What a core is made with.
+#[derive(Debug)]
+pub struct Config {
+    /// The node's key.
+    pub keypair: Keypair,
+    /// The network's name.
+    pub network: String,
+    /// Whom to join; tried for ever.
+    pub join: Vec<Address>,
+    /// Peers known from an earlier run.
+    pub address_book: Vec<PeerContact>,
+    /// This run's epoch, on disk already and larger than every earlier one.
+    pub epoch: u64,
+    /// The run before this one, if there was one.
+    pub previous_run: Option<PreviousRun>,
+    /// Seeds every random choice of the core.
+    pub seed: [u8; 32],
+}
+
+/// What is known of the run before this one.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PreviousRun {
+    /// Its epoch.
+    pub epoch: u64,
+    /// Whether it ended in a clean stop, so that `last_seqs` holds.
+    pub clean: bool,
+    /// The last seq it published on each topic; a topic that isn't named had none.
+    pub last_seqs: BTreeMap<TopicName, u64>,
+}

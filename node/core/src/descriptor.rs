@@ -1,0 +1,53 @@
+//! Descriptors: what a peer says of itself, signed by it.
+
+use weft_identity::{Authored, Domain, PeerId, Verified};
+use weft_overlay::{Contact, UnixMicros};
+
+use crate::Address;
+
+/// A peer's addresses, signed by the peer; its body is what the wire carries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// Whose descriptor this is.
+    pub peer: PeerId,
+    /// Where it can be dialled, at most [`crate::address::ADDRESSES_MAX`].
+    pub addresses: Vec<Address>,
+    /// When the peer issued it, by its clock.
+    pub issued_at: UnixMicros,
+    /// When it stops being worth passing on.
+    pub expires_at: UnixMicros,
+}
+
+impl Authored for Descriptor {
+    const DOMAIN: Domain = Domain::new("weft/descriptor/1");
+
+    fn author(&self) -> PeerId {
+        self.peer
+    }
+}
+
+/// A verified descriptor as the overlay passes it on.
+#[derive(Clone, Debug)]
+pub struct PeerContact(pub Verified<Descriptor>);
+
+impl Contact for PeerContact {
+    type Peer = PeerId;
+
+    fn peer(&self) -> PeerId {
+        self.0.value.peer
+    }
+
+    fn issued_at(&self) -> UnixMicros {
+        self.0.value.issued_at
+    }
+
+    fn expires_at(&self) -> UnixMicros {
+        self.0.value.expires_at
+    }
+}
+
+impl PartialEq for PeerContact {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.hash == other.0.hash
+    }
+}

@@ -1,0 +1,166 @@
+//! Facts that the core is told.
+
+use bytes::Bytes;
+use weft_identity::PeerId;
+
+use crate::wire::Frame;
+use crate::{Address, TopicName};
+
+/// Names one order to dial, so that its outcome can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DialId(pub u64);
+
+/// Names a caller's request, so that its reply can be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RequestId(pub u64);
+
+/// Who dialled a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The peer dialled this node.
+    Inbound,
+    /// This node dialled the peer.
+    Outbound,
+}
+
+/// Why a link ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DownReason {
+    /// The peer said goodbye, or closed its half in order.
+    Closed,
+    /// The connection broke.
+    Broken(String),
+    /// The peer sent what no honest peer sends; the text says what.
+    BadFrame(String),
+    /// This core ordered it.
+    Ordered,
+}
+
+/// Why a dial failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DialError {
+    /// Nobody answered; the text says what happened.
+    Unreachable(String),
+    /// The peer speaks for another network; the text is its name.
+    WrongNetwork(String),
+    /// Another peer than the one expected answered.
+    OtherPeer(PeerId),
+    /// The address is this node's own.
+    SelfDial,
+}
+
+/// A fact.
+#[derive(Debug)]
+pub enum Input {
+    /// The addresses that the node can be dialled at have changed.
+    Listening(Vec<Address>),
+    /// A link is up: one a peer, until its LinkDown.
+    LinkUp {
+        /// The peer, authenticated.
+        peer: PeerId,
+        /// Who dialled.
+        direction: Direction,
+        /// The remote address: where it was dialled (outbound), or where it came from (inbound).
+        address: Option<Address>,
+        /// The transport's name, such as `tcp`.
+        transport: &'static str,
+    },
+    /// A link is down; every frame that came before it has been handed over.
+    LinkDown {
+        /// The peer.
+        peer: PeerId,
+        /// Why.
+        reason: DownReason,
+    },
+    /// A frame came, decoded and verified.
+    Frame {
+        /// From whom.
+        peer: PeerId,
+        /// The frame.
+        frame: Frame,
+    },
+    /// How a link stands, told before other inputs of a wake where it has changed.
+    LinkState {
+        /// The peer.
+        peer: PeerId,
+        /// Whether bytes have come since this was last told, be they whole frames or not.
+        heard: bool,
+        /// Bytes that wait in the link's lane for data.
+        data_bytes: usize,
+        /// Bytes that wait in the link's lane for repair.
+        repair_bytes: usize,
+    },
+    /// A dial that was ordered has ended in a link (its LinkUp was told first, now or earlier).
+    Dialled {
+        /// Which.
+        dial: DialId,
+        /// Who answered.
+        peer: PeerId,
+    },
+    /// A dial that was ordered has failed.
+    DialFailed {
+        /// Which.
+        dial: DialId,
+        /// Why.
+        error: DialError,
+    },
+    /// A caller wants something.
+    Command(Command),
+}
+
+/// What a caller wants. Each is answered by one [`crate::Output::Reply`], now or later, unless it says otherwise.
+#[derive(Debug)]
+pub enum Command {
+    /// Publish messages in order, each at most [`crate::bundle::MESSAGE_BYTES_MAX`]; answered once they are in history and queued to links.
+    Publish {
+        /// Names the reply.
+        request: RequestId,
+        /// The topic; joined if the node is no member.
+        topic: TopicName,
+        /// The messages.
+        messages: Vec<Bytes>,
+    },
+    /// Open a subscription; answered once the node is a member and its starting place is fixed.
+    Subscribe {
+        /// Names the reply.
+        request: RequestId,
+        /// The topic.
+        topic: TopicName,
+    },
+    /// Close a subscription that was answered. Not answered.
+    Unsubscribe {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// Dial an address and keep the peer in the address book.
+    AddPeer {
+        /// Names the reply.
+        request: RequestId,
+        /// The address; a peer id at its end pins who must answer.
+        address: Address,
+    },
+    /// Close the link to a peer and forget its addresses.
+    RemovePeer {
+        /// Names the reply.
+        request: RequestId,
+        /// The peer.
+        peer: PeerId,
+    },
+    /// Measure a round trip.
+    Ping {
+        /// Names the reply.
+        request: RequestId,
+        /// The peer.
+        peer: PeerId,
+    },
+    /// The caller has gone and wants no reply any more. Not answered.
+    Cancel {
+        /// Which request.
+        request: RequestId,
+    },
+    /// Leave every swarm and say goodbye; links are closed by the outputs that follow. Answered when all is ordered.
+    Stop {
+        /// Names the reply.
+        request: RequestId,
+    },
+}

@@ -1,0 +1,213 @@
+//! Orders that the core gives.
+
+use std::time::Duration;
+
+use weft_identity::PeerId;
+use weft_overlay::UnixMicros;
+
+use crate::config::PreviousRun;
+use crate::wire::OutFrame;
+use crate::{Address, DialError, DialId, RequestId, TopicBundle, TopicName};
+
+/// A link's queue for frames of one kind. Control goes out first; data and repair share what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lane {
+    /// Membership, trees, digests, heartbeats.
+    Control,
+    /// Bundles pushed along a tree.
+    Data,
+    /// Bundles supplied on request.
+    Repair,
+}
+
+/// An order.
+#[derive(Debug)]
+pub enum Output {
+    /// Queue a frame to a linked peer; a full lane drops and counts it.
+    Send {
+        /// To whom.
+        peer: PeerId,
+        /// In which lane.
+        lane: Lane,
+        /// The frame.
+        frame: OutFrame,
+    },
+    /// Dial a peer; ends in Dialled or DialFailed, at once where it is linked already.
+    Dial {
+        /// Names the outcome.
+        dial: DialId,
+        /// Who must answer; none where that isn't known.
+        peer: Option<PeerId>,
+        /// Where, in order of preference.
+        addresses: Vec<Address>,
+    },
+    /// Close a link in order: send what waits, half-close, wait a little for the peer's end. LinkDown follows.
+    Close {
+        /// Whose.
+        peer: PeerId,
+        /// Why, for the log.
+        reason: &'static str,
+    },
+    /// Something arrived for the topic's arrival log, in order for each publisher.
+    Deliver {
+        /// The topic.
+        topic: TopicName,
+        /// What.
+        item: Delivered,
+    },
+    /// The address book has changed enough to be written: the encoded descriptors of proven peers.
+    PersistAddressBook,
+    /// A request's answer.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// The answer.
+        reply: Reply,
+    },
+    /// Something happened that a person may want to see.
+    Event(Event),
+}
+
+/// What a topic's subscribers get.
+#[derive(Debug, Clone)]
+pub enum Delivered {
+    /// A bundle, next in its publisher's order.
+    Bundle {
+        /// The bundle.
+        bundle: TopicBundle,
+        /// Links it has travelled; 0 on the publishing node.
+        hops: u8,
+        /// When it came here.
+        received_at: UnixMicros,
+    },
+    /// Messages that will not come.
+    Gap {
+        /// Whose.
+        publisher: PeerId,
+        /// Of which epoch.
+        epoch: u64,
+        /// The first that is missing.
+        from: u64,
+        /// The last that is missing.
+        to: u64,
+    },
+}
+
+/// A request's answer.
+#[derive(Debug)]
+pub enum Reply {
+    /// To Publish: a receipt a message.
+    Published(Result<Vec<Receipt>, PublishError>),
+    /// To Subscribe: neighbours in the topic's swarm.
+    Subscribed {
+        /// How many.
+        neighbours: usize,
+    },
+    /// To Subscribe: the node is a member of as many topics as it may be.
+    TooManyTopics,
+    /// To AddPeer.
+    PeerAdded(Result<PeerId, AddPeerError>),
+    /// To RemovePeer: whether the peer was linked or known.
+    PeerRemoved(bool),
+    /// To Ping; none where the peer is not linked or its link was lost.
+    Pong(Option<Duration>),
+    /// To Stop: what the next run should know of this one.
+    Stopped(PreviousRun),
+}
+
+/// A published message's place and how it left.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Receipt {
+    /// The publisher's epoch.
+    pub epoch: u64,
+    /// The message's seq.
+    pub seq: u64,
+    /// Neighbours it was pushed to.
+    pub eager: usize,
+    /// Neighbours it is announced to.
+    pub lazy: usize,
+    /// Subscribed nodes that this node knows of, itself included.
+    pub subscribers_known: usize,
+}
+
+/// Why messages were not published; none of them was.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PublishError {
+    /// A message is too large.
+    TooLarge {
+        /// Which of the batch, from 0.
+        index: usize,
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// Too many publishes wait already, or the node is a member of as many topics as it may be.
+    Busy,
+    /// The node is stopping.
+    Stopping,
+}
+
+/// Why a peer was not added.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AddPeerError {
+    /// The dial failed.
+    Dial(DialError),
+    /// As many dials as allowed are under way.
+    Busy,
+    /// The node is stopping.
+    Stopping,
+}
+
+/// Something that a person may want to see; the shell logs it, rate-limited.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The first neighbour in the root swarm.
+    Joined {
+        /// Who.
+        peer: PeerId,
+    },
+    /// The last neighbour in the root swarm has gone.
+    Isolated,
+    /// A dial to join was refused because the peer is of another network, or ended in a lasting error; told once an address.
+    JoinFailed {
+        /// Where.
+        address: Address,
+        /// Why.
+        error: DialError,
+    },
+    /// A publisher signed two bundles for one place.
+    Equivocation {
+        /// On which topic.
+        topic: TopicName,
+        /// Who.
+        publisher: PeerId,
+        /// Of which epoch.
+        epoch: u64,
+        /// Where.
+        seq: u64,
+    },
+    /// A peer sent what no honest peer sends; counted under the name.
+    Misbehaviour {
+        /// Who.
+        peer: PeerId,
+        /// The counter's name.
+        what: &'static str,
+    },
+    /// Messages were lost for good.
+    Lost {
+        /// On which topic.
+        topic: TopicName,
+        /// Whose.
+        publisher: PeerId,
+        /// Of which epoch.
+        epoch: u64,
+        /// From.
+        from: u64,
+        /// To.
+        to: u64,
+    },
+    /// This process was stopped for a while and has resumed.
+    Stalled {
+        /// For how long.
+        late: Duration,
+    },
+}

@@ -1,0 +1,119 @@
+//! What a core shows of itself, for status, tables and tests.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weft_identity::PeerId;
+
+use crate::{Address, Direction, TopicName};
+
+/// A node at a glance.
+#[derive(Debug, Clone, Default)]
+pub struct StatusView {
+    /// Links that are up.
+    pub links: usize,
+    /// Neighbours in the root swarm.
+    pub active: usize,
+    /// Known members of the root swarm that are no neighbours.
+    pub passive: usize,
+    /// Whether the node has anybody to join: addresses to join, an address book, a passive view.
+    pub knows_others: bool,
+    /// Topics that the node is a member of.
+    pub topics: Vec<TopicName>,
+    /// Counters that aren't zero, by name.
+    pub counters: BTreeMap<&'static str, u64>,
+}
+
+/// A linked peer.
+#[derive(Debug, Clone)]
+pub struct PeerView {
+    /// Its id.
+    pub peer: PeerId,
+    /// Where it can be dialled.
+    pub addresses: Vec<Address>,
+    /// Who dialled.
+    pub direction: Direction,
+    /// The transport's name.
+    pub transport: &'static str,
+    /// Round trip of the heartbeat, smoothed.
+    pub rtt: Option<Duration>,
+    /// The swarms in which it is a neighbour.
+    pub swarms: Vec<TopicName>,
+}
+
+/// A swarm's views.
+#[derive(Debug, Clone)]
+pub struct SwarmView {
+    /// Neighbours.
+    pub active: Vec<ActiveView>,
+    /// Known members that are no neighbours, with the time since they were last heard of.
+    pub passive: Vec<(PeerId, Duration)>,
+    /// Counters of the swarm.
+    pub counters: SwarmCounters,
+}
+
+/// A neighbour.
+#[derive(Debug, Clone)]
+pub struct ActiveView {
+    /// Its id.
+    pub peer: PeerId,
+    /// For how long.
+    pub since: Duration,
+    /// Round trip of the link's heartbeat, smoothed.
+    pub rtt: Option<Duration>,
+    /// Whether the shared tree pushes to it.
+    pub eager: bool,
+    /// Bytes that wait in the link's lanes.
+    pub lane_bytes: usize,
+}
+
+/// One tree at this node.
+#[derive(Debug, Clone)]
+pub struct TreeView {
+    /// Whose; none for the shared tree.
+    pub publisher: Option<PeerId>,
+    /// Who pushes to this node.
+    pub parent: Option<PeerId>,
+    /// To whom this node pushes.
+    pub eager: Vec<PeerId>,
+    /// To whom it only announces.
+    pub lazy: Vec<PeerId>,
+}
+
+/// A topic that the node is a member of or knows members of.
+#[derive(Debug, Clone)]
+pub struct TopicView {
+    /// Its name.
+    pub topic: TopicName,
+    /// Subscriptions of this node's clients.
+    pub subscriptions: usize,
+    /// Other members that have announced themselves.
+    pub members_known: usize,
+}
+
+/// What a node has counted in one swarm since it joined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SwarmCounters {
+    /// Bundles received for the first time.
+    pub bundles_new: u64,
+    /// Bundles received again.
+    pub bundles_duplicate: u64,
+    /// Messages delivered to this node.
+    pub messages_delivered: u64,
+    /// Bundles pushed along trees.
+    pub bundles_pushed: u64,
+    /// Bundles supplied on request.
+    pub bundles_supplied: u64,
+    /// Digest frames sent.
+    pub digests_sent: u64,
+    /// GRAFTs sent.
+    pub grafts_sent: u64,
+    /// PRUNEs sent.
+    pub prunes_sent: u64,
+    /// Messages told as lost.
+    pub messages_lost: u64,
+    /// Proven cases of two bundles for one place.
+    pub equivocations: u64,
+    /// Bundles refused (too old, of the future, a ninth epoch, a broken chain).
+    pub bundles_refused: u64,
+}

@@ -1,0 +1,3 @@
+//! Plumtree (skeleton).
+pub mod message;
+pub use message::{DigestKind, Message, Push, TreeId};

@@ -1,0 +1,87 @@
+//! The messages of a swarm's broadcast: Plumtree's four, and the digests that serve announcement, acknowledgement and
+//! exchange alike.
+
+use crate::digest::StreamDigest;
+use crate::{Header, Seqs, StreamId};
+
+/// Along which tree a message is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum TreeId<P> {
+    /// The swarm's shared tree, on which a publisher that was not seen before starts.
+    Shared,
+    /// One publisher's tree.
+    Publisher(P),
+}
+
+/// Why a bundle is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Push {
+    /// Pushed along a tree.
+    Eager,
+    /// Supplied because the receiver asked for it.
+    Supplied,
+}
+
+/// How a digest frame stands to what the receiver has been told before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DigestKind {
+    /// The streams named replace what was said of them; others stand as they were.
+    Delta,
+    /// The first frame of everything the sender has: what was said before is void.
+    Full,
+}
+
+/// A message between two neighbours in a swarm.
+#[derive(Clone, Debug)]
+pub enum Message<P, B> {
+    /// A bundle.
+    Bundle {
+        /// The bundle itself.
+        bundle: B,
+        /// Links it has travelled when it arrives, from 1.
+        hops: u8,
+        /// Why it comes.
+        push: Push,
+    },
+    /// A bundle that the receiver recognised as one it has verified already. It never stands on the wire: the decoder makes
+    /// it of a [`Message::Bundle`], and only its header goes on.
+    Duplicate {
+        /// Where the bundle stands.
+        header: Header<P>,
+        /// Why it came.
+        push: Push,
+    },
+    /// What the sender has, cumulative for each stream: a lazy announcement, an acknowledgement, or part of an exchange.
+    Digest {
+        /// How it stands to earlier ones.
+        kind: DigestKind,
+        /// The streams, at most [`crate::digest::STREAMS_PER_FRAME_MAX`].
+        streams: Vec<StreamDigest<P>>,
+        /// Whether the sender knows where the swarm's streams stand (one that has just joined doesn't).
+        has_base: bool,
+        /// Whether the receiver is asked to answer with everything it has.
+        reply: bool,
+    },
+    /// Opens an exchange: a fingerprint of everything the sender has. A receiver with another fingerprint answers with a full digest.
+    Fingerprint {
+        /// The first 16 bytes of a hash over the sender's digest; zero for an empty one.
+        fingerprint: [u8; 16],
+        /// Whether the sender has a base.
+        has_base: bool,
+    },
+    /// The receiver shall push along these trees from now on.
+    Graft {
+        /// The trees.
+        trees: Vec<TreeId<P>>,
+    },
+    /// The receiver shall only announce along these trees from now on.
+    Prune {
+        /// The trees.
+        trees: Vec<TreeId<P>>,
+    },
+    /// The receiver shall supply these seqs.
+    Want {
+        /// Ranges of seqs for each stream.
+        ranges: Vec<(StreamId<P>, Seqs)>,
+    },
+}
