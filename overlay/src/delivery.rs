@@ -1,1 +1,309 @@
-//! (skeleton)
+//! Delivery: each publisher's messages in order and once, and told gaps where messages will not come.
+//!
+//! A publisher's epochs follow each other: an epoch's first bundle names the one before it and, after a clean stop, its last
+//! seq, so that a lost tail is seen. A hole is waited for as long as a neighbour can fill it; it is told as a gap once a bound
+//! has passed without progress and no neighbour has it. What arrives after its gap was told stays in history only.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::plumtree::Broadcast;
+use crate::{Bundle, Header, Now, Peer, StreamId, Time};
+
+/// A hole is told as a gap after this long without progress, if nobody has what is missing (the design's bound).
+pub const GAP_BOUND: Duration = Duration::from_secs(15);
+/// A publisher that crashed doesn't say where its epoch ended: its next epoch begins once nobody has shown more for this
+/// long (a guess: several times an exchange between neighbours).
+const EPOCH_SETTLE: Duration = Duration::from_millis(500);
+/// How often a blocked publisher is looked at again.
+const RECHECK: Duration = Duration::from_millis(500);
+
+/// What a subscriber gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivered<P> {
+    /// A bundle that is held in history, from a seq on (usually its first).
+    Bundle {
+        /// Where it stands.
+        header: Header<P>,
+        /// The first seq that is due.
+        from: u64,
+    },
+    /// Messages that will not come.
+    Gap {
+        /// Of which stream.
+        stream: StreamId<P>,
+        /// The first.
+        from: u64,
+        /// The last.
+        to: u64,
+    },
+}
+
+/// Where a subscriber stands with one publisher.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    /// Earlier epochs are not owed.
+    first_epoch: u64,
+    epoch: u64,
+    next: u64,
+    /// Since when nothing could be delivered although something later is known.
+    blocked: Option<Time>,
+}
+
+/// Why a publisher's next message can't be delivered, and what would be told if it never came.
+enum Hole {
+    /// Seqs of the current epoch.
+    Seqs { to: u64 },
+    /// The current epoch may have a tail that nobody has shown.
+    Tail { next_epoch: u64 },
+    /// The current epoch has a tail up to this seq.
+    KnownTail { to: u64 },
+}
+
+/// The places of all publishers of a swarm.
+#[derive(Debug)]
+pub struct Delivery<P> {
+    places: BTreeMap<P, Place>,
+    outputs: VecDeque<Delivered<P>>,
+    recheck_at: Time,
+}
+
+impl<P: Peer> Default for Delivery<P> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<P: Peer> Delivery<P> {
+    /// Makes a delivery that has seen no publisher.
+    pub const fn new() -> Self {
+        Self {
+            places: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            recheck_at: Time::NEVER,
+        }
+    }
+
+    /// Returns what is due next.
+    pub fn poll_output(&mut self) -> Option<Delivered<P>> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when to look at blocked publishers again.
+    pub const fn poll_timeout(&self) -> Time {
+        self.recheck_at
+    }
+
+    /// The base is fixed: every publisher that is known begins where it says.
+    pub fn start<B: Bundle<Peer = P>>(&mut self, broadcast: &Broadcast<B>, now: Now) {
+        let mut publishers: Vec<P> = broadcast
+            .history()
+            .streams()
+            .map(|id| id.publisher)
+            .collect();
+        publishers.dedup();
+        for publisher in publishers {
+            self.advance(publisher, broadcast, now);
+        }
+    }
+
+    /// A bundle was taken into history.
+    pub fn received<B: Bundle<Peer = P>>(
+        &mut self,
+        header: &Header<P>,
+        broadcast: &Broadcast<B>,
+        now: Now,
+    ) {
+        let id = header.stream;
+        if let Some(place) = self.places.get(&id.publisher)
+            && id.epoch < place.epoch
+        {
+            if id.epoch >= place.first_epoch && header.first > broadcast.history().base(id) {
+                // Its epoch was left because nobody had shown this: it is too late for order, and told.
+                self.outputs.push_back(Delivered::Gap {
+                    stream: id,
+                    from: header.first,
+                    to: header.last,
+                });
+            }
+            return;
+        }
+        self.advance(id.publisher, broadcast, now);
+    }
+
+    /// Looks at blocked publishers again.
+    pub fn handle_timeout<B: Bundle<Peer = P>>(&mut self, broadcast: &Broadcast<B>, now: Now) {
+        if self.recheck_at > now.time {
+            return;
+        }
+        self.recheck_at = Time::NEVER;
+        let blocked: Vec<P> = self
+            .places
+            .iter()
+            .filter(|(_, place)| place.blocked.is_some())
+            .map(|(publisher, _)| *publisher)
+            .collect();
+        for publisher in blocked {
+            self.advance(publisher, broadcast, now);
+        }
+    }
+
+    /// This process was stopped for a while: nobody is blamed for the time that passed.
+    pub fn forgive(&mut self, now: Now) {
+        for place in self
+            .places
+            .values_mut()
+            .filter(|place| place.blocked.is_some())
+        {
+            place.blocked = Some(now.time);
+        }
+    }
+
+    fn advance<B: Bundle<Peer = P>>(&mut self, publisher: P, broadcast: &Broadcast<B>, now: Now) {
+        let history = broadcast.history();
+        let mut place = match self.places.get(&publisher) {
+            Some(place) => *place,
+            None => match first_place(publisher, broadcast) {
+                Some(place) => place,
+                None => return,
+            },
+        };
+        loop {
+            let id = StreamId {
+                publisher,
+                epoch: place.epoch,
+            };
+            if let Some(held) = history.held(id, place.next) {
+                let header = held.bundle.header();
+                self.outputs.push_back(Delivered::Bundle {
+                    header,
+                    from: place.next,
+                });
+                place.next = header.last.saturating_add(1);
+                place.blocked = None;
+                continue;
+            }
+            let Some(hole) = hole(id, place.next, broadcast) else {
+                place.blocked = None;
+                break;
+            };
+            let since = *place.blocked.get_or_insert(now.time);
+            if !may_give_up(&hole, id, place.next, since, broadcast, now) {
+                self.recheck_at = self.recheck_at.min(now.time + RECHECK);
+                break;
+            }
+            match hole {
+                Hole::Seqs { to } | Hole::KnownTail { to } => {
+                    self.outputs.push_back(Delivered::Gap {
+                        stream: id,
+                        from: place.next,
+                        to,
+                    });
+                    place.next = to.saturating_add(1);
+                }
+                Hole::Tail { next_epoch } => {
+                    place.epoch = next_epoch;
+                    place.next = history.base(StreamId {
+                        publisher,
+                        epoch: next_epoch,
+                    }) + 1;
+                }
+            }
+            place.blocked = None;
+        }
+        self.places.insert(publisher, place);
+    }
+}
+
+/// A publisher that was not known before begins at its oldest stream that has something after this member's base.
+fn first_place<B: Bundle>(publisher: B::Peer, broadcast: &Broadcast<B>) -> Option<Place> {
+    let history = broadcast.history();
+    let epochs: Vec<u64> = history.epochs(publisher).collect();
+    let has_more = |epoch: &&u64| {
+        let id = StreamId {
+            publisher,
+            epoch: **epoch,
+        };
+        history.seen(id).and_then(|seen| seen.last()) > Some(history.base(id))
+    };
+    let epoch = *epochs.iter().find(has_more).or(epochs.last())?;
+    let base = history.base(StreamId { publisher, epoch });
+    Some(Place {
+        first_epoch: epoch,
+        epoch,
+        next: base.saturating_add(1),
+        blocked: None,
+    })
+}
+
+/// Returns what keeps a publisher's next message from being delivered; none where nothing later is known.
+fn hole<B: Bundle>(id: StreamId<B::Peer>, next: u64, broadcast: &Broadcast<B>) -> Option<Hole> {
+    let history = broadcast.history();
+    let last_seen = history.seen(id).and_then(|seen| seen.last()).unwrap_or(0);
+    if last_seen >= next {
+        let to = history
+            .held_from(id, next)
+            .map_or(last_seen, |held| held.bundle.header().first - 1);
+        return Some(Hole::Seqs { to });
+    }
+    let next_epoch = history
+        .epochs(id.publisher)
+        .find(|epoch| *epoch > id.epoch)?;
+    let later = StreamId {
+        epoch: next_epoch,
+        ..id
+    };
+    match history.previous_epoch(later) {
+        Some(previous)
+            if previous.epoch == id.epoch && previous.last.is_some_and(|last| last >= next) =>
+        {
+            Some(Hole::KnownTail {
+                to: previous.last.unwrap_or(next),
+            })
+        }
+        _ => Some(Hole::Tail { next_epoch }),
+    }
+}
+
+fn may_give_up<B: Bundle>(
+    hole: &Hole,
+    id: StreamId<B::Peer>,
+    next: u64,
+    since: Time,
+    broadcast: &Broadcast<B>,
+    now: Now,
+) -> bool {
+    let history = broadcast.history();
+    let waited = now.time.since(since);
+    let patience = waited >= history.horizon();
+    match *hole {
+        Hole::Seqs { to } => {
+            // What was seen and isn't held any more was passed by retention.
+            let was_dropped = history.seen(id).is_some_and(|seen| seen.covers(next, to));
+            was_dropped
+                || patience
+                || (waited >= GAP_BOUND
+                    && broadcast.all_told_since(since)
+                    && !broadcast.somebody_has(id, next, to))
+        }
+        Hole::KnownTail { to } => {
+            patience
+                || (waited >= GAP_BOUND
+                    && broadcast.all_told_since(since)
+                    && !broadcast.somebody_has(id, next, to))
+        }
+        Hole::Tail { next_epoch } => {
+            let later = StreamId {
+                epoch: next_epoch,
+                ..id
+            };
+            // A clean stop names the last seq; it has been reached.
+            let settled = history
+                .previous_epoch(later)
+                .is_some_and(|previous| previous.epoch == id.epoch && previous.last.is_some());
+            settled
+                || patience
+                || (waited >= EPOCH_SETTLE && !broadcast.somebody_has(id, next, u64::MAX))
+        }
+    }
+}

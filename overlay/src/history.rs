@@ -1,1 +1,354 @@
-//! (skeleton)
+//! History: every stream of a swarm, the newest bundles of them, and which bundles may enter.
+//!
+//! Retention is by arrival: the newest bytes and minutes are held. What has been *seen* outlives what is held, so that an
+//! old bundle is recognised for as long as it could be accepted (its horizon), and so that a publisher that was silent
+//! for a day goes on where it stopped.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use weft_identity::Hash;
+
+use crate::digest::StreamDigest;
+use crate::stream::{Fit, Stream};
+use crate::{Bundle, Header, Now, Seqs, StreamId, Time};
+
+pub use crate::stream::Held;
+
+/// How much is held, and what may enter.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Bytes of bundles that are held: the design's bound before retention can be set.
+    pub bytes_max: usize,
+    /// How long a bundle is held.
+    pub age_max: Duration,
+    /// Bundles published longer ago than this (and the skew) are refused.
+    pub horizon: Duration,
+    /// How far a publisher's clock may be ahead of or behind ours.
+    pub skew: Duration,
+    /// Streams of one publisher that are alive; one more retires the oldest.
+    pub epochs_max: usize,
+    /// Streams whose seen-state is kept: some 200 bytes each. One more displaces the one silent for longest, if that is past the horizon.
+    pub streams_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            bytes_max: 16 * 1024 * 1024,
+            age_max: Duration::from_secs(300),
+            horizon: Duration::from_secs(300),
+            skew: Duration::from_secs(60),
+            epochs_max: 8,
+            streams_max: 4_096,
+        }
+    }
+}
+
+/// Proofs of equivocation that are kept: each is two bundles; enough to show who and how, bounded for memory.
+pub const PROOFS_MAX: usize = 16;
+
+/// Why a bundle may not enter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// Published before the horizon.
+    TooOld,
+    /// Published, or its epoch begun, later than our clock and the skew allow.
+    Future,
+    /// Its epoch was retired by later ones.
+    RetiredEpoch,
+    /// Its predecessor's hash is not that of the bundle before it.
+    BrokenChain,
+    /// More holes in one stream than can be told: it may come again later.
+    TooManyHoles,
+    /// More live streams than are kept.
+    TooManyStreams,
+}
+
+/// What became of a bundle.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is held now.
+    New,
+    /// It was seen before.
+    Duplicate,
+    /// The publisher has signed another bundle for its place; the first one stays, both are kept as proof.
+    Equivocation,
+    /// It may not enter.
+    Refused(Refusal),
+}
+
+/// Every stream of a swarm and the newest bundles of them.
+#[derive(Debug)]
+pub struct History<B: Bundle> {
+    config: Config,
+    streams: BTreeMap<StreamId<B::Peer>, Stream<B>>,
+    /// Held bundles in the order of their arrival.
+    arrivals: VecDeque<(StreamId<B::Peer>, u64)>,
+    bytes: usize,
+    proofs: VecDeque<(B, B)>,
+    fingerprint: Option<[u8; 16]>,
+}
+
+impl<B: Bundle> History<B> {
+    /// Makes an empty history.
+    pub fn new(config: Config) -> Self {
+        Self {
+            config,
+            streams: BTreeMap::new(),
+            arrivals: VecDeque::new(),
+            bytes: 0,
+            proofs: VecDeque::new(),
+            fingerprint: None,
+        }
+    }
+
+    /// Takes in a verified bundle if it is new and may enter.
+    pub fn admit(&mut self, bundle: &B, hops: u8, now: Now) -> Admission {
+        let header = bundle.header();
+        if let Some(stream) = self.streams.get(&header.stream) {
+            match stream.fit(&header, Some(bundle.predecessor())) {
+                Fit::New => {}
+                Fit::Duplicate => return Admission::Duplicate,
+                Fit::Conflict => return self.prove(bundle, &header),
+                Fit::BrokenChain => return Admission::Refused(Refusal::BrokenChain),
+                Fit::TooManyHoles => return Admission::Refused(Refusal::TooManyHoles),
+            }
+        }
+        if let Err(refusal) = self.check_age(bundle, now) {
+            return Admission::Refused(refusal);
+        }
+        if let Err(refusal) = self.open(header.stream, now.time) {
+            return Admission::Refused(refusal);
+        }
+        let stream = self
+            .streams
+            .entry(header.stream)
+            .or_insert_with(|| Stream::new(now.time));
+        stream.keep(bundle.clone(), hops, now.unix, now.time);
+        self.arrivals.push_back((header.stream, header.first));
+        self.bytes += bundle.cost_bytes();
+        self.fingerprint = None;
+        self.shed(now.time);
+        Admission::New
+    }
+
+    /// Recognises a bundle by its header alone, as one whose body was verified before.
+    pub fn recognises(&self, header: &Header<B::Peer>) -> bool {
+        self.streams
+            .get(&header.stream)
+            .is_some_and(|stream| stream.fit(header, None) == Fit::Duplicate)
+    }
+
+    fn check_age(&self, bundle: &B, now: Now) -> Result<(), Refusal> {
+        let published = bundle.published_at();
+        if now.unix.since(published) > self.config.horizon + self.config.skew {
+            return Err(Refusal::TooOld);
+        }
+        let latest = now.unix + self.config.skew;
+        if published > latest || bundle.header().stream.epoch > latest.0 / 1_000 {
+            return Err(Refusal::Future);
+        }
+        Ok(())
+    }
+
+    /// Makes room for a stream that isn't known yet.
+    fn open(&mut self, id: StreamId<B::Peer>, now: Time) -> Result<(), Refusal> {
+        if self.streams.contains_key(&id) {
+            return Ok(());
+        }
+        let alive: Vec<_> = self.epochs(id.publisher).collect();
+        if alive.len() >= self.config.epochs_max {
+            let oldest = alive[0];
+            if id.epoch < oldest {
+                return Err(Refusal::RetiredEpoch);
+            }
+            self.retire(StreamId {
+                epoch: oldest,
+                ..id
+            });
+        }
+        if self.streams.len() >= self.config.streams_max {
+            let idle = self
+                .streams
+                .iter()
+                .min_by_key(|(_, stream)| stream.touched)
+                .map(|(id, stream)| (*id, stream.touched));
+            match idle {
+                Some((idle, touched))
+                    if now.since(touched) > self.config.horizon + self.config.skew * 2 =>
+                {
+                    self.retire(idle);
+                }
+                _ => return Err(Refusal::TooManyStreams),
+            }
+        }
+        Ok(())
+    }
+
+    fn retire(&mut self, id: StreamId<B::Peer>) {
+        if let Some(stream) = self.streams.remove(&id) {
+            self.bytes -= stream
+                .held
+                .values()
+                .map(|held| held.bundle.cost_bytes())
+                .sum::<usize>();
+            self.arrivals.retain(|(of, _)| *of != id);
+            self.fingerprint = None;
+        }
+    }
+
+    fn prove(&mut self, bundle: &B, header: &Header<B::Peer>) -> Admission {
+        let stream = &self.streams[&header.stream];
+        let known = (header.first..=header.last).find_map(|seq| stream.held_at(seq));
+        if let Some(known) = known
+            && !self
+                .proofs
+                .iter()
+                .any(|(_, other)| other.header().hash == header.hash)
+        {
+            if self.proofs.len() >= PROOFS_MAX {
+                self.proofs.pop_front();
+            }
+            self.proofs
+                .push_back((known.bundle.clone(), bundle.clone()));
+        }
+        Admission::Equivocation
+    }
+
+    /// Returns the proofs of equivocation that are kept: pairs of different bundles that one publisher signed for one place.
+    pub fn proofs(&self) -> impl Iterator<Item = &(B, B)> {
+        self.proofs.iter()
+    }
+
+    /// Counts a stream as seen up to and with `last`, as somebody who starts there does.
+    pub fn start_after(&mut self, id: StreamId<B::Peer>, last: u64, head: Hash, now: Time) {
+        if last == 0 || self.open(id, now).is_err() {
+            return;
+        }
+        self.streams
+            .entry(id)
+            .or_insert_with(|| Stream::new(now))
+            .start_after(last, head);
+        self.fingerprint = None;
+    }
+
+    /// Drops what is too old or too much, oldest arrival first.
+    pub fn shed(&mut self, now: Time) {
+        while let Some(&(id, first)) = self.arrivals.front() {
+            let too_old = self
+                .held(id, first)
+                .is_none_or(|held| now.since(held.received) > self.config.age_max);
+            if self.bytes <= self.config.bytes_max && !too_old {
+                break;
+            }
+            self.drop_oldest();
+        }
+    }
+
+    /// Drops the bundle that arrived first; returns how many bytes that freed.
+    pub fn drop_oldest(&mut self) -> usize {
+        let Some((id, first)) = self.arrivals.pop_front() else {
+            return 0;
+        };
+        let freed = self
+            .streams
+            .get_mut(&id)
+            .map_or(0, |stream| stream.forget(first));
+        self.bytes -= freed;
+        freed
+    }
+
+    /// Returns when something held becomes too old.
+    pub fn next_expiry(&self) -> Time {
+        self.arrivals
+            .front()
+            .and_then(|&(id, first)| self.held(id, first))
+            .map_or(Time::NEVER, |held| held.received + self.config.age_max)
+    }
+
+    /// Returns the bytes that are held.
+    pub const fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Returns how long a bundle can be accepted after it was published.
+    pub const fn horizon(&self) -> Duration {
+        self.config.horizon
+    }
+
+    /// Returns the known streams in ascending order.
+    pub fn streams(&self) -> impl Iterator<Item = StreamId<B::Peer>> {
+        self.streams.keys().copied()
+    }
+
+    /// Returns the known epochs of a publisher in ascending order.
+    pub fn epochs(&self, publisher: B::Peer) -> impl Iterator<Item = u64> {
+        let from = StreamId {
+            publisher,
+            epoch: 0,
+        };
+        let to = StreamId {
+            publisher,
+            epoch: u64::MAX,
+        };
+        self.streams.range(from..=to).map(|(id, _)| id.epoch)
+    }
+
+    /// Returns what has been seen of a stream; none where the stream isn't known.
+    pub fn seen(&self, id: StreamId<B::Peer>) -> Option<&Seqs> {
+        self.streams.get(&id).map(|stream| &stream.seen)
+    }
+
+    /// Returns the last seq before which this member starts; 0 where it starts at the stream's beginning.
+    pub fn base(&self, id: StreamId<B::Peer>) -> u64 {
+        self.streams.get(&id).map_or(0, |stream| stream.base)
+    }
+
+    /// Returns the held bundle that holds a seq.
+    pub fn held(&self, id: StreamId<B::Peer>, seq: u64) -> Option<&Held<B>> {
+        self.streams.get(&id)?.held_at(seq)
+    }
+
+    /// Returns the first held bundle that ends at or after a seq.
+    pub fn held_from(&self, id: StreamId<B::Peer>, seq: u64) -> Option<&Held<B>> {
+        let stream = self.streams.get(&id)?;
+        stream
+            .held_at(seq)
+            .or_else(|| stream.held.range(seq..).next().map(|(_, held)| held))
+    }
+
+    /// Returns what a stream's first bundle says of the epoch before; none until that bundle was seen.
+    pub fn previous_epoch(&self, id: StreamId<B::Peer>) -> Option<crate::PreviousEpoch> {
+        self.streams.get(&id)?.previous_epoch
+    }
+
+    /// Returns the digest of one stream.
+    pub fn digest(&self, id: StreamId<B::Peer>) -> Option<StreamDigest<B::Peer>> {
+        Some(self.streams.get(&id)?.digest(id))
+    }
+
+    /// Returns the first 16 bytes of a hash over everything seen; zero where that is nothing.
+    ///
+    /// A stream's head hash stands for its publisher, whose signed bytes it covers.
+    pub fn fingerprint(&mut self) -> [u8; 16] {
+        if let Some(known) = self.fingerprint {
+            return known;
+        }
+        let mut bytes = Vec::with_capacity(self.streams.len() * 64);
+        for (id, stream) in &self.streams {
+            bytes.extend_from_slice(stream.head.as_bytes());
+            bytes.extend_from_slice(&id.epoch.to_be_bytes());
+            for range in stream.seen.iter() {
+                bytes.extend_from_slice(&range.start().to_be_bytes());
+                bytes.extend_from_slice(&range.end().to_be_bytes());
+            }
+        }
+        let mut fingerprint = [0; 16];
+        if !bytes.is_empty() {
+            fingerprint.copy_from_slice(&Hash::of(&bytes).as_bytes()[..16]);
+        }
+        self.fingerprint = Some(fingerprint);
+        fingerprint
+    }
+}

@@ -19,6 +19,7 @@ pub mod hyparview;
 pub mod peer;
 pub mod plumtree;
 pub mod seqs;
+mod stream;
 pub mod swarm;
 pub mod time;
 

@@ -1,3 +1,545 @@
-//! Plumtree (skeleton).
+//! Broadcast in one swarm: Plumtree's trees over the active view, and the one repair that makes them complete.
+//!
+//! Source: Leitão, Pereira, Rodrigues, "Epidemic Broadcast Trees", SRDS 2007. Where this differs:
+//! - a tree for each publisher, directed by a remembered parent ([`trees`]);
+//! - the paper's IHAVE is a *digest*: what a member has of a stream, cumulative. It announces, acknowledges and serves the exchange
+//!   of two neighbours that meet or compare notes; a lost one is made good by the next;
+//! - the paper's missing-message timer and a digest that shows something missing end in the same request (the private module `wants`);
+//! - what a neighbour has is known by its word alone: it isn't pushed what it has, and is not assumed to have what was pushed to it.
+//!
+//! Two neighbours compare a 16-byte fingerprint of everything they have once nothing has changed for a while, and exchange
+//! full digests only where it differs.
+
 pub mod message;
+mod neighbour;
+mod repair;
+mod tell;
+pub mod trees;
+mod wants;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
 pub use message::{DigestKind, Message, Push, TreeId};
+pub use trees::{TREES_MAX, Tree, Trees};
+
+use crate::history::{self, Admission, History, Refusal};
+use crate::{Bundle, Header, Now, StreamId, Time};
+use neighbour::Neighbour;
+use trees::Order;
+use wants::Wants;
+
+/// Where a member that joins begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// At the heads of the first neighbour that knows where the streams stand.
+    Latest,
+    /// At the oldest that neighbours can still supply.
+    Retained,
+}
+
+/// The timers of the broadcast.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where a member that joins begins.
+    pub start: Start,
+    /// What is held, and what may enter.
+    pub history: history::Config,
+    /// How long an announcement waits for others to share its frame (a guess: a few bundles at 50 a second).
+    pub announce_delay: Duration,
+    /// How long an acknowledgement to a neighbour on the tree waits: only flow control and bookkeeping need it.
+    pub acknowledge_delay: Duration,
+    /// Bytes after which neighbours are told at once, so that a publisher's window of 4 MiB never waits for a timer.
+    pub tell_bytes: usize,
+    /// How soon after a change fingerprints are compared; doubles while nothing changes.
+    pub exchange_interval_min: Duration,
+    /// How rarely fingerprints are compared at rest; also how late a one-sided neighbourhood is noticed.
+    pub exchange_interval_max: Duration,
+    /// How long a joining member waits for a neighbour that has a base.
+    pub base_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            start: Start::Latest,
+            history: history::Config::default(),
+            announce_delay: Duration::from_millis(100),
+            acknowledge_delay: Duration::from_millis(500),
+            tell_bytes: 256 * 1024,
+            exchange_interval_min: Duration::from_secs(1),
+            exchange_interval_max: Duration::from_secs(8),
+            base_timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+/// What the broadcast is told.
+#[derive(Debug)]
+pub enum Input<P, B> {
+    /// The membership has a new neighbour.
+    NeighbourUp(P),
+    /// The membership has lost a neighbour.
+    NeighbourDown(P),
+    /// A message came.
+    Received {
+        /// From whom, neighbour or not.
+        from: P,
+        /// The message.
+        message: Message<P, B>,
+    },
+    /// This member publishes; the bundle's stream is its own and its seqs follow the last.
+    Publish(B),
+    /// A neighbour's lane for data has become full, or has room again.
+    Congested {
+        /// Whose.
+        peer: P,
+        /// Whether it is full.
+        congested: bool,
+    },
+    /// A link's round trip was measured.
+    Rtt {
+        /// To whom.
+        peer: P,
+        /// The round trip.
+        rtt: Duration,
+    },
+    /// Nobody is in the swarm who could have a base: begin at once.
+    Alone,
+}
+
+/// What the broadcast orders.
+#[derive(Debug)]
+pub enum Output<P, B> {
+    /// Send a message to a neighbour.
+    Send {
+        /// To whom.
+        to: P,
+        /// The message.
+        message: Message<P, B>,
+    },
+    /// A bundle was taken into history.
+    New(Header<P>),
+    /// It is fixed where this member begins.
+    Based,
+    /// Somebody who is no neighbour sent a neighbour's message.
+    Stranger(P),
+    /// A publisher has signed two bundles for one place.
+    Equivocation(Header<P>),
+    /// A bundle was refused.
+    Refused {
+        /// From whom it came.
+        from: P,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// What the broadcast has counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Bundles received for the first time.
+    pub bundles_new: u64,
+    /// Bundles received again.
+    pub bundles_duplicate: u64,
+    /// Bundles pushed along trees.
+    pub bundles_pushed: u64,
+    /// Bundles sent on request.
+    pub bundles_supplied: u64,
+    /// Digest frames sent.
+    pub digests_sent: u64,
+    /// GRAFTs sent, a tree each.
+    pub grafts_sent: u64,
+    /// PRUNEs sent, a tree each.
+    pub prunes_sent: u64,
+    /// Equivocations proven.
+    pub equivocations: u64,
+    /// Bundles refused.
+    pub bundles_refused: u64,
+}
+
+/// How a bundle left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reach {
+    /// Neighbours it was pushed to.
+    pub eager: usize,
+    /// Neighbours it is announced to.
+    pub lazy: usize,
+}
+
+/// The broadcast of one swarm at one member.
+#[derive(Debug)]
+pub struct Broadcast<B: Bundle> {
+    me: B::Peer,
+    config: Config,
+    history: History<B>,
+    neighbours: BTreeMap<B::Peer, Neighbour<B::Peer>>,
+    trees: Trees<B::Peer>,
+    wants: Wants<B::Peer>,
+    /// Until when a base is waited for; none once it is fixed.
+    base_until: Option<Time>,
+    reach: Reach,
+    counters: Counters,
+    orders: Vec<Order<B::Peer>>,
+    outputs: VecDeque<Output<B::Peer, B>>,
+}
+
+impl<B: Bundle> Broadcast<B> {
+    /// Makes the broadcast of a member that joins now.
+    pub fn new(me: B::Peer, config: Config, now: Now) -> Self {
+        Self {
+            me,
+            history: History::new(config.history.clone()),
+            neighbours: BTreeMap::new(),
+            trees: Trees::new(me),
+            wants: Wants::new(),
+            base_until: Some(now.time + config.base_timeout),
+            reach: Reach::default(),
+            counters: Counters::default(),
+            orders: Vec::new(),
+            outputs: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Takes a fact.
+    pub fn handle(&mut self, input: Input<B::Peer, B>, now: Now) {
+        match input {
+            Input::NeighbourUp(peer) => self.neighbour_up(peer, now),
+            Input::NeighbourDown(peer) => self.neighbour_down(peer, now),
+            Input::Received { from, message } => self.received(from, message, now),
+            Input::Publish(bundle) => self.publish(&bundle, now),
+            Input::Congested { peer, congested } => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    neighbour.congested = congested;
+                }
+            }
+            Input::Rtt { peer, rtt } => {
+                if let Some(neighbour) = self.neighbours.get_mut(&peer) {
+                    neighbour.rtt = rtt;
+                }
+            }
+            Input::Alone => self.fix_base(now),
+        }
+        self.carry_out_orders();
+    }
+
+    /// Lets time pass.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self.base_until.is_some_and(|until| until <= now.time) {
+            self.fix_base(now);
+        }
+        self.history.shed(now.time);
+        self.ask_for_missing(now);
+        self.tell_due(now);
+        self.carry_out_orders();
+    }
+
+    /// Returns the next order.
+    pub fn poll_output(&mut self) -> Option<Output<B::Peer, B>> {
+        self.outputs.pop_front()
+    }
+
+    /// Returns when to let time pass.
+    pub fn poll_timeout(&self) -> Time {
+        let neighbours = self
+            .neighbours
+            .values()
+            .map(|neighbour| neighbour.tell_at.min(neighbour.exchange_at))
+            .min();
+        self.base_until
+            .unwrap_or(Time::NEVER)
+            .min(neighbours.unwrap_or(Time::NEVER))
+            .min(self.wants.next_timeout())
+            .min(self.history.next_expiry())
+    }
+
+    /// Returns the history.
+    pub const fn history(&self) -> &History<B> {
+        &self.history
+    }
+
+    /// Drops the oldest bundle of the history; returns the bytes freed.
+    pub fn drop_oldest(&mut self) -> usize {
+        self.history.drop_oldest()
+    }
+
+    /// Returns the trees.
+    pub const fn trees(&self) -> &Trees<B::Peer> {
+        &self.trees
+    }
+
+    /// Returns what has been counted.
+    pub const fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// Returns how the bundle that was published last left.
+    pub const fn last_reach(&self) -> Reach {
+        self.reach
+    }
+
+    /// Returns whether it is fixed where this member begins.
+    pub const fn has_base(&self) -> bool {
+        self.base_until.is_none()
+    }
+
+    /// Returns whether any neighbour says that it can supply something of `first..=last`.
+    pub fn somebody_has(&self, id: StreamId<B::Peer>, first: u64, last: u64) -> bool {
+        self.neighbours
+            .values()
+            .any(|neighbour| neighbour.can_supply(id).intersects(first, last))
+    }
+
+    /// Returns whether there are neighbours and each has told everything it has since `time`.
+    pub fn all_told_since(&self, time: Time) -> bool {
+        !self.neighbours.is_empty()
+            && self
+                .neighbours
+                .values()
+                .all(|neighbour| neighbour.told_all.is_some_and(|told| told >= time))
+    }
+
+    /// Returns up to which seq at least half of the neighbours have everything of a stream; none without neighbours.
+    ///
+    /// A publisher that waited only for the first neighbour would run as fast as its fastest one and outrun the history of the others.
+    pub fn acknowledged(&self, id: StreamId<B::Peer>) -> Option<u64> {
+        let mut upto: Vec<u64> = self
+            .neighbours
+            .values()
+            .filter(|neighbour| !neighbour.congested)
+            .map(|neighbour| neighbour.contiguous(id))
+            .collect();
+        upto.sort_unstable_by(|a, b| b.cmp(a));
+        let half = upto.len().div_ceil(2);
+        upto.get(half.checked_sub(1)?).copied()
+    }
+
+    fn neighbour_up(&mut self, peer: B::Peer, now: Now) {
+        if self.neighbours.contains_key(&peer) {
+            return;
+        }
+        let neighbour = Neighbour::new(now.time, self.config.exchange_interval_min);
+        self.neighbours.insert(peer, neighbour);
+        self.trees.neighbour_up(peer, &mut self.orders);
+        self.send_fingerprint(peer);
+    }
+
+    fn neighbour_down(&mut self, peer: B::Peer, now: Now) {
+        if self.neighbours.remove(&peer).is_none() {
+            return;
+        }
+        self.wants.neighbour_down(peer, now.time);
+        self.trees.neighbour_down(peer, &mut self.orders);
+    }
+
+    fn received(&mut self, from: B::Peer, message: Message<B::Peer, B>, now: Now) {
+        if !self.neighbours.contains_key(&from) {
+            self.outputs.push_back(Output::Stranger(from));
+            // Control from strangers is ignored; a verified bundle is worth having whoever brings it.
+            if let Message::Bundle { bundle, hops, .. } = message {
+                self.bundle(from, &bundle, hops, Push::Supplied, now);
+            }
+            return;
+        }
+        match message {
+            Message::Bundle { bundle, hops, push } => self.bundle(from, &bundle, hops, push, now),
+            Message::Duplicate { header, push } => {
+                // Verified before, but perhaps refused then or forgotten since: it comes again when it is asked for.
+                if self.history.recognises(&header) {
+                    self.duplicate(from, &header, push, now);
+                }
+            }
+            Message::Digest {
+                kind,
+                streams,
+                has_base,
+                reply,
+            } => self.digest(from, kind, streams, has_base, reply, now),
+            Message::Fingerprint {
+                fingerprint,
+                has_base,
+            } => {
+                self.fingerprint(from, fingerprint, has_base, now);
+            }
+            Message::Graft { trees } => {
+                for tree in trees.into_iter().take(TREES_MAX + 1) {
+                    self.trees.grafted(from, tree, &mut self.orders);
+                }
+            }
+            Message::Prune { trees } => {
+                for tree in trees.into_iter().take(TREES_MAX + 1) {
+                    self.trees.pruned(from, tree, &mut self.orders);
+                }
+            }
+            Message::Want { ranges } => self.wanted(from, ranges),
+        }
+    }
+
+    fn publish(&mut self, bundle: &B, now: Now) {
+        let header = bundle.header();
+        debug_assert_eq!(
+            header.stream.publisher, self.me,
+            "a member publishes its own"
+        );
+        self.history.admit(bundle, 0, now);
+        self.reach = self.spread(bundle, &header, 0, None, now);
+        self.outputs.push_back(Output::New(header));
+    }
+
+    fn bundle(&mut self, from: B::Peer, bundle: &B, hops: u8, push: Push, now: Now) {
+        let header = bundle.header();
+        let id = header.stream;
+        match self.history.admit(bundle, hops, now) {
+            Admission::New => {}
+            Admission::Duplicate => return self.duplicate(from, &header, push, now),
+            Admission::Equivocation => {
+                self.counters.equivocations += 1;
+                self.outputs.push_back(Output::Equivocation(header));
+                return;
+            }
+            Admission::Refused(refusal) => {
+                self.counters.bundles_refused += 1;
+                self.outputs.push_back(Output::Refused { from, refusal });
+                return;
+            }
+        }
+        self.counters.bundles_new += 1;
+        self.showed(from, &header);
+        if push == Push::Eager {
+            self.trees.pushed_first(id.publisher, from, now.time);
+        }
+        self.wants.progress(id, from, now.time);
+        self.settle_wants(id, now);
+        self.spread(bundle, &header, hops, Some(from), now);
+        self.outputs.push_back(Output::New(header));
+    }
+
+    fn duplicate(&mut self, from: B::Peer, header: &Header<B::Peer>, push: Push, now: Now) {
+        self.counters.bundles_duplicate += 1;
+        self.showed(from, header);
+        let id = header.stream;
+        self.wants.progress(id, from, now.time);
+        if push == Push::Eager && self.neighbours.contains_key(&from) {
+            self.trees
+                .pushed_again(id.publisher, from, now.time, &mut self.orders);
+        }
+    }
+
+    fn showed(&mut self, from: B::Peer, header: &Header<B::Peer>) {
+        if let Some(neighbour) = self.neighbours.get_mut(&from) {
+            neighbour.showed(header.stream, header.first, header.last);
+        }
+    }
+
+    /// Pushes a new bundle along its publisher's tree and plans to tell everybody of it.
+    fn spread(
+        &mut self,
+        bundle: &B,
+        header: &Header<B::Peer>,
+        hops: u8,
+        from: Option<B::Peer>,
+        now: Now,
+    ) -> Reach {
+        let id = header.stream;
+        let targets = self.trees.targets(id.publisher, from);
+        let mut reach = Reach::default();
+        let bytes = bundle.cost_bytes();
+        for (peer, neighbour) in &mut self.neighbours {
+            let has = neighbour.has(id, header.first, header.last);
+            let on_tree = targets.contains(peer);
+            if on_tree && !has && !neighbour.congested {
+                reach.eager += 1;
+                self.outputs.push_back(Output::Send {
+                    to: *peer,
+                    message: Message::Bundle {
+                        bundle: bundle.clone(),
+                        hops: hops.saturating_add(1),
+                        push: Push::Eager,
+                    },
+                });
+            } else if !has {
+                reach.lazy += 1;
+            }
+            let delay = if has || on_tree {
+                self.config.acknowledge_delay
+            } else {
+                self.config.announce_delay
+            };
+            neighbour.untold_bytes += bytes;
+            let at = if neighbour.untold_bytes >= self.config.tell_bytes {
+                now.time
+            } else {
+                now.time + delay
+            };
+            neighbour.mark_untold(id, at);
+            neighbour.exchange_interval = self.config.exchange_interval_min;
+        }
+        self.counters.bundles_pushed += reach.eager as u64;
+        reach
+    }
+
+    fn carry_out_orders(&mut self) {
+        let mut grafts: BTreeMap<B::Peer, Vec<TreeId<B::Peer>>> = BTreeMap::new();
+        let mut prunes: BTreeMap<B::Peer, Vec<TreeId<B::Peer>>> = BTreeMap::new();
+        let mut at = 0;
+        while let Some(order) = self.orders.get(at).copied() {
+            at += 1;
+            match order {
+                Order::Graft(to, tree) => grafts.entry(to).or_default().push(tree),
+                Order::Prune(to, tree) => prunes.entry(to).or_default().push(tree),
+                Order::Orphaned(tree) => {
+                    if let Some(to) = self.best_parent(tree) {
+                        self.trees.graft(tree, to, &mut self.orders);
+                    }
+                }
+            }
+        }
+        self.orders.clear();
+        for (to, trees) in prunes {
+            self.counters.prunes_sent += trees.len() as u64;
+            self.send(to, Message::Prune { trees });
+        }
+        for (to, trees) in grafts {
+            self.counters.grafts_sent += trees.len() as u64;
+            // A new parent shall know at once what is missing, and say what it has.
+            self.send(to, Message::Graft { trees });
+            self.send_fingerprint(to);
+        }
+    }
+
+    /// Returns who shall push along a tree that has lost its source: of those that aren't pushed to themselves, the one that is furthest.
+    fn best_parent(&self, tree: TreeId<B::Peer>) -> Option<B::Peer> {
+        let (newest, children) = match tree {
+            TreeId::Shared => (None, Vec::new()),
+            TreeId::Publisher(publisher) => {
+                if publisher == self.me {
+                    return None;
+                }
+                let epoch = self.history.epochs(publisher).last();
+                let children = self
+                    .trees
+                    .publishers()
+                    .find(|(of, _)| *of == publisher)
+                    .map_or_else(Vec::new, |(_, tree)| tree.pushes_to().collect());
+                (epoch.map(|epoch| StreamId { publisher, epoch }), children)
+            }
+        };
+        self.neighbours
+            .iter()
+            .filter(|(_, neighbour)| !neighbour.congested)
+            .max_by_key(|(peer, neighbour)| {
+                let furthest = newest.map_or(0, |id| neighbour.can_supply(id).last().unwrap_or(0));
+                (
+                    !children.contains(peer),
+                    furthest,
+                    std::cmp::Reverse(neighbour.since),
+                )
+            })
+            .map(|(peer, _)| *peer)
+    }
+
+    fn send(&mut self, to: B::Peer, message: Message<B::Peer, B>) {
+        self.outputs.push_back(Output::Send { to, message });
+    }
+}

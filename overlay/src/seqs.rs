@@ -67,6 +67,18 @@ impl Seqs {
         self.ranges.get(at).is_some_and(|&(start, _)| start <= last)
     }
 
+    /// Returns whether `first..=last` can be added.
+    pub fn has_room(&self, first: u64, last: u64) -> bool {
+        self.ranges.len() < RANGES_MAX || {
+            let from = self
+                .ranges
+                .partition_point(|&(_, end)| end.saturating_add(1) < first);
+            self.ranges
+                .get(from)
+                .is_some_and(|&(start, _)| start <= last.saturating_add(1))
+        }
+    }
+
     /// Adds `first..=last`. Returns false, and adds nothing, where that would take more than [`RANGES_MAX`] ranges.
     pub fn insert(&mut self, first: u64, last: u64) -> bool {
         if last < first {

@@ -1,0 +1,132 @@
+//! What this member knows of one neighbour, and what it still has to tell it. All of it dies with the neighbourhood.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use crate::digest::StreamDigest;
+use crate::{Peer, Seqs, StreamId, Time};
+
+/// What is assumed of a link before its first heartbeat has come back (a guess between a local and a wide network).
+const RTT_INITIAL: Duration = Duration::from_millis(50);
+/// Streams of one neighbour that are remembered: as many as a member keeps itself.
+const STREAMS_MAX: usize = 4_096;
+
+/// What a neighbour has of one stream, by its own word.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Theirs {
+    pub(crate) seqs: Seqs,
+    pub(crate) supplies_from: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Neighbour<P> {
+    pub(crate) since: Time,
+    pub(crate) rtt: Duration,
+    pub(crate) has_base: bool,
+    /// Its lane for data is full: it gets announcements only.
+    pub(crate) congested: bool,
+    theirs: BTreeMap<StreamId<P>, Theirs>,
+    /// When it last told everything it has.
+    pub(crate) told_all: Option<Time>,
+    /// Streams that changed since it was last told of them.
+    pub(crate) untold: BTreeSet<StreamId<P>>,
+    /// Bytes that came in since it was last told.
+    pub(crate) untold_bytes: usize,
+    pub(crate) tell_at: Time,
+    /// When to compare fingerprints, and how long after that again.
+    pub(crate) exchange_at: Time,
+    pub(crate) exchange_interval: Duration,
+    /// What it asked for and hasn't been sent, in the order of asking.
+    pub(crate) supplies: VecDeque<(StreamId<P>, Seqs)>,
+}
+
+impl<P: Peer> Neighbour<P> {
+    pub(crate) fn new(now: Time, exchange_interval: Duration) -> Self {
+        Self {
+            since: now,
+            rtt: RTT_INITIAL,
+            has_base: false,
+            congested: false,
+            theirs: BTreeMap::new(),
+            told_all: None,
+            untold: BTreeSet::new(),
+            untold_bytes: 0,
+            tell_at: Time::NEVER,
+            exchange_at: now + exchange_interval,
+            exchange_interval,
+            supplies: VecDeque::new(),
+        }
+    }
+
+    /// Returns the streams that it has said something of.
+    pub(crate) fn streams(&self) -> impl Iterator<Item = StreamId<P>> {
+        self.theirs.keys().copied()
+    }
+
+    /// Returns the last seq that it has of a stream; 0 where it has none.
+    pub(crate) fn last(&self, id: StreamId<P>) -> u64 {
+        self.theirs
+            .get(&id)
+            .and_then(|theirs| theirs.seqs.last())
+            .unwrap_or(0)
+    }
+
+    /// Returns whether it has said that it has all of `first..=last`.
+    pub(crate) fn has(&self, id: StreamId<P>, first: u64, last: u64) -> bool {
+        self.theirs
+            .get(&id)
+            .is_some_and(|theirs| theirs.seqs.covers(first, last))
+    }
+
+    /// Returns what it can supply of a stream.
+    pub(crate) fn can_supply(&self, id: StreamId<P>) -> Seqs {
+        let Some(theirs) = self.theirs.get(&id) else {
+            return Seqs::default();
+        };
+        let mut seqs = theirs.seqs.clone();
+        seqs.remove_below(theirs.supplies_from);
+        seqs
+    }
+
+    /// Returns up to where it has everything of a stream.
+    pub(crate) fn contiguous(&self, id: StreamId<P>) -> u64 {
+        self.theirs
+            .get(&id)
+            .and_then(|theirs| theirs.seqs.iter().next())
+            .filter(|range| *range.start() <= 1)
+            .map_or(0, |range| *range.end())
+    }
+
+    pub(crate) fn forget_all(&mut self) {
+        self.theirs.clear();
+    }
+
+    /// Takes its word for a stream, cumulative.
+    pub(crate) fn told(&mut self, digest: StreamDigest<P>) {
+        if self.theirs.len() >= STREAMS_MAX && !self.theirs.contains_key(&digest.stream) {
+            self.theirs.pop_first();
+        }
+        self.theirs.insert(
+            digest.stream,
+            Theirs {
+                seqs: digest.seqs,
+                supplies_from: digest.supplies_from,
+            },
+        );
+    }
+
+    /// It sent a bundle, so it has it.
+    pub(crate) fn showed(&mut self, id: StreamId<P>, first: u64, last: u64) {
+        let theirs = self.theirs.entry(id).or_insert_with(|| Theirs {
+            seqs: Seqs::default(),
+            supplies_from: first,
+        });
+        theirs.seqs.insert(first, last);
+    }
+
+    /// Marks a stream as changed, to be told at the latest by `at`.
+    pub(crate) fn mark_untold(&mut self, id: StreamId<P>, at: Time) {
+        self.untold.insert(id);
+        self.tell_at = self.tell_at.min(at);
+    }
+}

@@ -1,0 +1,223 @@
+//! Telling neighbours what this member has, and hearing what they have: announcements, acknowledgements, exchanges, and
+//! the base at which a joining member begins.
+
+use std::time::Duration;
+
+use weft_identity::Hash;
+
+use super::message::{DigestKind, Message};
+use super::{Broadcast, Output, Start};
+use crate::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
+use crate::{Bundle, Now, StreamId};
+
+/// A change this recent is still on its way through the swarm: fingerprints would differ for that alone (a guess).
+const QUIET: Duration = Duration::from_millis(500);
+
+impl<B: Bundle> Broadcast<B> {
+    /// Sends the announcements and fingerprints whose time has come.
+    pub(super) fn tell_due(&mut self, now: Now) {
+        let peers: Vec<_> = self.neighbours.keys().copied().collect();
+        for peer in peers {
+            self.announce_if_due(peer, now);
+            self.compare_if_due(peer, now);
+        }
+    }
+
+    fn announce_if_due(&mut self, peer: B::Peer, now: Now) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        if neighbour.tell_at > now.time {
+            return;
+        }
+        let untold = std::mem::take(&mut neighbour.untold);
+        neighbour.untold_bytes = 0;
+        neighbour.tell_at = crate::Time::NEVER;
+        // The next comparison waits until the swarm is quiet again.
+        neighbour.exchange_at = neighbour.exchange_at.max(now.time + QUIET);
+        let digests: Vec<_> = untold
+            .into_iter()
+            .filter_map(|id| self.history.digest(id))
+            .collect();
+        self.send_digests(peer, DigestKind::Delta, digests, false);
+    }
+
+    fn compare_if_due(&mut self, peer: B::Peer, now: Now) {
+        let Some(neighbour) = self.neighbours.get_mut(&peer) else {
+            return;
+        };
+        if neighbour.exchange_at > now.time {
+            return;
+        }
+        neighbour.exchange_at = now.time + neighbour.exchange_interval;
+        neighbour.exchange_interval =
+            (neighbour.exchange_interval * 2).min(self.config.exchange_interval_max);
+        self.send_fingerprint(peer);
+    }
+
+    pub(super) fn send_fingerprint(&mut self, to: B::Peer) {
+        let message = Message::Fingerprint {
+            fingerprint: self.history.fingerprint(),
+            has_base: self.has_base(),
+        };
+        self.send(to, message);
+    }
+
+    /// A neighbour's fingerprint came. If it differs from ours, we tell all and ask for all.
+    pub(super) fn fingerprint(
+        &mut self,
+        from: B::Peer,
+        fingerprint: [u8; 16],
+        has_base: bool,
+        now: Now,
+    ) {
+        let in_step = self.history.fingerprint() == fingerprint;
+        let ours = self.has_base();
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+            return;
+        };
+        neighbour.has_base = has_base;
+        if in_step {
+            neighbour.told_all = Some(now.time);
+            // In step with a neighbour that has a base: so has this member, or there is nothing to begin after.
+            if has_base && !ours {
+                self.fix_base(now);
+            }
+            return;
+        }
+        neighbour.exchange_interval = self.config.exchange_interval_min;
+        self.send_everything(from, true);
+    }
+
+    pub(super) fn send_everything(&mut self, to: B::Peer, reply: bool) {
+        let digests: Vec<_> = self
+            .history
+            .streams()
+            .filter_map(|id| self.history.digest(id))
+            .collect();
+        if let Some(neighbour) = self.neighbours.get_mut(&to) {
+            neighbour.untold.clear();
+            neighbour.untold_bytes = 0;
+            neighbour.tell_at = crate::Time::NEVER;
+        }
+        self.send_digests(to, DigestKind::Full, digests, reply);
+    }
+
+    /// Sends digests in as many frames as they need; a frame that is not full is the last.
+    fn send_digests(
+        &mut self,
+        to: B::Peer,
+        kind: DigestKind,
+        digests: Vec<StreamDigest<B::Peer>>,
+        reply: bool,
+    ) {
+        let has_base = self.has_base();
+        let mut kind = kind;
+        let mut rest = digests;
+        loop {
+            let next = rest.split_off(rest.len().min(STREAMS_PER_FRAME_MAX));
+            let last = rest.len() < STREAMS_PER_FRAME_MAX;
+            self.counters.digests_sent += 1;
+            self.send(
+                to,
+                Message::Digest {
+                    kind,
+                    streams: rest,
+                    has_base,
+                    reply: reply && last,
+                },
+            );
+            if last {
+                return;
+            }
+            kind = DigestKind::Delta;
+            rest = next;
+        }
+    }
+
+    /// A neighbour says what it has.
+    pub(super) fn digest(
+        &mut self,
+        from: B::Peer,
+        kind: DigestKind,
+        streams: Vec<StreamDigest<B::Peer>>,
+        has_base: bool,
+        reply: bool,
+        now: Now,
+    ) {
+        let Some(neighbour) = self.neighbours.get_mut(&from) else {
+            return;
+        };
+        neighbour.has_base = has_base;
+        if kind == DigestKind::Full {
+            neighbour.forget_all();
+            neighbour.told_all = Some(now.time);
+        }
+        let complete = streams.len() < STREAMS_PER_FRAME_MAX;
+        let mut heads = Vec::with_capacity(streams.len());
+        for digest in streams.into_iter().take(STREAMS_PER_FRAME_MAX) {
+            heads.push((digest.stream, digest.head));
+            neighbour.told(digest);
+        }
+        if kind == DigestKind::Full && complete && has_base && !self.has_base() {
+            self.fix_base_at(from, &heads, now);
+        }
+        for (id, head) in heads {
+            if self.config.start == Start::Retained && self.history.seen(id).is_none() {
+                self.start_at_retained(from, id, head, now);
+            }
+            self.notice_missing(id, now);
+        }
+        if reply {
+            self.send_everything(from, false);
+        }
+    }
+
+    /// Begins a stream at the oldest that a neighbour can still supply.
+    fn start_at_retained(&mut self, from: B::Peer, id: StreamId<B::Peer>, head: Hash, now: Now) {
+        let Some(neighbour) = self.neighbours.get(&from) else {
+            return;
+        };
+        let before = match neighbour.can_supply(id).first() {
+            Some(first) => first.saturating_sub(1),
+            None => neighbour.last(id),
+        };
+        self.history.start_after(id, before, head, now.time);
+    }
+
+    /// Begins where a neighbour stands.
+    fn fix_base_at(&mut self, from: B::Peer, heads: &[(StreamId<B::Peer>, Hash)], now: Now) {
+        for (id, head) in heads {
+            match self.config.start {
+                Start::Retained => self.start_at_retained(from, *id, *head, now),
+                Start::Latest => {
+                    let last = self
+                        .neighbours
+                        .get(&from)
+                        .map_or(0, |neighbour| neighbour.last(*id));
+                    self.history.start_after(*id, last, *head, now.time);
+                }
+            }
+        }
+        self.fix_base(now);
+    }
+
+    /// Begins with what is known now.
+    pub(super) fn fix_base(&mut self, now: Now) {
+        if self.base_until.take().is_none() {
+            return;
+        }
+        self.notice_all_missing(now);
+        self.outputs.push_back(Output::Based);
+        // Neighbours that wait for a base shall know that there is one here now.
+        let waiting: Vec<_> = self
+            .neighbours
+            .iter()
+            .filter(|(_, neighbour)| !neighbour.has_base)
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in waiting {
+            self.send_fingerprint(peer);
+        }
+    }
+}

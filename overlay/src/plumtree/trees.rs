@@ -1,0 +1,403 @@
+//! Who pushes to whom: the shared tree and one for each publisher.
+//!
+//! Plumtree's paper (§3.3) has one tree of symmetric eager links that duplicates carve out of a flood. Here
+//! - a publisher's tree remembers its *parent*, the neighbour whose pushes arrive first, and never pushes to it. A loop of two can't
+//!   form, the parent is never pruned, and a lost parent is replaced at once instead of after a timer;
+//! - nothing starts as a flood: a new neighbour is lazy unless one side has no eager link at all and grafts it. What that
+//!   leaves unconnected, the first announcement connects;
+//! - while a publisher's tree is fresh, what is learned on it is learned for the shared tree too.
+//!
+//! Links stay eager on both ends (the parent is in `eager` as well), so that when a parent changes, the old one goes on being
+//! pushed to, and a whole branch that hung above it is fed again without another graft.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::message::TreeId;
+use crate::{Peer, Time};
+
+/// Publishers with a tree of their own: some 300 bytes each; the one used longest ago starts anew from the shared tree.
+pub const TREES_MAX: usize = 64;
+/// Bundles of a publisher on which its tree still teaches the shared one: the flood's cycles show in the very first ones (a guess).
+const FRESH_BUNDLES: u64 = 8;
+/// A PRUNE isn't repeated sooner: what was under way when it was sent may take this long to arrive (a guess: many round trips).
+pub(crate) const PRUNE_REPEAT: Duration = Duration::from_millis(500);
+
+/// One publisher's tree at this member.
+#[derive(Clone, Debug)]
+pub struct Tree<P> {
+    parent: Option<P>,
+    eager: BTreeSet<P>,
+    /// When neighbours were told to stop pushing.
+    pruned: BTreeMap<P, Time>,
+    bundles: u64,
+    used: u64,
+}
+
+impl<P: Peer> Tree<P> {
+    /// Returns the neighbour whose pushes arrive first.
+    pub fn parent(&self) -> Option<P> {
+        self.parent
+    }
+
+    /// Returns the neighbours that are pushed to, ascending.
+    pub fn pushes_to(&self) -> impl Iterator<Item = P> {
+        let parent = self.parent;
+        self.eager
+            .iter()
+            .copied()
+            .filter(move |peer| Some(*peer) != parent)
+    }
+
+    const fn is_fresh(&self) -> bool {
+        self.bundles <= FRESH_BUNDLES
+    }
+
+    fn attach(&mut self, parent: P) {
+        self.parent = Some(parent);
+        self.eager.insert(parent);
+        self.pruned.remove(&parent);
+    }
+}
+
+/// A control message that a change of the trees asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order<P> {
+    Graft(P, TreeId<P>),
+    Prune(P, TreeId<P>),
+    /// The tree has lost its last eager link inwards: somebody must be grafted now.
+    Orphaned(TreeId<P>),
+}
+
+/// All trees of a swarm at this member.
+#[derive(Debug)]
+pub struct Trees<P> {
+    me: P,
+    shared: BTreeSet<P>,
+    publishers: BTreeMap<P, Tree<P>>,
+    uses: u64,
+}
+
+impl<P: Peer> Trees<P> {
+    pub(crate) fn new(me: P) -> Self {
+        Self {
+            me,
+            shared: BTreeSet::new(),
+            publishers: BTreeMap::new(),
+            uses: 0,
+        }
+    }
+
+    /// Returns the neighbours on the shared tree, ascending.
+    pub fn shared(&self) -> &BTreeSet<P> {
+        &self.shared
+    }
+
+    /// Returns the publishers' trees in ascending order.
+    pub fn publishers(&self) -> impl Iterator<Item = (P, &Tree<P>)> {
+        self.publishers
+            .iter()
+            .map(|(publisher, tree)| (*publisher, tree))
+    }
+
+    /// Returns whether somebody is expected to push a publisher's messages to this member.
+    pub(crate) fn has_parent(&self, publisher: P) -> bool {
+        match self.publishers.get(&publisher) {
+            Some(tree) => tree.parent.is_some(),
+            None => !self.shared.is_empty(),
+        }
+    }
+
+    /// Returns whom to push a publisher's bundle to.
+    pub(crate) fn targets(&mut self, publisher: P, from: Option<P>) -> Vec<P> {
+        let tree = self.tree(publisher);
+        tree.pushes_to()
+            .filter(|peer| Some(*peer) != from)
+            .collect()
+    }
+
+    pub(crate) fn neighbour_up(&mut self, peer: P, orders: &mut Vec<Order<P>>) {
+        if self.shared.is_empty() {
+            self.shared.insert(peer);
+            orders.push(Order::Graft(peer, TreeId::Shared));
+        }
+        let me = self.me;
+        for (publisher, tree) in &mut self.publishers {
+            if tree.parent.is_none() && *publisher != me {
+                tree.attach(peer);
+                orders.push(Order::Graft(peer, TreeId::Publisher(*publisher)));
+            }
+        }
+        // The node's own messages go to whoever pushes to or asks of it; a lone publisher takes its first neighbour.
+        if let Some(own) = self.publishers.get_mut(&me)
+            && own.eager.is_empty()
+        {
+            own.eager.insert(peer);
+        }
+    }
+
+    pub(crate) fn neighbour_down(&mut self, peer: P, orders: &mut Vec<Order<P>>) {
+        self.shared.remove(&peer);
+        if self.shared.is_empty() {
+            orders.push(Order::Orphaned(TreeId::Shared));
+        }
+        for (publisher, tree) in &mut self.publishers {
+            tree.eager.remove(&peer);
+            tree.pruned.remove(&peer);
+            if tree.parent == Some(peer) {
+                tree.parent = None;
+                orders.push(Order::Orphaned(TreeId::Publisher(*publisher)));
+            }
+        }
+    }
+
+    /// A publisher's bundle came for the first time, pushed along a tree.
+    pub(crate) fn pushed_first(&mut self, publisher: P, from: P, now: Time) {
+        let tree = self.tree(publisher);
+        tree.bundles += 1;
+        let stopping = tree
+            .pruned
+            .get(&from)
+            .is_some_and(|told| now.since(*told) < PRUNE_REPEAT);
+        if tree.parent.is_none() || !stopping {
+            tree.attach(from);
+        }
+    }
+
+    /// A publisher's bundle came again, pushed along a tree.
+    pub(crate) fn pushed_again(
+        &mut self,
+        publisher: P,
+        from: P,
+        now: Time,
+        orders: &mut Vec<Order<P>>,
+    ) {
+        let me = self.me;
+        let tree = self.tree(publisher);
+        if tree.parent == Some(from) {
+            return;
+        }
+        if tree.parent.is_none() && publisher != me {
+            tree.attach(from);
+            return;
+        }
+        tree.eager.remove(&from);
+        let told = tree.pruned.get(&from).copied();
+        if told.is_some_and(|told| now.since(told) < PRUNE_REPEAT) {
+            return;
+        }
+        tree.pruned.insert(from, now);
+        orders.push(Order::Prune(from, TreeId::Publisher(publisher)));
+        if tree.is_fresh() && self.shared.len() > 1 && self.shared.remove(&from) {
+            orders.push(Order::Prune(from, TreeId::Shared));
+        }
+    }
+
+    /// This member wants a neighbour to push along a tree from now on.
+    pub(crate) fn graft(&mut self, tree: TreeId<P>, to: P, orders: &mut Vec<Order<P>>) {
+        orders.push(Order::Graft(to, tree));
+        match tree {
+            TreeId::Shared => {
+                self.shared.insert(to);
+            }
+            TreeId::Publisher(publisher) => {
+                let tree = self.tree(publisher);
+                tree.attach(to);
+                if tree.is_fresh() && self.shared.insert(to) {
+                    orders.push(Order::Graft(to, TreeId::Shared));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn grafted(&mut self, from: P, tree: TreeId<P>, orders: &mut Vec<Order<P>>) {
+        match tree {
+            TreeId::Shared => {
+                self.shared.insert(from);
+                // Whoever grafts the shared tree may know no publisher yet; where it does, it prunes.
+                for tree in self.publishers.values_mut() {
+                    tree.eager.insert(from);
+                }
+            }
+            TreeId::Publisher(publisher) => {
+                let tree = self.tree(publisher);
+                tree.eager.insert(from);
+                if tree.parent == Some(from) {
+                    tree.parent = None;
+                    orders.push(Order::Orphaned(TreeId::Publisher(publisher)));
+                }
+            }
+        }
+    }
+
+    pub(crate) fn pruned(&mut self, from: P, tree: TreeId<P>, orders: &mut Vec<Order<P>>) {
+        match tree {
+            TreeId::Shared => {
+                self.shared.remove(&from);
+                if self.shared.is_empty() {
+                    orders.push(Order::Orphaned(TreeId::Shared));
+                }
+            }
+            TreeId::Publisher(publisher) => {
+                let Some(tree) = self.publishers.get_mut(&publisher) else {
+                    return;
+                };
+                if tree.parent == Some(from) {
+                    // The prune crossed with pushes that made it the parent: it is upstream, so it is asked again.
+                    orders.push(Order::Graft(from, TreeId::Publisher(publisher)));
+                } else {
+                    tree.eager.remove(&from);
+                }
+            }
+        }
+    }
+
+    fn tree(&mut self, publisher: P) -> &mut Tree<P> {
+        self.uses += 1;
+        if !self.publishers.contains_key(&publisher) && self.publishers.len() >= TREES_MAX {
+            let oldest = self
+                .publishers
+                .iter()
+                .filter(|(publisher, _)| **publisher != self.me)
+                .min_by_key(|(_, tree)| tree.used)
+                .map(|(publisher, _)| *publisher);
+            if let Some(oldest) = oldest {
+                self.publishers.remove(&oldest);
+            }
+        }
+        let tree = self.publishers.entry(publisher).or_insert_with(|| Tree {
+            parent: None,
+            eager: self.shared.clone(),
+            pruned: BTreeMap::new(),
+            bundles: 0,
+            used: 0,
+        });
+        tree.used = self.uses;
+        tree
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ME: u32 = 0;
+    const PUBLISHER: u32 = 9;
+
+    fn trees(neighbours: &[u32]) -> Trees<u32> {
+        let mut trees = Trees::new(ME);
+        for peer in neighbours {
+            trees.neighbour_up(*peer, &mut Vec::new());
+        }
+        trees
+    }
+
+    fn tree(trees: &Trees<u32>) -> &Tree<u32> {
+        &trees.publishers[&PUBLISHER]
+    }
+
+    #[test]
+    fn the_first_neighbour_is_grafted_and_the_others_are_lazy() {
+        let mut trees = Trees::new(ME);
+        let mut orders = Vec::new();
+        trees.neighbour_up(1, &mut orders);
+        trees.neighbour_up(2, &mut orders);
+        assert_eq!(orders, [Order::Graft(1, TreeId::Shared)]);
+        assert_eq!(trees.targets(PUBLISHER, None), [1]);
+    }
+
+    #[test]
+    fn a_duplicate_prunes_the_sender_but_never_the_parent() {
+        let mut trees = trees(&[1, 2]);
+        let mut orders = Vec::new();
+        trees.pushed_first(PUBLISHER, 1, Time::ZERO);
+        trees.pushed_again(PUBLISHER, 2, Time::ZERO, &mut orders);
+        trees.pushed_again(PUBLISHER, 1, Time::ZERO, &mut orders);
+        assert_eq!(orders, [Order::Prune(2, TreeId::Publisher(PUBLISHER))]);
+        assert_eq!(tree(&trees).parent(), Some(1));
+    }
+
+    #[test]
+    fn a_prune_is_not_repeated_while_pushes_may_be_under_way() {
+        let mut trees = trees(&[1, 2]);
+        let mut orders = Vec::new();
+        trees.pushed_first(PUBLISHER, 1, Time::ZERO);
+        trees.pushed_again(PUBLISHER, 2, Time::ZERO, &mut orders);
+        trees.pushed_again(PUBLISHER, 2, Time::ZERO + PRUNE_REPEAT / 2, &mut orders);
+        assert_eq!(orders.len(), 1);
+        trees.pushed_again(PUBLISHER, 2, Time::ZERO + PRUNE_REPEAT, &mut orders);
+        assert_eq!(orders.len(), 2, "it must have been lost");
+    }
+
+    #[test]
+    fn what_was_under_way_from_a_pruned_neighbour_does_not_make_it_the_parent() {
+        let mut trees = trees(&[1, 2]);
+        trees.pushed_first(PUBLISHER, 1, Time::ZERO);
+        trees.pushed_again(PUBLISHER, 2, Time::ZERO, &mut Vec::new());
+        trees.pushed_first(PUBLISHER, 2, Time::ZERO);
+        assert_eq!(tree(&trees).parent(), Some(1));
+    }
+
+    #[test]
+    fn the_parent_is_not_pushed_to() {
+        let mut trees = trees(&[1, 2]);
+        trees.pushed_first(PUBLISHER, 1, Time::ZERO);
+        trees.grafted(2, TreeId::Publisher(PUBLISHER), &mut Vec::new());
+        assert_eq!(trees.targets(PUBLISHER, Some(3)), [2]);
+    }
+
+    #[test]
+    fn a_former_parent_is_pushed_to() {
+        let mut trees = trees(&[1, 2]);
+        trees.pushed_first(PUBLISHER, 1, Time::ZERO);
+        trees.pushed_first(PUBLISHER, 2, Time::ZERO);
+        assert_eq!(trees.targets(PUBLISHER, Some(2)), [1]);
+    }
+
+    #[test]
+    fn a_lost_parent_orphans_its_trees_at_once() {
+        let mut trees = trees(&[1, 2]);
+        trees.pushed_first(PUBLISHER, 2, Time::ZERO);
+        let mut orders = Vec::new();
+        trees.neighbour_down(2, &mut orders);
+        assert_eq!(orders, [Order::Orphaned(TreeId::Publisher(PUBLISHER))]);
+        trees.neighbour_down(1, &mut orders);
+        assert_eq!(orders[1..], [Order::Orphaned(TreeId::Shared)]);
+    }
+
+    #[test]
+    fn two_that_graft_each_other_do_not_wait_for_each_other() {
+        let mut trees = trees(&[1, 2]);
+        trees.pushed_first(PUBLISHER, 1, Time::ZERO);
+        let mut orders = Vec::new();
+        trees.grafted(1, TreeId::Publisher(PUBLISHER), &mut orders);
+        assert_eq!(orders, [Order::Orphaned(TreeId::Publisher(PUBLISHER))]);
+    }
+
+    #[test]
+    fn a_parent_that_prunes_is_grafted_again() {
+        let mut trees = trees(&[1, 2]);
+        trees.pushed_first(PUBLISHER, 1, Time::ZERO);
+        let mut orders = Vec::new();
+        trees.pruned(1, TreeId::Publisher(PUBLISHER), &mut orders);
+        assert_eq!(orders, [Order::Graft(1, TreeId::Publisher(PUBLISHER))]);
+    }
+
+    #[test]
+    fn a_new_publisher_starts_on_the_shared_tree() {
+        let mut trees = trees(&[1, 2, 3]);
+        trees.grafted(3, TreeId::Shared, &mut Vec::new());
+        trees.pushed_first(PUBLISHER, 1, Time::ZERO);
+        assert_eq!(trees.targets(PUBLISHER, Some(1)), [3]);
+    }
+
+    #[test]
+    fn trees_are_bounded_and_the_least_used_goes() {
+        let mut trees = trees(&[1]);
+        for publisher in 100..100 + TREES_MAX as u32 + 10 {
+            trees.pushed_first(publisher, 1, Time::ZERO);
+        }
+        assert_eq!(trees.publishers.len(), TREES_MAX);
+        assert!(!trees.publishers.contains_key(&100));
+    }
+}

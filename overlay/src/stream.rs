@@ -1,0 +1,157 @@
+//! One stream as a member knows it: what it has seen, what it still holds, and whether new bundles fit.
+
+use std::collections::BTreeMap;
+
+use weft_identity::Hash;
+
+use crate::digest::StreamDigest;
+use crate::{Bundle, Header, PreviousEpoch, Seqs, StreamId, Time, UnixMicros};
+
+/// A bundle that is kept to be supplied and delivered.
+#[derive(Clone, Debug)]
+pub struct Held<B> {
+    /// The bundle.
+    pub bundle: B,
+    /// Links it has travelled to come here.
+    pub hops: u8,
+    /// When it came, by the wall clock.
+    pub received_at: UnixMicros,
+    pub(crate) received: Time,
+}
+
+/// How a header stands to what is known of its stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    New,
+    Duplicate,
+    /// Another bundle was accepted for one of its places.
+    Conflict,
+    /// Its predecessor's hash is not that of the bundle before it.
+    BrokenChain,
+    /// It would open more holes than a set of seqs can hold.
+    TooManyHoles,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Stream<B> {
+    /// Every seq that was received, or lies before this member's base.
+    pub(crate) seen: Seqs,
+    /// The bundles that are still held, by first seq.
+    pub(crate) held: BTreeMap<u64, Held<B>>,
+    /// All seen seqs from here on are held.
+    pub(crate) supplies_from: u64,
+    /// The last seq that counts as seen because this member starts after it.
+    pub(crate) base: u64,
+    /// Hash of the bundle that ends at the last seen seq.
+    pub(crate) head: Hash,
+    /// What the epoch's first bundle says of the epoch before.
+    pub(crate) previous_epoch: Option<PreviousEpoch>,
+    /// When something new was last seen of it.
+    pub(crate) touched: Time,
+}
+
+impl<B: Bundle> Stream<B> {
+    pub(crate) fn new(now: Time) -> Self {
+        Self {
+            seen: Seqs::default(),
+            held: BTreeMap::new(),
+            supplies_from: 1,
+            base: 0,
+            head: Hash::from_bytes([0; 32]),
+            previous_epoch: None,
+            touched: now,
+        }
+    }
+
+    /// Tells how a bundle fits, from its header and, where they are known, its neighbours in the chain.
+    pub(crate) fn fit(&self, header: &Header<B::Peer>, predecessor: Option<Option<Hash>>) -> Fit {
+        let (first, last) = (header.first, header.last);
+        if self.seen.covers(first, last) {
+            return match self.held_at(first) {
+                Some(held) if held.bundle.header().hash != header.hash => Fit::Conflict,
+                _ => Fit::Duplicate,
+            };
+        }
+        if self.seen.intersects(first, last) {
+            // What lies before the base counts as seen though it never was: a bundle across it is no conflict.
+            return match self.held.range(first..=last).next() {
+                None if self.held_at(first).is_none() => Fit::New,
+                _ => Fit::Conflict,
+            };
+        }
+        if let Some(predecessor) = predecessor {
+            let before = first.checked_sub(1).and_then(|seq| self.held_at(seq));
+            if before.is_some_and(|held| {
+                let before = held.bundle.header();
+                before.last + 1 == first && predecessor != Some(before.hash)
+            }) {
+                return Fit::BrokenChain;
+            }
+            let after = last.checked_add(1).and_then(|seq| self.held.get(&seq));
+            if after.is_some_and(|held| held.bundle.predecessor() != Some(header.hash)) {
+                return Fit::BrokenChain;
+            }
+        }
+        if !self.seen.has_room(first, last) {
+            return Fit::TooManyHoles;
+        }
+        Fit::New
+    }
+
+    /// Keeps a bundle that fits.
+    pub(crate) fn keep(&mut self, bundle: B, hops: u8, received_at: UnixMicros, now: Time) {
+        let header = bundle.header();
+        if self.seen.last().is_none_or(|last| last < header.last) {
+            self.head = header.hash;
+        }
+        if header.first == 1 {
+            self.previous_epoch = bundle.previous_epoch();
+        }
+        self.seen.insert(header.first, header.last);
+        self.touched = now;
+        self.held.insert(
+            header.first,
+            Held {
+                bundle,
+                hops,
+                received_at,
+                received: now,
+            },
+        );
+    }
+
+    /// Counts everything up to `last` as seen, as somebody who starts there does.
+    pub(crate) fn start_after(&mut self, last: u64, head: Hash) {
+        if self.seen.last().is_none_or(|seen| seen < last) {
+            self.head = head;
+        }
+        self.seen.insert(1, last);
+        self.base = self.base.max(last);
+        self.supplies_from = self.supplies_from.max(last.saturating_add(1));
+    }
+
+    /// Drops a held bundle; returns what it cost.
+    pub(crate) fn forget(&mut self, first: u64) -> usize {
+        let Some(held) = self.held.remove(&first) else {
+            return 0;
+        };
+        let last = held.bundle.header().last;
+        self.supplies_from = self.supplies_from.max(last.saturating_add(1));
+        held.bundle.cost_bytes()
+    }
+
+    /// Returns the held bundle that holds a seq.
+    pub(crate) fn held_at(&self, seq: u64) -> Option<&Held<B>> {
+        let (_, held) = self.held.range(..=seq).next_back()?;
+        (held.bundle.header().last >= seq).then_some(held)
+    }
+
+    pub(crate) fn digest(&self, stream: StreamId<B::Peer>) -> StreamDigest<B::Peer> {
+        StreamDigest {
+            stream,
+            seqs: self.seen.clone(),
+            supplies_from: self.supplies_from,
+            head: self.head,
+        }
+    }
+}
