@@ -1,0 +1,155 @@
+//! Filling vacancies: rounds over the passive view, deficit walks, promotions, probes of lost peers.
+
+use super::neighbor::{Ask, Overflow, Request};
+use super::views::choose;
+use super::{Membership, Priority};
+use crate::{Contact, Now, Peer, Time};
+
+impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
+    /// Brings what is planned in line with the views; the end of every input.
+    pub(super) fn settle(&mut self, now: Now) {
+        if self.left {
+            return;
+        }
+        self.plan_shuffle(now);
+        if self.vacancies() == 0 {
+            self.walk_at = Time::NEVER;
+            self.probe_by_shuffle(now);
+            return;
+        }
+        self.fill(now);
+        let exhausted = self.fresh_requests() == 0;
+        if exhausted && self.walk_at == Time::NEVER && !self.candidates(now).is_empty() {
+            self.plan_walk(now);
+        }
+    }
+
+    /// Asks candidates as long as there are vacancies and requests to spare.
+    fn fill(&mut self, now: Now) {
+        let limit = self.config.requests_max.min(self.vacancies());
+        if self.fresh_requests() >= limit {
+            return;
+        }
+        let mut unasked = self.candidates(now);
+        unasked.retain(|peer| !self.refused.contains(peer));
+        while self.fresh_requests() < limit {
+            let before = self.requests.len();
+            if let Some(peer) = choose(&unasked, &mut self.rng) {
+                unasked.retain(|&other| other != peer);
+                self.ask(peer, self.priority(), Overflow::Decline, now);
+            } else if let Some(peer) = self.due_probe(now) {
+                self.ask(peer, self.priority(), Overflow::Decline, now);
+            } else {
+                return;
+            }
+            if self.requests.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn ask(&mut self, peer: P, priority: Priority, overflow: Overflow, now: Now) {
+        let contact = self.passive.contact(peer).or(self.lost.contact(peer));
+        let contact = contact.cloned();
+        self.request(peer, contact, Ask::Neighbor(priority), overflow, now);
+    }
+
+    /// Returns who of the passive view could be asked, whether or not it has refused in this round.
+    fn candidates(&self, now: Now) -> Vec<P> {
+        let mut live = self.passive.live(now.unix);
+        live.retain(|peer| !self.requests.contains_key(peer) && !self.is_shunned(*peer, now));
+        live
+    }
+
+    fn fresh_requests(&self) -> usize {
+        self.requests
+            .values()
+            .filter(|request| Request::is_fresh(request))
+            .count()
+    }
+
+    /// A vacancy arose: everybody may be asked again.
+    pub(super) fn begin_round(&mut self, now: Now) {
+        self.refused.clear();
+        // Whether the member is needy now decides when it walks.
+        self.walk_at = Time::NEVER;
+        // A vacancy that wanders from member to member must not wander fast; one after a long rest is another one.
+        if now.time.since(self.full_since) >= self.config.walk_max {
+            self.walk_wait = self.config.walk_min;
+        }
+        self.full_since = Time::NEVER;
+        if self.passive.is_empty() || self.active.is_empty() {
+            self.hurry_shuffle(now);
+        }
+    }
+
+    fn plan_walk(&mut self, now: Now) {
+        let wait = if self.active.len() <= self.config.needy {
+            self.config.walk_needy
+        } else {
+            let wait = self.walk_wait;
+            self.walk_wait = wait.saturating_mul(2).min(self.config.walk_max);
+            wait
+        };
+        self.walk_at = self.later(now, wait);
+    }
+
+    /// Asks one random candidate with high priority; one that has no neighbour left also shuffles with it.
+    pub(super) fn walk(&mut self, now: Now) {
+        self.walk_at = Time::NEVER;
+        let candidates = self.candidates(now);
+        if self.vacancies() == 0 {
+            return;
+        }
+        let Some(peer) = choose(&candidates, &mut self.rng) else {
+            return;
+        };
+        if self.active.len() <= self.config.needy {
+            self.refused.clear();
+        }
+        if self.active.is_empty() {
+            self.shuffle_with(peer, self.config.arwl, now);
+        }
+        self.ask(peer, Priority::High, Overflow::Decline, now);
+    }
+
+    /// Swaps a neighbour for a random passive peer, if the member is at rest.
+    pub(super) fn promote(&mut self, now: Now) {
+        self.promotion_at = self.later(now, self.config.promotion_interval);
+        if self.vacancies() > 0 || !self.requests.is_empty() {
+            return;
+        }
+        let candidates = self.candidates(now);
+        if let Some(peer) = choose(&candidates, &mut self.rng) {
+            self.ask(peer, Priority::High, Overflow::Swap, now);
+        }
+    }
+
+    fn due_probe(&mut self, now: Now) -> Option<P> {
+        let mut due = self.lost.due(self.config.lost_for, now);
+        due.retain(|peer| !self.requests.contains_key(peer));
+        let peer = choose(&due, &mut self.rng)?;
+        // Its failure sets the next one; this is for the case that it is never told.
+        let probe_at = self.later(now, self.config.probe_interval_full);
+        self.lost.postpone(peer, probe_at);
+        Some(peer)
+    }
+
+    /// A full member needs nobody, but one lost peer may stand for the other half of a split network: it exchanges
+    /// contacts with it, and promotions do the rest.
+    fn probe_by_shuffle(&mut self, now: Now) {
+        while let Some(peer) = self.due_probe(now) {
+            self.shuffle_with(peer, 0, now);
+        }
+    }
+
+    /// Returns when a lost peer is to be probed next; `NEVER` while an answer must come first.
+    pub(super) fn next_probe(&self) -> Time {
+        let limit = self.config.requests_max.min(self.vacancies());
+        if limit > 0 && self.fresh_requests() >= limit {
+            return Time::NEVER;
+        }
+        self.lost
+            .next_probe(|peer| self.requests.contains_key(&peer))
+    }
+}
