@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use weft_identity::{Authored, Domain, Hash, PeerId, Verified};
+use weft_identity::{Authored, Domain, Hash, Keypair, PeerId, Verified};
 use weft_overlay::{Bundle, Header, PreviousEpoch, StreamId, UnixMicros};
+
+use crate::{TopicId, wire};
 
 /// Bytes of one message.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
@@ -12,6 +14,30 @@ pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
 pub const BUNDLE_BYTES_MAX: usize = 64 * 1024;
 /// Messages of one bundle: empty messages cost memory too.
 pub const BUNDLE_MESSAGES_MAX: usize = 1_024;
+
+/// Returns whether so many messages with so many bytes of payload together can be one bundle.
+pub const fn fits(messages: usize, payload_bytes: usize) -> bool {
+    match messages {
+        0 => false,
+        1 => payload_bytes <= MESSAGE_BYTES_MAX,
+        _ => messages <= BUNDLE_MESSAGES_MAX && payload_bytes <= BUNDLE_BYTES_MAX,
+    }
+}
+
+/// Where a bundle stands in its publisher's streams, and since when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Which run of the publisher.
+    pub epoch: u64,
+    /// The seq of the first message, from 1.
+    pub first: u64,
+    /// The hash of the bundle before it in this epoch; none exactly where `first` is 1.
+    pub predecessor: Option<Hash>,
+    /// What an epoch's first bundle says of the epoch before it; none where `first` is not 1.
+    pub previous_epoch: Option<PreviousEpoch>,
+    /// When it is published, by the publisher's clock.
+    pub published_at: UnixMicros,
+}
 
 /// One or more consecutive messages of one publisher on one topic: what the publisher signs, with the topic's point as context.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +71,14 @@ impl Authored for MessageBundle {
 pub struct TopicBundle(pub Arc<Verified<MessageBundle>>);
 
 impl TopicBundle {
+    /// Makes a bundle of messages that [`fits`] allows: encodes and signs it for a topic.
+    ///
+    /// # Panics
+    /// If the messages don't fit or the place contradicts itself: that is a bug of the caller.
+    pub fn publish(keypair: &Keypair, topic: TopicId, place: Place, messages: &[Bytes]) -> Self {
+        wire::publish(keypair, topic, place, messages)
+    }
+
     /// Returns the messages with their seqs.
     pub fn messages(&self) -> impl Iterator<Item = (u64, &Bytes)> {
         (self.0.value.first..).zip(&self.0.value.messages)

@@ -1,9 +1,9 @@
 //! Descriptors: what a peer says of itself, signed by it.
 
-use weft_identity::{Authored, Domain, PeerId, Verified};
+use weft_identity::{Authored, Domain, Keypair, PeerId, Verified};
 use weft_overlay::{Contact, UnixMicros};
 
-use crate::Address;
+use crate::{Address, wire};
 
 /// A peer's addresses, signed by the peer; its body is what the wire carries.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,18 @@ impl Authored for Descriptor {
 /// A verified descriptor as the overlay passes it on.
 #[derive(Clone, Debug)]
 pub struct PeerContact(pub Verified<Descriptor>);
+
+impl PeerContact {
+    /// Makes and signs a peer's descriptor of itself, with its first [`crate::address::ADDRESSES_MAX`] addresses.
+    pub fn issue(
+        keypair: &Keypair,
+        addresses: &[Address],
+        issued_at: UnixMicros,
+        expires_at: UnixMicros,
+    ) -> Self {
+        wire::descriptor::issue(keypair, addresses, issued_at, expires_at)
+    }
+}
 
 impl Contact for PeerContact {
     type Peer = PeerId;

@@ -1,0 +1,111 @@
+//! Frames as they go out.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use weft_identity::PeerId;
+use weft_overlay::hyparview;
+use weft_overlay::plumtree::{Message, Push};
+
+use super::{OutFrame, descriptor, plumtree, proto};
+use crate::{PeerContact, TopicBundle, TopicId};
+
+/// Encodes the first frame of a link's direction.
+pub fn encode_hello(contact: Option<&PeerContact>) -> OutFrame {
+    whole(proto::frame::Kind::Hello(proto::Hello {
+        contact: contact.map(descriptor::encode),
+    }))
+}
+
+/// Encodes a request for an echo.
+pub fn encode_ping(nonce: u64) -> OutFrame {
+    whole(proto::frame::Kind::Ping(proto::Ping { nonce }))
+}
+
+/// Encodes an echo.
+pub fn encode_pong(nonce: u64) -> OutFrame {
+    whole(proto::frame::Kind::Pong(proto::Pong { nonce }))
+}
+
+/// Encodes a message of a swarm's membership. Samples have at most [`super::CONTACTS_MAX`] descriptors.
+pub fn encode_membership(topic: TopicId, message: &hyparview::Message<PeerContact>) -> OutFrame {
+    whole(proto::frame::Kind::Membership(super::hyparview::encode(
+        topic, message,
+    )))
+}
+
+/// Encodes a message of a swarm's broadcast. A bundle's signed body is shared, not copied; digests and wants have at most
+/// [`weft_overlay::digest::STREAMS_PER_FRAME_MAX`] streams, and grafts and prunes as many trees.
+///
+/// [`Message::Duplicate`] is what a decoder makes and is never sent: handing it over here is a bug of the caller, and gives
+/// a frame that receivers skip.
+pub fn encode_broadcast(topic: TopicId, message: &Message<PeerId, TopicBundle>) -> OutFrame {
+    if let Message::Bundle { bundle, hops, push } = message {
+        return with_bundle(topic, bundle, *hops, *push);
+    }
+    let message = plumtree::encode(message);
+    debug_assert!(message.is_some(), "a duplicate never stands on the wire");
+    whole(proto::frame::Kind::Broadcast(proto::Broadcast {
+        topic: id(topic.as_bytes()),
+        message,
+    }))
+}
+
+/// Copies an id, hash or signature into a field.
+pub(super) fn id(bytes: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(bytes)
+}
+
+fn whole(kind: proto::frame::Kind) -> OutFrame {
+    let frame = proto::Frame { kind: Some(kind) };
+    OutFrame {
+        head: frame.encode_length_delimited_to_vec().into(),
+        tail: Bytes::new(),
+    }
+}
+
+/// Lays out a frame that ends in a bundle's body: Frame.broadcast(topic, bundle(hops, push, signed(signature, body))).
+fn with_bundle(topic: TopicId, bundle: &TopicBundle, hops: u8, push: Push) -> OutFrame {
+    let signed = &bundle.0;
+    let body = signed.body.len();
+    let push = match push {
+        Push::Eager => proto::Push::Eager,
+        Push::Supplied => proto::Push::Supplied,
+    };
+    // Keys of fields below 16, and values of push, take a byte.
+    let signed_len = nested(signed.signature.0.len()) + nested(body);
+    let bundle_len = (1 + encoded_len_varint(hops.into())) + 2 + nested(signed_len);
+    let broadcast_len = nested(topic.as_bytes().len()) + nested(bundle_len);
+    let frame_len = nested(broadcast_len);
+    let total = encoded_len_varint(frame_len as u64) + frame_len;
+
+    let mut head = BytesMut::with_capacity(total - body);
+    encode_varint(frame_len as u64, &mut head);
+    open(5, broadcast_len, &mut head);
+    open(1, topic.as_bytes().len(), &mut head);
+    head.put_slice(topic.as_bytes());
+    open(2, bundle_len, &mut head);
+    encode_key(1, WireType::Varint, &mut head);
+    encode_varint(hops.into(), &mut head);
+    encode_key(2, WireType::Varint, &mut head);
+    encode_varint(push as u64, &mut head);
+    open(3, signed_len, &mut head);
+    open(1, signed.signature.0.len(), &mut head);
+    head.put_slice(&signed.signature.0);
+    open(2, body, &mut head);
+    debug_assert_eq!(head.len(), total - body, "the lengths add up");
+    OutFrame {
+        head: head.freeze(),
+        tail: signed.body.clone(),
+    }
+}
+
+/// The bytes of a length-delimited field with its key and length.
+fn nested(len: usize) -> usize {
+    1 + encoded_len_varint(len as u64) + len
+}
+
+fn open(number: u32, len: usize, head: &mut BytesMut) {
+    encode_key(number, WireType::LengthDelimited, head);
+    encode_varint(len as u64, head);
+}

@@ -1,0 +1,121 @@
+//! Memberships: which topics a peer is a member of, as it announces them over the root swarm.
+//!
+//! An announcement is the payload of a message there, so the bundle that carries it is signed by the member already; the
+//! descriptor in it, which others pass on, carries a signature of its own.
+
+use bytes::Bytes;
+use prost::Message as _;
+use weft_identity::{KeyCache, PeerId};
+use weft_overlay::UnixMicros;
+
+use super::fields::{Fields, Refused, malformed, once, required};
+use super::{DecodeError, descriptor, proto};
+use crate::{PeerContact, TopicName};
+
+/// Topics in one announcement; a member of more announces them in several.
+pub const TOPICS_MAX: usize = 512;
+/// Bytes of one announcement: 512 names of 200 bytes and a descriptor of 4 KiB, with room.
+pub const BYTES_MAX: usize = 128 * 1024;
+
+/// What a member announces.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Membership {
+    /// The topics, at most [`TOPICS_MAX`].
+    pub topics: Vec<TopicMembership>,
+    /// The member's own descriptor.
+    pub contact: PeerContact,
+    /// When it was announced, by the member's clock.
+    pub issued_at: UnixMicros,
+    /// When it stops holding.
+    pub expires_at: UnixMicros,
+}
+
+/// One topic that a member announces.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicMembership {
+    /// The topic.
+    pub name: TopicName,
+    /// Whether the member is subscribed; else it only publishes and forwards.
+    pub subscribed: bool,
+}
+
+/// Encodes an announcement as a message's payload.
+pub fn encode(membership: &Membership) -> Bytes {
+    debug_assert!(membership.topics.len() <= TOPICS_MAX, "receivers refuse it");
+    proto::TopicMemberships {
+        topics: membership
+            .topics
+            .iter()
+            .take(TOPICS_MAX)
+            .map(|topic| proto::TopicMembership {
+                name: topic.name.as_str().to_owned(),
+                subscribed: topic.subscribed,
+            })
+            .collect(),
+        descriptor: Some(descriptor::encode(&membership.contact)),
+        issued_at: membership.issued_at.0,
+        expires_at: membership.expires_at.0,
+    }
+    .encode_to_vec()
+    .into()
+}
+
+/// Decodes the payload that `publisher` has signed, and checks that the descriptor in it is its own.
+pub fn decode(
+    payload: &[u8],
+    publisher: PeerId,
+    keys: &mut KeyCache,
+) -> Result<Membership, DecodeError> {
+    if payload.len() > BYTES_MAX {
+        return Err(DecodeError::Malformed("an announcement of over 128 KiB"));
+    }
+    Ok(read(payload, publisher, keys)?)
+}
+
+fn read(payload: &[u8], publisher: PeerId, keys: &mut KeyCache) -> Result<Membership, Refused> {
+    let mut topics = Vec::new();
+    let (mut contact, mut issued_at, mut expires_at) = (None, None, None);
+    for field in Fields::new(payload) {
+        let (number, value) = field?;
+        match number {
+            1 if topics.len() >= TOPICS_MAX => return malformed("over 512 topics"),
+            1 => topics.push(topic(value.bytes()?)?),
+            2 => once(&mut contact, value.bytes()?)?,
+            3 => once(&mut issued_at, value.moment()?)?,
+            4 => once(&mut expires_at, value.moment()?)?,
+            _ => {}
+        }
+    }
+    let contact = descriptor::decode(required(contact)?, keys)?;
+    if contact.0.value.peer != publisher {
+        return malformed("another peer's descriptor for the member's own");
+    }
+    Ok(Membership {
+        topics,
+        contact,
+        issued_at: issued_at.unwrap_or_default(),
+        expires_at: expires_at.unwrap_or_default(),
+    })
+}
+
+fn topic(bytes: &[u8]) -> Result<TopicMembership, Refused> {
+    let (mut name, mut subscribed) = (None, None);
+    for field in Fields::new(bytes) {
+        let (number, value) = field?;
+        match number {
+            1 => once(&mut name, value.bytes()?)?,
+            2 => once(&mut subscribed, value.flag()?)?,
+            _ => {}
+        }
+    }
+    let name = std::str::from_utf8(required(name)?)
+        .ok()
+        .and_then(|name| name.parse().ok());
+    match name {
+        Some(name) => Ok(TopicMembership {
+            name,
+            subscribed: subscribed.unwrap_or(false),
+        }),
+        None => malformed("a topic's name that is none"),
+    }
+}
