@@ -1,5 +1,7 @@
 //! Descriptors: what a peer says of itself, signed by it.
 
+use std::sync::Arc;
+
 use weft_identity::{Authored, Domain, Keypair, PeerId, Verified};
 use weft_overlay::{Contact, UnixMicros};
 
@@ -26,9 +28,9 @@ impl Authored for Descriptor {
     }
 }
 
-/// A verified descriptor as the overlay passes it on.
+/// A verified descriptor as the overlay passes it on: a clone shares it, for views of many swarms hold the same.
 #[derive(Clone, Debug)]
-pub struct PeerContact(pub Verified<Descriptor>);
+pub struct PeerContact(pub Arc<Verified<Descriptor>>);
 
 impl PeerContact {
     /// Makes and signs a peer's descriptor of itself, with its first [`crate::address::ADDRESSES_MAX`] addresses.

@@ -1,5 +1,7 @@
 //! Descriptors: their signed body, and their check.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message as _;
 use weft_identity::{Hash, KeyCache, Keypair, PeerId, Signed};
@@ -45,7 +47,7 @@ pub(crate) fn issue(
         issued_at,
         expires_at,
     };
-    PeerContact(keypair.sign(descriptor, body, CONTEXT))
+    PeerContact(Arc::new(keypair.sign(descriptor, body, CONTEXT)))
 }
 
 /// Reads a SignedDescriptor without looking into its body.
@@ -79,7 +81,7 @@ pub(super) fn verify(
         signature: parts.signature,
     };
     match signed.verify(CONTEXT, keys) {
-        Ok(verified) => Ok(PeerContact(verified)),
+        Ok(verified) => Ok(PeerContact(Arc::new(verified))),
         Err(_) => Err(Refused::Because(DecodeError::Forged("descriptor"))),
     }
 }

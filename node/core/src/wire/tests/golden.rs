@@ -1,0 +1,127 @@
+//! The bytes of one frame of each kind: whoever changes the protocol by accident sees it here.
+
+use super::*;
+use crate::wire::{encode_broadcast, encode_hello, encode_membership, encode_ping, encode_pong};
+
+fn hex(frame: &OutFrame) -> String {
+    frame
+        .head
+        .iter()
+        .chain(&frame.tail)
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[test]
+fn frames_have_the_bytes_that_they_always_had() {
+    let stream = StreamId {
+        publisher: PeerId::from_bytes([0xaa; 32]),
+        epoch: 300,
+    };
+    let seqs: Seqs = [1..=7, 9..=9, 500..=1_000].into_iter().collect();
+    let trees = vec![TreeId::Shared, TreeId::Publisher(stream.publisher)];
+    let own = contact_of(&sender());
+    let broadcast = |message| encode_broadcast(TOPIC, &message);
+    let membership = |message| encode_membership(TOPIC, &message);
+    let frames = [
+        ("hello", encode_hello(Some(&own))),
+        ("ping", encode_ping(7)),
+        ("pong", encode_pong(7)),
+        (
+            "join",
+            membership(Membership::Join {
+                joiner: own.clone(),
+            }),
+        ),
+        (
+            "forward join",
+            membership(Membership::ForwardJoin {
+                joiner: own.clone(),
+                hops_left: 6,
+            }),
+        ),
+        (
+            "neighbor",
+            membership(Membership::Neighbor {
+                sender: own.clone(),
+                priority: Priority::High,
+            }),
+        ),
+        (
+            "neighbor reply",
+            membership(Membership::NeighborReply {
+                sender: own.clone(),
+                accepted: true,
+            }),
+        ),
+        (
+            "disconnect",
+            membership(Membership::Disconnect {
+                reason: Goodbye::Leaving,
+            }),
+        ),
+        (
+            "shuffle",
+            membership(Membership::Shuffle {
+                origin: own.clone(),
+                hops_left: 6,
+                sample: vec![own.clone()],
+            }),
+        ),
+        (
+            "shuffle reply",
+            membership(Membership::ShuffleReply { sample: vec![own] }),
+        ),
+        ("bundle", broadcast(eager(&bundle()))),
+        (
+            "digest",
+            broadcast(Broadcast::Digest {
+                kind: DigestKind::Full,
+                streams: vec![StreamDigest {
+                    stream,
+                    seqs: seqs.clone(),
+                    supplies_from: 5,
+                    head: Hash::from_bytes([0xbb; 32]),
+                }],
+                has_base: true,
+                reply: true,
+            }),
+        ),
+        (
+            "fingerprint",
+            broadcast(Broadcast::Fingerprint {
+                fingerprint: [0xcc; 16],
+                has_base: true,
+            }),
+        ),
+        (
+            "graft",
+            broadcast(Broadcast::Graft {
+                trees: trees.clone(),
+            }),
+        ),
+        ("prune", broadcast(Broadcast::Prune { trees })),
+        (
+            "want",
+            broadcast(Broadcast::Want {
+                ranges: vec![(stream, seqs)],
+            }),
+        ),
+    ];
+    let was: Vec<_> = include_str!("golden.txt").lines().collect();
+    let now: Vec<_> = frames
+        .iter()
+        .map(|(name, frame)| format!("{name}: {}", hex(frame)))
+        .collect();
+    for (now, was) in now.iter().zip(&was) {
+        assert_eq!(now, was);
+    }
+    assert_eq!(now.len(), was.len(), "now they are:\n{}", now.join("\n"));
+    for (name, frame) in &frames {
+        let decoded = decoder().decode(&bare(frame));
+        assert!(
+            decoded.is_ok() && !matches!(decoded, Ok(Frame::Unknown)),
+            "{name}: {decoded:?}"
+        );
+    }
+}
