@@ -1,59 +1,464 @@
-//! The node as a value (skeleton).
-use weft_identity::PeerId;
-use weft_overlay::{Now, Time};
+//! The node as a value: the parent of every swarm, who drains them in one place and translates.
+//!
+//! The parts are one file each: [`links`] (liveness, lanes, dials), [`book`] (own descriptor and known peers), [`join`] (into
+//! the network, for ever), [`topics`] (who is a member of what), [`publish`] (bundles and their pace). They share [`Core`]'s fields and
+//! call each other downwards only: topics and publish use swarms, swarms use links.
 
-use crate::views::{PeerView, StatusView, SwarmView, TopicView, TreeView};
-use crate::{Config, Input, Output, PeerContact};
+mod book;
+mod join;
+mod links;
+mod publish;
+mod swarms;
+mod topics;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use weft_identity::{KeyCache, Keypair, PeerId};
+use weft_overlay::{Contact, Now, Time};
+
+use crate::config::PreviousRun;
+use crate::views::{ActiveView, PeerView, StatusView, SwarmCounters, SwarmView, TopicView, TreeView};
+use crate::wire::Frame;
+use crate::{
+    AddPeerError, Command, Config, DialId, Event, Input, Output, PeerContact, PublishError, Reply, RequestId, TopicId,
+    TopicName,
+};
+use book::AddressBook;
+use join::JoinAddress;
+use links::{Dial, Link, PendingDial};
+use publish::OwnStream;
+use swarms::Entry;
+use topics::Members;
+
+/// A wake that comes this much later than it was asked for means that this process was stopped: others are not judged by it.
+const STALL: Duration = Duration::from_secs(1);
 
 /// The node as a value.
 #[derive(Debug)]
-pub struct Core;
+pub struct Core {
+    keypair: Keypair,
+    me: PeerId,
+    network: String,
+    /// The root swarm's point.
+    root: TopicId,
+    epoch: u64,
+    previous_run: Option<PreviousRun>,
+    rng: ChaCha8Rng,
+    stopping: bool,
+
+    links: BTreeMap<PeerId, Link>,
+    dials: BTreeMap<DialId, Dial>,
+    /// Frames that wait for a dial.
+    pending: BTreeMap<PeerId, PendingDial>,
+    /// Links whose lane filled up while a swarm was drained; its other swarms are told after that.
+    newly_congested: Vec<PeerId>,
+    /// Peers that a swarm's frame could not reach; the swarm is told after it was drained.
+    unreachable: VecDeque<(TopicId, PeerId)>,
+    next_dial: u64,
+    next_nonce: u64,
+
+    contact: PeerContact,
+    addresses: Vec<crate::Address>,
+    renew_at: Time,
+    book: AddressBook,
+    persist_at: Time,
+
+    joins: Vec<JoinAddress>,
+    /// When to look again whether a swarm runs short of contacts.
+    feed_at: Time,
+    feed_wait: Duration,
+
+    swarms: BTreeMap<TopicId, Entry>,
+    timers: BTreeSet<(Time, TopicId)>,
+    history_bytes: usize,
+
+    members: Members,
+    announce_at: Time,
+    own_streams: BTreeMap<TopicName, OwnStream>,
+    keys: KeyCache,
+
+    /// By when the caller was asked to wake this core.
+    wake_by: Time,
+    counters: BTreeMap<&'static str, u64>,
+    outputs: VecDeque<Output>,
+}
 
 impl Core {
-    /// Makes a core.
-    pub fn new(_config: Config, _now: Now) -> Self {
-        Self
+    /// Makes a core, a member of the root swarm that knows whom its configuration names.
+    pub fn new(config: Config, now: Now) -> Self {
+        let me = config.keypair.peer_id();
+        let contact = book::issue(&config.keypair, &[], now);
+        let root = TopicName::network().id(&config.network);
+        let mut core = Self {
+            me,
+            root,
+            contact,
+            keypair: config.keypair,
+            network: config.network,
+            epoch: config.epoch,
+            previous_run: config.previous_run,
+            rng: ChaCha8Rng::from_seed(config.seed),
+            stopping: false,
+            links: BTreeMap::new(),
+            dials: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            newly_congested: Vec::new(),
+            unreachable: VecDeque::new(),
+            next_dial: 0,
+            next_nonce: 0,
+            addresses: Vec::new(),
+            renew_at: now.time + book::DESCRIPTOR_RENEWED,
+            book: AddressBook::new(config.address_book),
+            persist_at: Time::NEVER,
+            joins: config.join.into_iter().map(|address| JoinAddress::new(address, now)).collect(),
+            feed_at: now.time,
+            feed_wait: join::FEED_WAIT_MIN,
+            swarms: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            history_bytes: 0,
+            members: Members::default(),
+            announce_at: Time::NEVER,
+            own_streams: BTreeMap::new(),
+            keys: KeyCache::default(),
+            wake_by: Time::NEVER,
+            counters: BTreeMap::new(),
+            outputs: VecDeque::new(),
+        };
+        core.open_swarm(TopicName::network(), now);
+        core.settle(now);
+        core
     }
+
     /// Takes a fact.
-    pub fn handle(&mut self, _input: Input, _now: Now) {}
-    /// Lets time pass; call it when `poll_timeout` has come.
-    pub fn handle_timeout(&mut self, _now: Now) {}
+    pub fn handle(&mut self, input: Input, now: Now) {
+        self.notice_stall(now);
+        match input {
+            Input::Listening(addresses) => self.listening(addresses, now),
+            Input::LinkUp {
+                peer,
+                direction,
+                address,
+                transport,
+            } => self.link_up(peer, Link::new(direction, address, transport, now), now),
+            Input::LinkDown { peer, reason } => self.link_down(peer, &reason, now),
+            Input::LinkState {
+                peer,
+                heard,
+                data_bytes,
+                repair_bytes,
+            } => self.link_state(peer, heard, data_bytes, repair_bytes, now),
+            Input::Frame { peer, frame } => self.frame(peer, frame, now),
+            Input::Dialled { dial, peer } => self.dialled(dial, peer, now),
+            Input::DialFailed { dial, error } => self.dial_failed(dial, error, now),
+            Input::Command(command) => self.command(command, now),
+        }
+        self.settle(now);
+    }
+
+    /// Lets time pass; call it when [`Self::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.notice_stall(now);
+        if !self.stopping {
+            self.tick_links(now);
+            self.tick_book(now);
+            self.tick_joins(now);
+            self.tick_topics(now);
+        }
+        while let Some(&(at, topic)) = self.timers.first() {
+            if at > now.time {
+                break;
+            }
+            self.timers.pop_first();
+            if let Some(entry) = self.swarms.get_mut(&topic) {
+                entry.timer = Time::NEVER;
+                entry.swarm.handle_timeout(now);
+                self.drain(topic, now);
+            }
+        }
+        self.settle(now);
+    }
+
     /// Returns the next order; none when all are given.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.outputs.pop_front()
     }
-    /// Returns when to call `handle_timeout`.
+
+    /// Returns when to call [`Self::handle_timeout`].
     pub fn poll_timeout(&self) -> Option<Time> {
-        None
+        (self.wake_by != Time::NEVER).then_some(self.wake_by)
     }
+
+    /// Carries on what a fact has made possible, and fixes when to wake.
+    fn settle(&mut self, now: Now) {
+        self.pump_publishing(now);
+        self.bound_history();
+        let swarms = self.timers.first().map_or(Time::NEVER, |(at, _)| *at);
+        self.wake_by = swarms
+            .min(self.next_link_tick())
+            .min(self.renew_at)
+            .min(self.persist_at)
+            .min(self.next_join_tick())
+            .min(self.next_topic_tick());
+        if self.stopping {
+            self.wake_by = Time::NEVER;
+        }
+    }
+
+    fn notice_stall(&mut self, now: Now) {
+        let late = now.time.since(self.wake_by);
+        if self.wake_by == Time::NEVER || late < STALL {
+            return;
+        }
+        self.count("stalls");
+        self.outputs.push_back(Output::Event(Event::Stalled { late }));
+        for link in self.links.values_mut() {
+            link.forgive(now);
+        }
+        for entry in self.swarms.values_mut() {
+            entry.swarm.forgive(now);
+        }
+        // Once noticed it is over; the next wake is fixed when this one is done.
+        self.wake_by = now.time;
+    }
+
+    fn frame(&mut self, peer: PeerId, frame: Frame, now: Now) {
+        if !self.links.get(&peer).is_some_and(Link::is_alive) {
+            return;
+        }
+        match frame {
+            Frame::Hello { contact } => self.hello(peer, contact, now),
+            Frame::Ping { nonce } => self.ping_came(peer, nonce),
+            Frame::Pong { nonce } => self.pong_came(peer, nonce, now),
+            Frame::Membership { topic, message } => self.membership_came(peer, topic, message, now),
+            Frame::Broadcast { topic, message } => self.broadcast_came(peer, topic, message, now),
+            Frame::Unknown => self.count("unknown_frames"),
+        }
+    }
+
+    fn command(&mut self, command: Command, now: Now) {
+        if self.stopping {
+            return self.refuse(command);
+        }
+        match command {
+            Command::Publish {
+                request,
+                topic,
+                messages,
+            } => self.publish(request, topic, messages, now),
+            Command::Subscribe { request, topic } => self.subscribe(request, topic, now),
+            Command::Unsubscribe { topic } => self.unsubscribe(&topic, now),
+            Command::AddPeer { request, address } => self.add_peer(request, address, now),
+            Command::RemovePeer { request, peer } => self.remove_peer(request, peer, now),
+            Command::Ping { request, peer } => self.ping(request, peer, now),
+            Command::Cancel { request } => self.cancel(request),
+            Command::Stop { request } => self.stop(request, now),
+        }
+    }
+
+    /// Answers what comes after Stop.
+    fn refuse(&mut self, command: Command) {
+        let (request, reply) = match command {
+            Command::Publish { request, .. } => (request, Reply::Published(Err(PublishError::Stopping))),
+            Command::Subscribe { request, .. } => (request, Reply::TooManyTopics),
+            Command::AddPeer { request, .. } => (request, Reply::PeerAdded(Err(AddPeerError::Stopping))),
+            Command::RemovePeer { request, .. } => (request, Reply::PeerRemoved(false)),
+            Command::Ping { request, .. } => (request, Reply::Pong(None)),
+            Command::Stop { request } => (request, Reply::Stopped(self.this_run())),
+            Command::Unsubscribe { .. } | Command::Cancel { .. } => return,
+        };
+        self.reply(request, reply);
+    }
+
+    fn stop(&mut self, request: RequestId, now: Now) {
+        self.refuse_waiting();
+        let topics: Vec<TopicId> = self.swarms.keys().copied().collect();
+        for topic in topics {
+            self.close_swarm(topic, now);
+        }
+        self.stopping = true;
+        let peers: Vec<PeerId> = self.links.keys().copied().collect();
+        for peer in peers {
+            self.outputs.push_back(Output::Close {
+                peer,
+                reason: "this node stops",
+            });
+        }
+        let run = self.this_run();
+        self.reply(request, Reply::Stopped(run));
+    }
+
+    /// A caller has gone.
+    fn cancel(&mut self, request: RequestId) {
+        self.forget_ping(request);
+        self.forget_dial(request);
+        self.forget_subscriber(request);
+        self.forget_publish(request);
+    }
+
+    fn reply(&mut self, request: RequestId, reply: Reply) {
+        self.outputs.push_back(Output::Reply { request, reply });
+    }
+
+    fn event(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// Counts something under a name that [`Self::status`] shows.
+    pub fn count(&mut self, name: &'static str) {
+        *self.counters.entry(name).or_default() += 1;
+    }
+
     /// Returns the node's id.
-    pub fn peer_id(&self) -> PeerId {
-        PeerId::from_bytes([0; 32])
+    pub const fn peer_id(&self) -> PeerId {
+        self.me
     }
-    /// Counts something that the shell saw, under a name that `status` shows.
-    pub fn count(&mut self, _name: &'static str) {}
+
     /// Returns the node at a glance.
     pub fn status(&self) -> StatusView {
-        StatusView::default()
+        let membership = self.swarms.get(&self.root).map(|entry| entry.swarm.membership());
+        let passive = membership.map_or(0, |membership| membership.passive_view().count());
+        StatusView {
+            links: self.links.values().filter(|link| link.is_alive()).count(),
+            active: membership.map_or(0, |membership| membership.active().count()),
+            passive,
+            knows_others: passive > 0 || !self.book.is_empty() || self.joins.iter().any(|join| !join.is_own()),
+            topics: self
+                .swarms
+                .iter()
+                .filter(|(topic, _)| **topic != self.root)
+                .map(|(_, entry)| entry.name.clone())
+                .collect(),
+            counters: self.counters.clone(),
+        }
     }
+
     /// Returns the linked peers.
     pub fn peers(&self) -> Vec<PeerView> {
-        Vec::new()
+        self.links
+            .iter()
+            .filter(|(_, link)| link.is_alive())
+            .map(|(peer, link)| PeerView {
+                peer: *peer,
+                addresses: self.book.addresses(*peer).unwrap_or_else(|| link.address.iter().cloned().collect()),
+                direction: link.direction,
+                transport: link.transport,
+                rtt: link.rtt,
+                swarms: link
+                    .neighbour_in
+                    .iter()
+                    .filter_map(|topic| self.swarms.get(topic))
+                    .map(|entry| entry.name.clone())
+                    .collect(),
+            })
+            .collect()
     }
+
     /// Returns a swarm's views; none where the node is no member.
-    pub fn swarm_view(&self, _topic: &str, _now: Now) -> Option<SwarmView> {
-        None
+    pub fn swarm_view(&self, topic: &str, now: Now) -> Option<SwarmView> {
+        let entry = self.entry_named(topic)?;
+        let membership = entry.swarm.membership();
+        let shared = entry.swarm.trees().shared();
+        Some(SwarmView {
+            active: membership
+                .active_view()
+                .map(|active| {
+                    let link = self.links.get(&active.peer);
+                    ActiveView {
+                        peer: active.peer,
+                        since: now.time.since(active.since),
+                        rtt: link.and_then(|link| link.rtt),
+                        eager: shared.contains(&active.peer),
+                        lane_bytes: link.map_or(0, |link| link.data_bytes + link.repair_bytes),
+                    }
+                })
+                .collect(),
+            passive: membership
+                .passive_view()
+                .map(|passive| (passive.peer, now.time.since(passive.heard_at)))
+                .collect(),
+            counters: entry.counters(),
+        })
     }
-    /// Returns a swarm's trees; none where the node is no member.
-    pub fn trees(&self, _topic: &str) -> Option<Vec<TreeView>> {
-        None
+
+    /// Returns a swarm's trees, the shared one first; none where the node is no member.
+    pub fn trees(&self, topic: &str) -> Option<Vec<TreeView>> {
+        let entry = self.entry_named(topic)?;
+        let active: Vec<PeerId> = entry.swarm.membership().active().collect();
+        let view = |publisher, parent, eager: Vec<PeerId>| TreeView {
+            publisher,
+            parent,
+            lazy: active
+                .iter()
+                .copied()
+                .filter(|peer| !eager.contains(peer) && Some(*peer) != parent)
+                .collect(),
+            eager,
+        };
+        let trees = entry.swarm.trees();
+        let shared = view(None, None, trees.shared().iter().copied().collect());
+        let own = trees
+            .publishers()
+            .map(|(publisher, tree)| view(Some(publisher), tree.parent(), tree.pushes_to().collect()));
+        Some(std::iter::once(shared).chain(own).collect())
     }
-    /// Returns the topics that the node is a member of or knows members of.
+
+    /// Returns the topics that the node is a member of or knows members of, by name.
     pub fn topics(&self) -> Vec<TopicView> {
-        Vec::new()
+        let mut topics: BTreeMap<&TopicName, TopicView> = BTreeMap::new();
+        for (name, members_known) in self.members.topics() {
+            topics.insert(
+                name,
+                TopicView {
+                    topic: name.clone(),
+                    subscriptions: 0,
+                    members_known,
+                },
+            );
+        }
+        for (_, entry) in self.swarms.iter().filter(|(topic, _)| **topic != self.root) {
+            let view = topics.entry(&entry.name).or_insert_with(|| TopicView {
+                topic: entry.name.clone(),
+                subscriptions: 0,
+                members_known: 0,
+            });
+            view.subscriptions = entry.subscriptions;
+        }
+        topics.into_values().collect()
     }
-    /// Returns the proven peers to be written to the address book, best first, at most 256.
+
+    /// Returns the proven peers to be written to the address book, the one seen last first, at most [`crate::wire::book::BOOK_MAX`].
     pub fn address_book(&self) -> Vec<PeerContact> {
-        Vec::new()
+        self.book.contacts()
     }
+
+    fn entry_named(&self, topic: &str) -> Option<&Entry> {
+        self.swarms.values().find(|entry| entry.name.as_str() == topic)
+    }
+}
+
+impl Entry {
+    fn counters(&self) -> SwarmCounters {
+        let broadcast = self.swarm.counters();
+        SwarmCounters {
+            bundles_new: broadcast.bundles_new,
+            bundles_duplicate: broadcast.bundles_duplicate,
+            messages_delivered: self.messages_delivered,
+            bundles_pushed: broadcast.bundles_pushed,
+            bundles_supplied: broadcast.bundles_supplied,
+            digests_sent: broadcast.digests_sent,
+            grafts_sent: broadcast.grafts_sent,
+            prunes_sent: broadcast.prunes_sent,
+            messages_lost: self.messages_lost,
+            equivocations: broadcast.equivocations,
+            bundles_refused: broadcast.bundles_refused,
+        }
+    }
+}
+
+/// Returns whose contact this is; spelled out because both the trait and the field are called so.
+fn peer_of(contact: &PeerContact) -> PeerId {
+    Contact::peer(contact)
 }

@@ -75,6 +75,8 @@ pub enum Delivered {
     Bundle {
         /// The bundle.
         bundle: TopicBundle,
+        /// The first seq that is due; those before it are older than where the node began.
+        from: u64,
         /// Links it has travelled; 0 on the publishing node.
         hops: u8,
         /// When it came here.

@@ -1,0 +1,142 @@
+//! The address book: peers that were linked, with what they say of themselves; and the node's own descriptor.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weft_identity::{Keypair, PeerId};
+use weft_overlay::{Contact, Now, Time, swarm};
+
+use super::{Core, peer_of};
+use crate::address::ADDRESSES_MAX;
+use crate::wire::book::BOOK_MAX;
+use crate::wire::encode_hello;
+use crate::{Address, Output, PeerContact};
+
+/// A descriptor is passed on for this long after it was issued (a guess: a node that moves is found again within the hour).
+const DESCRIPTOR_VALID: Duration = Duration::from_secs(3_600);
+/// The own descriptor is issued anew this often, well before it expires.
+pub(super) const DESCRIPTOR_RENEWED: Duration = Duration::from_secs(1_200);
+/// How often a changed address book is written (the design's bound).
+const PERSIST_EVERY: Duration = Duration::from_secs(30);
+
+pub(super) fn issue(keypair: &Keypair, addresses: &[Address], now: Now) -> PeerContact {
+    PeerContact::issue(keypair, addresses, now.unix, now.unix + DESCRIPTOR_VALID)
+}
+
+/// Peers that were linked, at most [`BOOK_MAX`]; the one seen longest ago goes first.
+#[derive(Debug, Default)]
+pub(super) struct AddressBook {
+    peers: BTreeMap<PeerId, Known>,
+    sights: u64,
+}
+
+#[derive(Debug)]
+struct Known {
+    contact: PeerContact,
+    /// Grows from sight to sight.
+    seen: u64,
+}
+
+impl AddressBook {
+    /// Takes up a book that names the peer seen last first.
+    pub(super) fn new(contacts: Vec<PeerContact>) -> Self {
+        let mut book = Self::default();
+        for contact in contacts.into_iter().take(BOOK_MAX).rev() {
+            book.see(contact);
+        }
+        book
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Takes in a peer that has just been linked; returns whether the book has changed in more than order.
+    fn see(&mut self, contact: PeerContact) -> bool {
+        let peer = peer_of(&contact);
+        let known = self.peers.get(&peer);
+        if known.is_some_and(|known| known.contact.issued_at() > contact.issued_at()) {
+            return false;
+        }
+        let changed = known.is_none_or(|known| known.contact.0.value.addresses != contact.0.value.addresses);
+        self.sights += 1;
+        let seen = self.sights;
+        self.peers.insert(peer, Known { contact, seen });
+        if self.peers.len() > BOOK_MAX {
+            let oldest = self
+                .peers
+                .iter()
+                .min_by_key(|(_, known)| known.seen)
+                .map(|(peer, _)| *peer);
+            if let Some(oldest) = oldest {
+                self.peers.remove(&oldest);
+            }
+        }
+        changed
+    }
+
+    pub(super) fn addresses(&self, peer: PeerId) -> Option<Vec<Address>> {
+        self.peers
+            .get(&peer)
+            .map(|known| known.contact.0.value.addresses.clone())
+    }
+
+    pub(super) fn contacts(&self) -> Vec<PeerContact> {
+        let mut known: Vec<&Known> = self.peers.values().collect();
+        known.sort_by_key(|known| std::cmp::Reverse(known.seen));
+        known.into_iter().map(|known| known.contact.clone()).collect()
+    }
+}
+
+impl Core {
+    /// A linked peer has said who it is.
+    pub(super) fn remember(&mut self, contact: PeerContact, now: Now) {
+        if contact.0.value.addresses.is_empty() {
+            return;
+        }
+        if self.book.see(contact) && self.persist_at == Time::NEVER {
+            self.persist_at = now.time + PERSIST_EVERY;
+        }
+    }
+
+    /// Forgets a peer's addresses; returns whether it was known.
+    pub(super) fn forget_peer(&mut self, peer: PeerId, now: Now) -> bool {
+        let known = self.book.peers.remove(&peer).is_some();
+        if known {
+            self.persist_at = self.persist_at.min(now.time + PERSIST_EVERY);
+        }
+        known
+    }
+
+    pub(super) fn listening(&mut self, addresses: Vec<Address>, now: Now) {
+        let mut addresses = addresses;
+        addresses.truncate(ADDRESSES_MAX);
+        if addresses != self.addresses {
+            self.addresses = addresses;
+            self.renew_contact(now);
+        }
+    }
+
+    pub(super) fn tick_book(&mut self, now: Now) {
+        if self.renew_at <= now.time {
+            self.renew_contact(now);
+        }
+        if self.persist_at <= now.time {
+            self.persist_at = Time::NEVER;
+            self.outputs.push_back(Output::PersistAddressBook);
+        }
+    }
+
+    fn renew_contact(&mut self, now: Now) {
+        self.renew_at = now.time + DESCRIPTOR_RENEWED;
+        self.contact = issue(&self.keypair, &self.addresses, now);
+        let topics: Vec<_> = self.swarms.keys().copied().collect();
+        for topic in topics {
+            self.tell_swarm(topic, swarm::Input::SetMe(self.contact.clone()), now);
+        }
+        let peers: Vec<PeerId> = self.links.keys().copied().collect();
+        for peer in peers {
+            self.send_control(peer, encode_hello(Some(&self.contact)));
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Publishing: messages become bundles, at a pace that the neighbours can follow.
+//!
+//! At rest a message leaves at once, alone in its bundle. Under load what waits shares a bundle and a signature. A publisher
+//! waits while a neighbour's lane is filling, and while more than a window of its own bundles is not yet in the digests of half of
+//! its neighbours; the window begins small and grows with what is acknowledged, so that a fresh topic isn't flooded.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use bytes::Bytes;
+use weft_identity::Hash;
+use weft_overlay::{Bundle, Now, PreviousEpoch, StreamId, Time};
+
+use super::Core;
+use crate::bundle::{MESSAGE_BYTES_MAX, Place, fits};
+use crate::config::PreviousRun;
+use crate::{PublishError, Receipt, Reply, RequestId, TopicBundle, TopicId, TopicName};
+
+/// How long a publisher that has just joined a topic waits for a first neighbour (the design's bound).
+const NEIGHBOUR_WAIT: Duration = Duration::from_secs(1);
+/// Own bytes that may be under way: from the first bundle on, and at most (the design's bound).
+const WINDOW_MIN: usize = 256 * 1024;
+const WINDOW_MAX: usize = 4 * 1024 * 1024;
+/// A window without any acknowledgement for this long is opened again: neighbours that can't acknowledge must not stop a publisher.
+const WINDOW_TIMEOUT: Duration = Duration::from_secs(2);
+/// Publishes of one topic that may wait: each is a caller's batch.
+const JOBS_MAX: usize = 256;
+/// Topics that a run may publish on: a hundred bytes each, kept for the run because a seq is never used twice.
+const OWN_STREAMS_MAX: usize = 65_536;
+
+/// This run's stream on a topic. It outlives the membership.
+#[derive(Debug)]
+pub(super) struct OwnStream {
+    next_seq: u64,
+    head: Option<Hash>,
+}
+
+/// A caller's batch that isn't out yet.
+#[derive(Debug)]
+struct Job {
+    request: RequestId,
+    messages: VecDeque<Bytes>,
+    receipts: Vec<Receipt>,
+}
+
+/// What waits to be published on a topic, and what is under way.
+#[derive(Debug, Default)]
+pub(super) struct Publishing {
+    jobs: VecDeque<Job>,
+    /// Last seq and bytes of own bundles that aren't acknowledged.
+    under_way: VecDeque<(u64, usize)>,
+    under_way_bytes: usize,
+    acknowledged_bytes: usize,
+    /// Since when the window has been full without an acknowledgement.
+    full_since: Option<Time>,
+}
+
+impl Publishing {
+    pub(super) fn is_idle(&self) -> bool {
+        self.jobs.is_empty()
+    }
+
+    fn window(&self) -> usize {
+        (WINDOW_MIN + self.acknowledged_bytes).min(WINDOW_MAX)
+    }
+
+    fn acknowledge(&mut self, upto: u64) {
+        while let Some(&(last, bytes)) = self.under_way.front() {
+            if last > upto {
+                break;
+            }
+            self.under_way.pop_front();
+            self.under_way_bytes -= bytes;
+            self.acknowledged_bytes = self.acknowledged_bytes.saturating_add(bytes);
+            self.full_since = None;
+        }
+    }
+
+    /// Takes what fits one bundle from the front; returns the messages and how many each job gave.
+    fn take_bundle(&mut self) -> (Vec<Bytes>, Vec<usize>) {
+        let (mut messages, mut shares, mut bytes) = (Vec::new(), Vec::new(), 0);
+        'jobs: for job in &mut self.jobs {
+            shares.push(0);
+            while let Some(message) = job.messages.front() {
+                if !fits(messages.len() + 1, bytes + message.len()) {
+                    break 'jobs;
+                }
+                bytes += message.len();
+                messages.extend(job.messages.pop_front());
+                if let Some(share) = shares.last_mut() {
+                    *share += 1;
+                }
+            }
+        }
+        (messages, shares)
+    }
+}
+
+impl Core {
+    pub(super) fn publish(&mut self, request: RequestId, name: TopicName, messages: Vec<Bytes>, now: Now) {
+        let oversize = messages.iter().position(|message| message.len() > MESSAGE_BYTES_MAX);
+        if let Some(index) = oversize {
+            let bytes = messages[index].len();
+            return self.reply(request, Reply::Published(Err(PublishError::TooLarge { index, bytes })));
+        }
+        let may_open = self.own_streams.len() < OWN_STREAMS_MAX || self.own_streams.contains_key(&name);
+        let topic = may_open.then(|| self.join_topic(name, now)).flatten();
+        let entry = topic.and_then(|topic| self.swarms.get_mut(&topic));
+        let Some(entry) = entry.filter(|entry| entry.publishing.jobs.len() < JOBS_MAX) else {
+            return self.reply(request, Reply::Published(Err(PublishError::Busy)));
+        };
+        entry.used_at = now.time;
+        if messages.is_empty() {
+            return self.reply(request, Reply::Published(Ok(Vec::new())));
+        }
+        entry.publishing.jobs.push_back(Job {
+            request,
+            receipts: Vec::with_capacity(messages.len()),
+            messages: messages.into(),
+        });
+    }
+
+    /// Publishes what waits, on every topic that may go on.
+    pub(super) fn pump_publishing(&mut self, now: Now) {
+        let waiting: Vec<TopicId> = self
+            .swarms
+            .iter()
+            .filter(|(_, entry)| !entry.publishing.is_idle())
+            .map(|(topic, _)| *topic)
+            .collect();
+        for topic in waiting {
+            while self.may_publish(topic, now) {
+                self.publish_next(topic, now);
+            }
+        }
+    }
+
+    fn may_publish(&mut self, topic: TopicId, now: Now) -> bool {
+        let id = StreamId {
+            publisher: self.me,
+            epoch: self.epoch,
+        };
+        let Some(entry) = self.swarms.get_mut(&topic) else {
+            return false;
+        };
+        if entry.publishing.is_idle() {
+            return false;
+        }
+        let acknowledged = entry.swarm.acknowledged(id);
+        let neighbours: Vec<_> = entry.swarm.membership().active().collect();
+        if neighbours.is_empty() && now.time.since(entry.joined_at) < NEIGHBOUR_WAIT {
+            return false;
+        }
+        let publishing = &mut entry.publishing;
+        match acknowledged {
+            Some(upto) => publishing.acknowledge(upto),
+            // Nobody could acknowledge anything.
+            None => publishing.acknowledge(u64::MAX),
+        }
+        if publishing.under_way_bytes >= publishing.window() {
+            let since = *publishing.full_since.get_or_insert(now.time);
+            if now.time.since(since) < WINDOW_TIMEOUT {
+                return false;
+            }
+            publishing.acknowledge(u64::MAX);
+            publishing.acknowledged_bytes = 0;
+        }
+        !neighbours.iter().any(|peer| self.is_busy(*peer, now))
+    }
+
+    /// Returns when a publisher that waits goes on even if nothing happens.
+    pub(super) fn next_publish_tick(&self) -> Time {
+        self.swarms
+            .values()
+            .filter(|entry| !entry.publishing.is_idle())
+            .map(|entry| {
+                let alone = entry.joined_at + NEIGHBOUR_WAIT;
+                let full = entry
+                    .publishing
+                    .full_since
+                    .map_or(Time::NEVER, |since| since + WINDOW_TIMEOUT);
+                if entry.swarm.membership().active().next().is_none() { alone } else { full }
+            })
+            .min()
+            .unwrap_or(Time::NEVER)
+    }
+
+    fn publish_next(&mut self, topic: TopicId, now: Now) {
+        let Some(entry) = self.swarms.get_mut(&topic) else {
+            return;
+        };
+        let (messages, shares) = entry.publishing.take_bundle();
+        let Some((receipt, _)) = self.publish_own(topic, messages, now) else {
+            return;
+        };
+        let mut seq = receipt.seq;
+        for share in shares {
+            let Some(entry) = self.swarms.get_mut(&topic) else {
+                return;
+            };
+            let Some(job) = entry.publishing.jobs.front_mut() else {
+                return;
+            };
+            for _ in 0..share {
+                job.receipts.push(Receipt { seq, ..receipt });
+                seq += 1;
+            }
+            if job.messages.is_empty()
+                && let Some(job) = entry.publishing.jobs.pop_front()
+            {
+                self.reply(job.request, Reply::Published(Ok(job.receipts)));
+            }
+        }
+    }
+
+    /// Signs messages that fit one bundle and spreads it; returns the first message's receipt and the bundle's cost.
+    pub(super) fn publish_own(&mut self, topic: TopicId, messages: Vec<Bytes>, now: Now) -> Option<(Receipt, usize)> {
+        let entry = self.swarms.get_mut(&topic)?;
+        let name = entry.name.clone();
+        let subscribed_here = usize::from(entry.subscriptions > 0);
+        let count = messages.len() as u64;
+        let previous_epoch = previous_epoch(self.previous_run.as_ref(), &name);
+        let stream = self.own_streams.entry(name.clone()).or_insert(OwnStream {
+            next_seq: 1,
+            head: None,
+        });
+        let place = Place {
+            epoch: self.epoch,
+            first: stream.next_seq,
+            predecessor: stream.head,
+            previous_epoch: previous_epoch.filter(|_| stream.next_seq == 1),
+            published_at: now.unix,
+        };
+        let bundle = TopicBundle::publish(&self.keypair, topic, place, &messages);
+        let cost = bundle.cost_bytes();
+        stream.next_seq += count;
+        stream.head = Some(bundle.0.hash);
+        let reach = entry.swarm.publish(bundle, now);
+        let publishing = &mut entry.publishing;
+        publishing.under_way.push_back((place.first + count - 1, cost));
+        publishing.under_way_bytes += cost;
+        entry.used_at = now.time;
+        self.drain(topic, now);
+        let receipt = Receipt {
+            epoch: self.epoch,
+            seq: place.first,
+            eager: reach.eager,
+            lazy: reach.lazy,
+            subscribers_known: self.members.subscribed(&name, now.time) + subscribed_here,
+        };
+        Some((receipt, cost))
+    }
+
+    /// What the next run shall know of this one.
+    pub(super) fn this_run(&self) -> PreviousRun {
+        PreviousRun {
+            epoch: self.epoch,
+            clean: true,
+            last_seqs: self
+                .own_streams
+                .iter()
+                .map(|(name, stream)| (name.clone(), stream.next_seq - 1))
+                .collect::<BTreeMap<_, _>>(),
+        }
+    }
+
+    pub(super) fn forget_publish(&mut self, request: RequestId) {
+        // What its caller gave up on is published all the same where it has begun: a batch is never torn by a client that left.
+        for entry in self.swarms.values_mut() {
+            entry
+                .publishing
+                .jobs
+                .retain(|job| job.request != request || !job.receipts.is_empty());
+        }
+    }
+
+    /// Answers everybody who waits, since this node stops.
+    pub(super) fn refuse_waiting(&mut self) {
+        let mut waiting = Vec::new();
+        for entry in self.swarms.values_mut() {
+            waiting.extend(entry.publishing.jobs.drain(..).map(|job| job.request));
+        }
+        for request in waiting {
+            self.reply(request, Reply::Published(Err(PublishError::Stopping)));
+        }
+    }
+}
+
+fn previous_epoch(previous: Option<&PreviousRun>, name: &TopicName) -> Option<PreviousEpoch> {
+    let previous = previous?;
+    Some(PreviousEpoch {
+        epoch: previous.epoch,
+        last: previous
+            .clean
+            .then(|| previous.last_seqs.get(name).copied().unwrap_or(0)),
+    })
+}

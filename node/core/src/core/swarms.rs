@@ -1,0 +1,360 @@
+//! The swarms: opening and closing them, telling them facts, and translating their orders.
+
+use weft_identity::PeerId;
+use weft_overlay::delivery::Delivered as Due;
+use weft_overlay::history::Refusal;
+use weft_overlay::plumtree::{self, Push, Start};
+use weft_overlay::{Now, Swarm, Time, hyparview, swarm};
+
+use super::Core;
+use super::publish::Publishing;
+use crate::wire::{OutFrame, encode_broadcast, encode_membership};
+use crate::{Delivered, Event, Lane, Output, PeerContact, Reply, RequestId, TopicBundle, TopicId, TopicName};
+
+/// Bytes of history that a node holds over all topics (the design's bound before retention can be set).
+const HISTORY_BYTES_MAX: usize = 128 * 1024 * 1024;
+/// The root swarm holds announcements, which expire after a minute: longer than that, with the skew of clocks.
+const ROOT_HISTORY: std::time::Duration = std::time::Duration::from_secs(120);
+
+type TopicSwarm = Swarm<PeerContact, TopicBundle>;
+
+/// A swarm that the node is a member of.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: TopicName,
+    pub(super) swarm: TopicSwarm,
+    pub(super) timer: Time,
+    pub(super) joined_at: Time,
+    pub(super) used_at: Time,
+    pub(super) subscriptions: usize,
+    /// Subscribers that wait for the base.
+    pub(super) waiting: Vec<RequestId>,
+    pub(super) publishing: Publishing,
+    pub(super) history_bytes: usize,
+    pub(super) messages_delivered: u64,
+    pub(super) messages_lost: u64,
+}
+
+impl Core {
+    /// Becomes a member of a topic's swarm.
+    pub(super) fn open_swarm(&mut self, name: TopicName, now: Now) -> TopicId {
+        let topic = name.id(&self.network);
+        if self.swarms.contains_key(&topic) {
+            return topic;
+        }
+        let mut config = swarm::Config::default();
+        if topic == self.root {
+            config.broadcast.start = Start::Retained;
+            config.broadcast.history.age_max = ROOT_HISTORY;
+        }
+        let entry = Entry {
+            swarm: Swarm::new(self.contact.clone(), config, &mut self.rng, now),
+            name,
+            timer: Time::NEVER,
+            joined_at: now.time,
+            used_at: now.time,
+            subscriptions: 0,
+            waiting: Vec::new(),
+            publishing: Publishing::default(),
+            history_bytes: 0,
+            messages_delivered: 0,
+            messages_lost: 0,
+        };
+        self.swarms.insert(topic, entry);
+        self.drain(topic, now);
+        topic
+    }
+
+    /// Leaves a swarm with a goodbye to its neighbours.
+    pub(super) fn close_swarm(&mut self, topic: TopicId, now: Now) {
+        self.tell_swarm(topic, swarm::Input::Leave, now);
+        if let Some(entry) = self.swarms.remove(&topic) {
+            self.timers.remove(&(entry.timer, topic));
+            self.history_bytes -= entry.history_bytes;
+        }
+        for link in self.links.values_mut() {
+            if link.neighbour_in.remove(&topic) {
+                link.touch(now);
+            }
+        }
+    }
+
+    /// Tells a swarm a fact and carries out what it orders.
+    pub(super) fn tell_swarm(&mut self, topic: TopicId, input: swarm::Input<PeerId, PeerContact, TopicBundle>, now: Now) {
+        if let Some(entry) = self.swarms.get_mut(&topic) {
+            entry.swarm.handle(input, now);
+            self.drain(topic, now);
+        }
+    }
+
+    /// A link has gone: every swarm shall know.
+    pub(super) fn peer_lost(&mut self, peer: PeerId, now: Now) {
+        let topics: Vec<TopicId> = self.swarms.keys().copied().collect();
+        for topic in topics {
+            self.tell_swarm(topic, swarm::Input::PeerLost(peer), now);
+        }
+    }
+
+    /// A swarm's frame can't reach its peer; told when what is being drained has been.
+    pub(super) fn unreachable(&mut self, topic: TopicId, peer: PeerId) {
+        self.unreachable.push_back((topic, peer));
+    }
+
+    pub(super) fn membership_came(
+        &mut self,
+        peer: PeerId,
+        topic: TopicId,
+        message: hyparview::Message<PeerContact>,
+        now: Now,
+    ) {
+        if self.swarms.contains_key(&topic) {
+            self.touch_link(peer, now);
+            return self.tell_swarm(topic, swarm::Input::Membership { from: peer, message }, now);
+        }
+        // Who asks for something here learns that this node is no member. A Disconnect is never answered.
+        if !matches!(message, hyparview::Message::Disconnect { .. }) {
+            self.send_not_a_member(peer, topic);
+        }
+    }
+
+    pub(super) fn broadcast_came(
+        &mut self,
+        peer: PeerId,
+        topic: TopicId,
+        message: plumtree::Message<PeerId, TopicBundle>,
+        now: Now,
+    ) {
+        if !self.swarms.contains_key(&topic) {
+            return self.send_not_a_member(peer, topic);
+        }
+        let wants = matches!(message, plumtree::Message::Want { .. });
+        self.tell_swarm(topic, swarm::Input::Broadcast { from: peer, message }, now);
+        if wants {
+            self.supply(peer, now);
+        }
+    }
+
+    fn send_not_a_member(&mut self, peer: PeerId, topic: TopicId) {
+        let message = hyparview::Message::Disconnect {
+            reason: hyparview::Goodbye::Leaving,
+        };
+        self.send_control(peer, encode_membership(topic, &message));
+    }
+
+    /// Carries out a swarm's orders, and those that follow from them, until there are none.
+    pub(super) fn drain(&mut self, topic: TopicId, now: Now) {
+        self.drain_one(topic, now);
+        // An order may have filled a lane or met a peer that can't be reached; other swarms hear of that too.
+        self.tell_newly_congested(now);
+        while let Some((topic, peer)) = self.unreachable.pop_front() {
+            if let Some(entry) = self.swarms.get_mut(&topic) {
+                entry.swarm.handle(swarm::Input::PeerLost(peer), now);
+                self.drain_one(topic, now);
+            }
+        }
+    }
+
+    fn drain_one(&mut self, topic: TopicId, now: Now) {
+        loop {
+            let Some(entry) = self.swarms.get_mut(&topic) else {
+                return;
+            };
+            let Some(output) = entry.swarm.poll_output() else {
+                break;
+            };
+            self.swarm_output(topic, output, now);
+        }
+        if let Some(entry) = self.swarms.get_mut(&topic) {
+            let at = entry.swarm.poll_timeout();
+            if at != entry.timer {
+                self.timers.remove(&(entry.timer, topic));
+                entry.timer = at;
+                if at != Time::NEVER {
+                    self.timers.insert((at, topic));
+                }
+            }
+            let bytes = entry.swarm.history().bytes();
+            self.history_bytes = self.history_bytes - entry.history_bytes + bytes;
+            entry.history_bytes = bytes;
+        }
+    }
+
+    fn swarm_output(&mut self, topic: TopicId, output: swarm::Output<PeerId, PeerContact, TopicBundle>, now: Now) {
+        match output {
+            swarm::Output::Membership { to, contact, message } => {
+                let frame = encode_membership(topic, &message);
+                self.send_or_dial(topic, to, contact, frame, now);
+            }
+            swarm::Output::Broadcast { to, message } => self.send_broadcast(topic, to, &message, now),
+            swarm::Output::NeighbourUp(peer) => self.neighbour_up(topic, peer, now),
+            swarm::Output::NeighbourDown(peer) => self.neighbour_down(topic, peer, now),
+            swarm::Output::Based => self.based(topic),
+            swarm::Output::Deliver(due) => self.deliver(topic, due, now),
+            swarm::Output::Equivocation(header) => {
+                self.count("equivocations");
+                if let Some(entry) = self.swarms.get(&topic) {
+                    let event = Event::Equivocation {
+                        topic: entry.name.clone(),
+                        publisher: header.stream.publisher,
+                        epoch: header.stream.epoch,
+                        seq: header.first,
+                    };
+                    self.event(event);
+                }
+            }
+            swarm::Output::Refused { from, refusal } => {
+                let what = refusal_name(refusal);
+                self.count(what);
+                self.event(Event::Misbehaviour { peer: from, what });
+            }
+            swarm::Output::Misbehaviour { peer, what } => {
+                self.count("misbehaviour");
+                self.event(Event::Misbehaviour { peer, what });
+            }
+        }
+    }
+
+    fn send_broadcast(
+        &mut self,
+        topic: TopicId,
+        to: PeerId,
+        message: &plumtree::Message<PeerId, TopicBundle>,
+        now: Now,
+    ) {
+        let frame: OutFrame = encode_broadcast(topic, message);
+        match message {
+            plumtree::Message::Bundle { push: Push::Eager, .. } => self.send_bundle(to, Lane::Data, frame, now),
+            plumtree::Message::Bundle { .. } => self.send_bundle(to, Lane::Repair, frame, now),
+            _ => self.send_control(to, frame),
+        }
+    }
+
+    fn neighbour_up(&mut self, topic: TopicId, peer: PeerId, now: Now) {
+        let was_alone = topic == self.root && self.count_neighbours(topic) == 0;
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        link.neighbour_in.insert(topic);
+        let (rtt, congested) = (link.rtt, link.congested_since.is_some());
+        if was_alone {
+            self.event(Event::Joined { peer });
+        }
+        if let Some(entry) = self.swarms.get_mut(&topic) {
+            if let Some(rtt) = rtt {
+                entry.swarm.handle(swarm::Input::Rtt { peer, rtt }, now);
+            }
+            if congested {
+                entry.swarm.handle(swarm::Input::Congested { peer, congested }, now);
+            }
+        }
+    }
+
+    fn neighbour_down(&mut self, topic: TopicId, peer: PeerId, now: Now) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.neighbour_in.remove(&topic);
+            link.touch(now);
+        }
+        if topic == self.root && !self.stopping && self.root_is_alone() {
+            self.event(Event::Isolated);
+        }
+    }
+
+    fn count_neighbours(&self, topic: TopicId) -> usize {
+        self.links
+            .values()
+            .filter(|link| link.neighbour_in.contains(&topic))
+            .count()
+    }
+
+    fn based(&mut self, topic: TopicId) {
+        let Some(entry) = self.swarms.get_mut(&topic) else {
+            return;
+        };
+        let neighbours = entry.swarm.membership().active().count();
+        for request in std::mem::take(&mut entry.waiting) {
+            self.outputs.push_back(Output::Reply {
+                request,
+                reply: Reply::Subscribed { neighbours },
+            });
+        }
+    }
+
+    fn deliver(&mut self, topic: TopicId, due: Due<PeerId>, now: Now) {
+        let Some(entry) = self.swarms.get_mut(&topic) else {
+            return;
+        };
+        let item = match due {
+            Due::Bundle { header, from } => {
+                entry.messages_delivered += header.last - from + 1;
+                let Some(held) = entry.swarm.held(&header) else {
+                    debug_assert!(false, "what is delivered is held");
+                    return;
+                };
+                Delivered::Bundle {
+                    bundle: held.bundle.clone(),
+                    from,
+                    hops: held.hops,
+                    received_at: held.received_at,
+                }
+            }
+            Due::Gap { stream, from, to } => {
+                entry.messages_lost += to - from + 1;
+                Delivered::Gap {
+                    publisher: stream.publisher,
+                    epoch: stream.epoch,
+                    from,
+                    to,
+                }
+            }
+        };
+        if topic == self.root {
+            if let Delivered::Bundle { bundle, .. } = item {
+                self.announcements_came(&bundle, now);
+            }
+            return;
+        }
+        let name = entry.name.clone();
+        if let Delivered::Gap {
+            publisher,
+            epoch,
+            from,
+            to,
+        } = item
+        {
+            self.event(Event::Lost {
+                topic: name.clone(),
+                publisher,
+                epoch,
+                from,
+                to,
+            });
+        }
+        self.outputs.push_back(Output::Deliver { topic: name, item });
+    }
+
+    /// Keeps the histories of all topics together within their bound.
+    pub(super) fn bound_history(&mut self) {
+        while self.history_bytes > HISTORY_BYTES_MAX {
+            let Some(entry) = self.swarms.values_mut().max_by_key(|entry| entry.history_bytes) else {
+                return;
+            };
+            let freed = entry.swarm.drop_oldest();
+            if freed == 0 {
+                return;
+            }
+            entry.history_bytes -= freed;
+            self.history_bytes -= freed;
+        }
+    }
+}
+
+const fn refusal_name(refusal: Refusal) -> &'static str {
+    match refusal {
+        Refusal::TooOld => "bundles_too_old",
+        Refusal::Future => "bundles_of_the_future",
+        Refusal::RetiredEpoch => "bundles_of_retired_epochs",
+        Refusal::BrokenChain => "bundles_with_a_broken_chain",
+        Refusal::TooManyHoles => "bundles_past_too_many_holes",
+        Refusal::TooManyStreams => "bundles_past_too_many_streams",
+    }
+}

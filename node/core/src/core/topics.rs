@@ -1,0 +1,296 @@
+//! Topics: which ones the node is a member of, and who else has announced to be.
+//!
+//! Until topics have keepers, a member announces its topics over the root swarm: at once when they change, and again before the
+//! announcement expires. Passive views of a topic's swarm fill from that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use weft_identity::PeerId;
+use weft_overlay::{Now, Time, UnixMicros, swarm};
+
+use super::Core;
+use crate::wire::membership::{self, Membership, TOPICS_MAX, TopicMembership};
+use crate::{PeerContact, Reply, RequestId, TopicBundle, TopicId, TopicName};
+
+/// An announced membership holds for this long, and is renewed three times in it (the design's bounds).
+const MEMBERSHIP_VALID: Duration = Duration::from_secs(60);
+const MEMBERSHIP_RENEWED: Duration = Duration::from_secs(20);
+/// Changes are announced together after this long: a node that subscribes to 200 topics at once says so in one message.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(5);
+/// A topic that the node has not used for this long is left (the design's bound).
+const TOPIC_UNUSED: Duration = Duration::from_secs(300);
+/// Topics that a node is a member of: a swarm takes some 20 kB at rest.
+const MEMBER_OF_MAX: usize = 1_024;
+/// Announced memberships that are remembered, some 300 bytes each; 1,000 nodes with 64 topics each fit.
+const MEMBERSHIPS_MAX: usize = 65_536;
+/// Topics of one peer that are remembered.
+const TOPICS_OF_PEER_MAX: usize = 2 * MEMBER_OF_MAX;
+/// How long a publisher or a lone subscriber gives the announcements of others to arrive after joining the network.
+const NETWORK_SETTLES: Duration = Duration::from_secs(1);
+
+/// A peer that has announced to be a member of a topic.
+#[derive(Debug)]
+struct Member {
+    subscribed: bool,
+    expires_at: Time,
+    issued_at: UnixMicros,
+    contact: PeerContact,
+}
+
+/// Who has announced to be a member of what.
+#[derive(Debug, Default)]
+pub(super) struct Members {
+    topics: BTreeMap<TopicName, BTreeMap<PeerId, Member>>,
+    by_peer: BTreeMap<PeerId, BTreeSet<TopicName>>,
+    count: usize,
+    /// Own topics whose membership has changed since it was announced.
+    unannounced: BTreeSet<TopicName>,
+    /// When everything is announced again.
+    renew_at: Time,
+    /// When expired memberships are swept out.
+    sweep_at: Time,
+}
+
+impl Members {
+    /// Returns the topics that anybody is known to be a member of, with how many.
+    pub(super) fn topics(&self) -> impl Iterator<Item = (&TopicName, usize)> {
+        self.topics.iter().map(|(name, members)| (name, members.len()))
+    }
+
+    /// Returns the members' contacts.
+    pub(super) fn contacts(&self, topic: &TopicName, now: Time) -> Vec<PeerContact> {
+        self.of(topic)
+            .filter(|(_, member)| member.expires_at > now)
+            .map(|(_, member)| member.contact.clone())
+            .collect()
+    }
+
+    /// Returns how many others are subscribed.
+    pub(super) fn subscribed(&self, topic: &TopicName, now: Time) -> usize {
+        self.of(topic)
+            .filter(|(_, member)| member.subscribed && member.expires_at > now)
+            .count()
+    }
+
+    fn of(&self, topic: &TopicName) -> impl Iterator<Item = (&PeerId, &Member)> {
+        self.topics.get(topic).into_iter().flatten()
+    }
+
+    /// Takes in one membership; returns false where there is no room for it.
+    fn insert(&mut self, topic: TopicName, peer: PeerId, member: Member) -> bool {
+        let of_peer = self.by_peer.get(&peer);
+        let is_known = of_peer.is_some_and(|topics| topics.contains(&topic));
+        if !is_known && (self.count >= MEMBERSHIPS_MAX || of_peer.is_some_and(|topics| topics.len() >= TOPICS_OF_PEER_MAX)) {
+            return false;
+        }
+        let members = self.topics.entry(topic.clone()).or_default();
+        if members.get(&peer).is_some_and(|known| known.issued_at > member.issued_at) {
+            return true;
+        }
+        if members.insert(peer, member).is_none() {
+            self.count += 1;
+            self.by_peer.entry(peer).or_default().insert(topic);
+        }
+        true
+    }
+
+    fn sweep(&mut self, now: Time) {
+        let by_peer = &mut self.by_peer;
+        let mut left = 0;
+        self.topics.retain(|name, members| {
+            members.retain(|peer, member| {
+                let holds = member.expires_at > now;
+                if !holds && let Some(topics) = by_peer.get_mut(peer) {
+                    topics.remove(name);
+                }
+                holds
+            });
+            left += members.len();
+            !members.is_empty()
+        });
+        by_peer.retain(|_, topics| !topics.is_empty());
+        self.count = left;
+    }
+}
+
+impl Core {
+    pub(super) fn subscribe(&mut self, request: RequestId, name: TopicName, now: Now) {
+        let Some(topic) = self.join_topic(name.clone(), now) else {
+            return self.reply(request, Reply::TooManyTopics);
+        };
+        let Some(entry) = self.swarms.get_mut(&topic) else {
+            return;
+        };
+        entry.subscriptions += 1;
+        entry.used_at = now.time;
+        if entry.subscriptions == 1 {
+            self.announce_soon(name, now);
+        }
+        self.answer_subscriber(request, topic);
+    }
+
+    fn answer_subscriber(&mut self, request: RequestId, topic: TopicId) {
+        let Some(entry) = self.swarms.get_mut(&topic) else {
+            return;
+        };
+        if entry.swarm.has_base() {
+            let neighbours = entry.swarm.membership().active().count();
+            self.reply(request, Reply::Subscribed { neighbours });
+        } else {
+            entry.waiting.push(request);
+        }
+    }
+
+    pub(super) fn unsubscribe(&mut self, name: &TopicName, now: Now) {
+        let topic = name.id(&self.network);
+        if let Some(entry) = self.swarms.get_mut(&topic)
+            && entry.subscriptions > 0
+        {
+            entry.subscriptions -= 1;
+            entry.used_at = now.time;
+            if entry.subscriptions == 0 {
+                self.announce_soon(name.clone(), now);
+            }
+        }
+    }
+
+    /// Becomes a member of a topic's swarm, if it isn't yet; none where it is one of too many.
+    pub(super) fn join_topic(&mut self, name: TopicName, now: Now) -> Option<TopicId> {
+        let topic = name.id(&self.network);
+        if self.swarms.contains_key(&topic) {
+            return Some(topic);
+        }
+        if self.swarms.len() > MEMBER_OF_MAX {
+            return None;
+        }
+        self.open_swarm(name.clone(), now);
+        let contacts = self.members.contacts(&name, now.time);
+        let input = if contacts.is_empty() && self.knows_the_network(now) {
+            swarm::Input::Alone
+        } else {
+            swarm::Input::Learned(contacts)
+        };
+        self.tell_swarm(topic, input, now);
+        self.announce_soon(name, now);
+        Some(topic)
+    }
+
+    /// Whether the node has been in the network for long enough to have heard who is a member of what.
+    fn knows_the_network(&self, now: Now) -> bool {
+        self.swarms.get(&self.root).is_some_and(|entry| {
+            entry.swarm.has_base() && now.time.since(entry.joined_at) >= NETWORK_SETTLES && !self.root_is_alone()
+        })
+    }
+
+    fn announce_soon(&mut self, name: TopicName, now: Now) {
+        self.members.unannounced.insert(name);
+        self.announce_at = self.announce_at.min(now.time + ANNOUNCE_AFTER);
+    }
+
+    pub(super) fn next_topic_tick(&self) -> Time {
+        self.announce_at.min(self.next_publish_tick())
+    }
+
+    pub(super) fn tick_topics(&mut self, now: Now) {
+        if self.announce_at > now.time {
+            return;
+        }
+        self.announce_at = Time::NEVER;
+        let renew = self.members.renew_at <= now.time;
+        if renew {
+            self.leave_unused(now);
+            self.members.renew_at = now.time + self.jitter(MEMBERSHIP_RENEWED);
+        }
+        if self.members.sweep_at <= now.time {
+            self.members.sweep_at = now.time + MEMBERSHIP_RENEWED;
+            self.members.sweep(now.time);
+        }
+        let changed = std::mem::take(&mut self.members.unannounced);
+        let topics: Vec<TopicMembership> = self
+            .swarms
+            .iter()
+            .filter(|(topic, entry)| **topic != self.root && (renew || changed.contains(&entry.name)))
+            .map(|(_, entry)| TopicMembership {
+                name: entry.name.clone(),
+                subscribed: entry.subscriptions > 0,
+            })
+            .collect();
+        for topics in topics.chunks(TOPICS_MAX) {
+            let payload = membership::encode(&Membership {
+                topics: topics.to_vec(),
+                contact: self.contact.clone(),
+                issued_at: now.unix,
+                expires_at: now.unix + MEMBERSHIP_VALID,
+            });
+            self.publish_own(self.root, vec![payload], now);
+        }
+        if self.swarms.len() > 1 || self.members.count > 0 {
+            self.announce_at = self.announce_at.min(self.members.renew_at);
+        }
+    }
+
+    fn leave_unused(&mut self, now: Now) {
+        let unused: Vec<TopicId> = self
+            .swarms
+            .iter()
+            .filter(|(topic, entry)| {
+                **topic != self.root
+                    && entry.subscriptions == 0
+                    && entry.publishing.is_idle()
+                    && now.time.since(entry.used_at) > TOPIC_UNUSED
+            })
+            .map(|(topic, _)| *topic)
+            .collect();
+        for topic in unused {
+            self.close_swarm(topic, now);
+        }
+    }
+
+    /// Somebody's announcement came over the root swarm.
+    pub(super) fn announcements_came(&mut self, bundle: &TopicBundle, now: Now) {
+        let publisher = bundle.0.value.publisher;
+        if publisher == self.me {
+            return;
+        }
+        for (_, payload) in bundle.messages() {
+            match membership::decode(payload, publisher, &mut self.keys) {
+                Ok(announced) => self.announced(publisher, announced, now),
+                Err(_) => self.count("bad_announcements"),
+            }
+        }
+    }
+
+    fn announced(&mut self, publisher: PeerId, announced: Membership, now: Now) {
+        let lasts = announced.expires_at.since(now.unix).min(MEMBERSHIP_VALID * 2);
+        if lasts.is_zero() {
+            return;
+        }
+        for TopicMembership { name, subscribed } in announced.topics {
+            let member = Member {
+                subscribed,
+                expires_at: now.time + lasts,
+                issued_at: announced.issued_at,
+                contact: announced.contact.clone(),
+            };
+            let topic = name.id(&self.network);
+            if !self.members.insert(name, publisher, member) {
+                self.count("announcements_past_the_bound");
+                continue;
+            }
+            if self.swarms.contains_key(&topic) {
+                let contacts = vec![announced.contact.clone()];
+                self.tell_swarm(topic, swarm::Input::Learned(contacts), now);
+            }
+        }
+        self.announce_at = self.announce_at.min(now.time + MEMBERSHIP_RENEWED);
+    }
+
+    pub(super) fn forget_subscriber(&mut self, request: RequestId) {
+        for entry in self.swarms.values_mut() {
+            let before = entry.waiting.len();
+            entry.waiting.retain(|waiting| *waiting != request);
+            entry.subscriptions -= before - entry.waiting.len();
+        }
+    }
+}
