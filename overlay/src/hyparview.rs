@@ -200,7 +200,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
     /// Handles a fact.
     pub fn handle(&mut self, input: Input<P, C>, now: Now) {
         if self.left && !matches!(input, Input::Join { .. } | Input::SetMe(_)) {
-            self.handle_left(input, now);
+            self.handle_left(&input, now);
             return;
         }
         match input {

@@ -8,7 +8,10 @@ use crate::{Contact, Now, Peer};
 
 impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
     pub(super) fn join(&mut self, via: P, now: Now) {
-        self.left = false;
+        if self.left {
+            self.left = false;
+            self.promotion_at = self.later(now, self.config.promotion_interval);
+        }
         if via == self.me.peer() || self.active.contains_key(&via) || self.vacancies() == 0 {
             return;
         }

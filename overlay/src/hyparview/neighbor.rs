@@ -290,10 +290,11 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         self.outstanding.clear();
         self.walk_at = Time::NEVER;
         self.shuffle_at = Time::NEVER;
+        self.promotion_at = Time::NEVER;
     }
 
     /// Answers for a member that has left: who asks it, or thinks it a neighbour, is told.
-    pub(super) fn handle_left(&mut self, input: Input<P, C>, now: Now) {
+    pub(super) fn handle_left(&mut self, input: &Input<P, C>, now: Now) {
         let from = match input {
             Input::Received {
                 from,
@@ -302,10 +303,10 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
                     | Message::Neighbor { .. }
                     | Message::NeighborReply { accepted: true, .. },
             }
-            | Input::Stranger { from } => from,
+            | Input::Stranger { from } => *from,
             _ => return,
         };
-        if self.may_answer_stranger(from, now) {
+        if from != self.me.peer() && self.may_answer_stranger(from, now) {
             self.disconnect(from, None, Goodbye::Leaving);
         }
     }

@@ -243,7 +243,7 @@ fn a_stranger_is_told_once_a_second() {
     };
     assert_eq!(
         give(&mut member, Input::Stranger { from: 2 }, 0),
-        [told.clone()]
+        std::slice::from_ref(&told)
     );
     assert_eq!(give(&mut member, Input::Stranger { from: 2 }, 999), []);
     assert_eq!(
