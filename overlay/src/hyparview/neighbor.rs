@@ -261,7 +261,10 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         }
         self.shunned.retain(|_, &mut until| now.time < until);
         if self.shunned.len() >= SHUNNED_MAX {
-            self.shunned.pop_first();
+            let first = self.shunned.iter().min_by_key(|(_, until)| **until);
+            if let Some((&first, _)) = first {
+                self.shunned.remove(&first);
+            }
         }
         self.shunned
             .insert(peer, now.time + self.config.shunned_for);
