@@ -379,7 +379,8 @@ fn lost_frames_delay_but_do_not_prevent() {
         network.start(1);
         grow(&mut network, &[1], 2..=40, Duration::from_millis(20));
         network.run(Duration::from_secs(20));
-        network.run_until_whole(Duration::from_secs(10));
+        // Rarely a young clique loses its only way out; a probe and a promotion bring it back.
+        network.run_until_whole(Duration::from_secs(150));
         let mean = network.mean_degree();
         assert!(mean > 4.7, "seed {seed}: mean degree {mean}");
     }
