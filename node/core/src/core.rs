@@ -20,11 +20,13 @@ use weft_identity::{KeyCache, Keypair, PeerId};
 use weft_overlay::{Contact, Now, Time};
 
 use crate::config::PreviousRun;
-use crate::views::{ActiveView, PeerView, StatusView, SwarmCounters, SwarmView, TopicView, TreeView};
+use crate::views::{
+    ActiveView, PeerView, StatusView, SwarmCounters, SwarmView, TopicView, TreeView,
+};
 use crate::wire::Frame;
 use crate::{
-    AddPeerError, Command, Config, DialId, Event, Input, Output, PeerContact, PublishError, Reply, RequestId, TopicId,
-    TopicName,
+    AddPeerError, Command, Config, DialId, Event, Input, Output, PeerContact, PublishError, Reply,
+    RequestId, TopicId, TopicName,
 };
 use book::AddressBook;
 use join::JoinAddress;
@@ -113,7 +115,11 @@ impl Core {
             renew_at: now.time + book::DESCRIPTOR_RENEWED,
             book: AddressBook::new(config.address_book),
             persist_at: Time::NEVER,
-            joins: config.join.into_iter().map(|address| JoinAddress::new(address, now)).collect(),
+            joins: config
+                .join
+                .into_iter()
+                .map(|address| JoinAddress::new(address, now))
+                .collect(),
             feed_at: now.time,
             feed_wait: join::FEED_WAIT_MIN,
             swarms: BTreeMap::new(),
@@ -213,7 +219,8 @@ impl Core {
             return;
         }
         self.count("stalls");
-        self.outputs.push_back(Output::Event(Event::Stalled { late }));
+        self.outputs
+            .push_back(Output::Event(Event::Stalled { late }));
         for link in self.links.values_mut() {
             link.forgive(now);
         }
@@ -240,7 +247,7 @@ impl Core {
 
     fn command(&mut self, command: Command, now: Now) {
         if self.stopping {
-            return self.refuse(command);
+            return self.refuse(&command);
         }
         match command {
             Command::Publish {
@@ -259,11 +266,15 @@ impl Core {
     }
 
     /// Answers what comes after Stop.
-    fn refuse(&mut self, command: Command) {
-        let (request, reply) = match command {
-            Command::Publish { request, .. } => (request, Reply::Published(Err(PublishError::Stopping))),
+    fn refuse(&mut self, command: &Command) {
+        let (&request, reply) = match command {
+            Command::Publish { request, .. } => {
+                (request, Reply::Published(Err(PublishError::Stopping)))
+            }
             Command::Subscribe { request, .. } => (request, Reply::TooManyTopics),
-            Command::AddPeer { request, .. } => (request, Reply::PeerAdded(Err(AddPeerError::Stopping))),
+            Command::AddPeer { request, .. } => {
+                (request, Reply::PeerAdded(Err(AddPeerError::Stopping)))
+            }
             Command::RemovePeer { request, .. } => (request, Reply::PeerRemoved(false)),
             Command::Ping { request, .. } => (request, Reply::Pong(None)),
             Command::Stop { request } => (request, Reply::Stopped(self.this_run())),
@@ -318,13 +329,18 @@ impl Core {
 
     /// Returns the node at a glance.
     pub fn status(&self) -> StatusView {
-        let membership = self.swarms.get(&self.root).map(|entry| entry.swarm.membership());
+        let membership = self
+            .swarms
+            .get(&self.root)
+            .map(|entry| entry.swarm.membership());
         let passive = membership.map_or(0, |membership| membership.passive_view().count());
         StatusView {
             links: self.links.values().filter(|link| link.is_alive()).count(),
             active: membership.map_or(0, |membership| membership.active().count()),
             passive,
-            knows_others: passive > 0 || !self.book.is_empty() || self.joins.iter().any(|join| !join.is_own()),
+            knows_others: passive > 0
+                || !self.book.is_empty()
+                || self.joins.iter().any(|join| !join.is_own()),
             topics: self
                 .swarms
                 .iter()
@@ -342,7 +358,10 @@ impl Core {
             .filter(|(_, link)| link.is_alive())
             .map(|(peer, link)| PeerView {
                 peer: *peer,
-                addresses: self.book.addresses(*peer).unwrap_or_else(|| link.address.iter().cloned().collect()),
+                addresses: self
+                    .book
+                    .addresses(*peer)
+                    .unwrap_or_else(|| link.address.iter().cloned().collect()),
                 direction: link.direction,
                 transport: link.transport,
                 rtt: link.rtt,
@@ -399,9 +418,9 @@ impl Core {
         };
         let trees = entry.swarm.trees();
         let shared = view(None, None, trees.shared().iter().copied().collect());
-        let own = trees
-            .publishers()
-            .map(|(publisher, tree)| view(Some(publisher), tree.parent(), tree.pushes_to().collect()));
+        let own = trees.publishers().map(|(publisher, tree)| {
+            view(Some(publisher), tree.parent(), tree.pushes_to().collect())
+        });
         Some(std::iter::once(shared).chain(own).collect())
     }
 
@@ -435,7 +454,9 @@ impl Core {
     }
 
     fn entry_named(&self, topic: &str) -> Option<&Entry> {
-        self.swarms.values().find(|entry| entry.name.as_str() == topic)
+        self.swarms
+            .values()
+            .find(|entry| entry.name.as_str() == topic)
     }
 }
 

@@ -58,7 +58,8 @@ impl AddressBook {
         if known.is_some_and(|known| known.contact.issued_at() > contact.issued_at()) {
             return false;
         }
-        let changed = known.is_none_or(|known| known.contact.0.value.addresses != contact.0.value.addresses);
+        let changed =
+            known.is_none_or(|known| known.contact.0.value.addresses != contact.0.value.addresses);
         self.sights += 1;
         let seen = self.sights;
         self.peers.insert(peer, Known { contact, seen });
@@ -84,7 +85,10 @@ impl AddressBook {
     pub(super) fn contacts(&self) -> Vec<PeerContact> {
         let mut known: Vec<&Known> = self.peers.values().collect();
         known.sort_by_key(|known| std::cmp::Reverse(known.seen));
-        known.into_iter().map(|known| known.contact.clone()).collect()
+        known
+            .into_iter()
+            .map(|known| known.contact.clone())
+            .collect()
     }
 }
 

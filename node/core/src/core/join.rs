@@ -134,7 +134,11 @@ impl Core {
             self.tell_swarm(topic, swarm::Input::Learned(contacts.clone()), now);
             if self.root_is_alone() {
                 self.dial_book(&contacts);
-                for join in self.joins.iter_mut().filter(|join| join.answered && !join.own) {
+                for join in self
+                    .joins
+                    .iter_mut()
+                    .filter(|join| join.answered && !join.own)
+                {
                     join.try_at = join.try_at.min(now.time);
                 }
             }
@@ -150,7 +154,7 @@ impl Core {
                 break;
             }
             if !self.links.contains_key(&peer) {
-                self.dial(Dial::Book(peer), Some(peer), contact.0.value.addresses.clone());
+                self.dial(Dial::Book, Some(peer), contact.0.value.addresses.clone());
             }
         }
     }

@@ -14,7 +14,8 @@ use weft_overlay::{Now, Time, swarm};
 use super::{Core, peer_of};
 use crate::wire::{OutFrame, encode_hello, encode_ping, encode_pong};
 use crate::{
-    AddPeerError, Address, DialError, DialId, Direction, DownReason, Lane, Output, PeerContact, Reply, RequestId, TopicId,
+    AddPeerError, Address, DialError, DialId, Direction, DownReason, Lane, Output, PeerContact,
+    Reply, RequestId, TopicId,
 };
 
 /// Silence after which a link is pinged (the design's bound).
@@ -63,7 +64,12 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(direction: Direction, address: Option<Address>, transport: &'static str, now: Now) -> Self {
+    pub(super) fn new(
+        direction: Direction,
+        address: Option<Address>,
+        transport: &'static str,
+        now: Now,
+    ) -> Self {
         Self {
             direction,
             address,
@@ -110,8 +116,13 @@ impl Link {
         } else {
             Time::NEVER
         };
-        let replace = self.congested_since.map_or(Time::NEVER, |since| since + REPLACE_AFTER);
-        self.ping_at.min(self.heard_at + DEAD_AFTER).min(idle).min(replace)
+        let replace = self
+            .congested_since
+            .map_or(Time::NEVER, |since| since + REPLACE_AFTER);
+        self.ping_at
+            .min(self.heard_at + DEAD_AFTER)
+            .min(idle)
+            .min(replace)
     }
 }
 
@@ -123,7 +134,7 @@ pub(super) enum Dial {
     /// One of the addresses to join, by index.
     Join(usize),
     /// A peer of the address book, dialled by a node without neighbours.
-    Book(PeerId),
+    Book,
     /// A caller wants the peer.
     Add(RequestId),
 }
@@ -183,7 +194,14 @@ impl Core {
         self.peer_lost(peer, now);
     }
 
-    pub(super) fn link_state(&mut self, peer: PeerId, heard: bool, data_bytes: usize, repair_bytes: usize, now: Now) {
+    pub(super) fn link_state(
+        &mut self,
+        peer: PeerId,
+        heard: bool,
+        data_bytes: usize,
+        repair_bytes: usize,
+        now: Now,
+    ) {
         let Some(link) = self.links.get_mut(&peer).filter(|link| link.is_alive()) else {
             return;
         };
@@ -225,7 +243,10 @@ impl Core {
         if link.neighbour_in.is_empty() && now.time.since(link.used_at) >= IDLE_AFTER {
             return self.abandon(peer, "no swarm needs it", now);
         }
-        if link.congested_since.is_some_and(|since| now.time.since(since) >= REPLACE_AFTER) {
+        if link
+            .congested_since
+            .is_some_and(|since| now.time.since(since) >= REPLACE_AFTER)
+        {
             link.congested_since = Some(now.time);
             self.count("neighbours_replaced");
             self.replace_neighbour(peer, now);
@@ -247,7 +268,11 @@ impl Core {
     }
 
     pub(super) fn next_link_tick(&self) -> Time {
-        self.links.values().map(Link::next_tick).min().unwrap_or(Time::NEVER)
+        self.links
+            .values()
+            .map(Link::next_tick)
+            .min()
+            .unwrap_or(Time::NEVER)
     }
 
     pub(super) fn ping_came(&mut self, peer: PeerId, nonce: u64) {
@@ -262,7 +287,9 @@ impl Core {
             return;
         };
         let measured = now.time.since(sent);
-        let rtt = link.rtt.map_or(measured, |rtt| rtt - rtt / 8 + measured / 8);
+        let rtt = link
+            .rtt
+            .map_or(measured, |rtt| rtt - rtt / 8 + measured / 8);
         link.rtt = Some(rtt);
         link.pinged = None;
         link.ping_at = now.time + PING_AFTER;
@@ -385,7 +412,14 @@ impl Core {
     }
 
     /// Sends a swarm's control frame, over a link that is made for it if there is none.
-    pub(super) fn send_or_dial(&mut self, topic: TopicId, to: PeerId, contact: Option<PeerContact>, frame: OutFrame, now: Now) {
+    pub(super) fn send_or_dial(
+        &mut self,
+        topic: TopicId,
+        to: PeerId,
+        contact: Option<PeerContact>,
+        frame: OutFrame,
+        now: Now,
+    ) {
         if let Some(link) = self.links.get_mut(&to) {
             if link.dead {
                 return self.unreachable(topic, to);
@@ -435,13 +469,10 @@ impl Core {
     pub(super) fn dialled(&mut self, dial: DialId, peer: PeerId, now: Now) {
         match self.dials.remove(&dial) {
             None => {}
-            Some(Dial::Peer(expected)) => {
-                if expected != peer {
-                    self.dial_lost(expected, now);
-                }
-            }
+            Some(Dial::Peer(expected)) if expected == peer => {}
+            Some(Dial::Peer(expected)) => self.dial_lost(expected, now),
             Some(Dial::Join(index)) => self.joined(index, peer, now),
-            Some(Dial::Book(_)) => self.tell_swarm(self.root, swarm::Input::Join { via: peer }, now),
+            Some(Dial::Book) => self.tell_swarm(self.root, swarm::Input::Join { via: peer }, now),
             Some(Dial::Add(request)) => {
                 self.tell_swarm(self.root, swarm::Input::Join { via: peer }, now);
                 self.reply(request, Reply::PeerAdded(Ok(peer)));
@@ -451,7 +482,7 @@ impl Core {
 
     pub(super) fn dial_failed(&mut self, dial: DialId, error: DialError, now: Now) {
         match self.dials.remove(&dial) {
-            None | Some(Dial::Book(_)) => {}
+            None | Some(Dial::Book) => {}
             Some(Dial::Peer(peer)) => self.dial_lost(peer, now),
             Some(Dial::Join(index)) => self.join_failed(index, error, now),
             Some(Dial::Add(request)) => {

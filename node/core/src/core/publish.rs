@@ -97,13 +97,25 @@ impl Publishing {
 }
 
 impl Core {
-    pub(super) fn publish(&mut self, request: RequestId, name: TopicName, messages: Vec<Bytes>, now: Now) {
-        let oversize = messages.iter().position(|message| message.len() > MESSAGE_BYTES_MAX);
+    pub(super) fn publish(
+        &mut self,
+        request: RequestId,
+        name: TopicName,
+        messages: Vec<Bytes>,
+        now: Now,
+    ) {
+        let oversize = messages
+            .iter()
+            .position(|message| message.len() > MESSAGE_BYTES_MAX);
         if let Some(index) = oversize {
             let bytes = messages[index].len();
-            return self.reply(request, Reply::Published(Err(PublishError::TooLarge { index, bytes })));
+            return self.reply(
+                request,
+                Reply::Published(Err(PublishError::TooLarge { index, bytes })),
+            );
         }
-        let may_open = self.own_streams.len() < OWN_STREAMS_MAX || self.own_streams.contains_key(&name);
+        let may_open =
+            self.own_streams.len() < OWN_STREAMS_MAX || self.own_streams.contains_key(&name);
         let topic = may_open.then(|| self.join_topic(name, now)).flatten();
         let entry = topic.and_then(|topic| self.swarms.get_mut(&topic));
         let Some(entry) = entry.filter(|entry| entry.publishing.jobs.len() < JOBS_MAX) else {
@@ -179,7 +191,11 @@ impl Core {
                     .publishing
                     .full_since
                     .map_or(Time::NEVER, |since| since + WINDOW_TIMEOUT);
-                if entry.swarm.membership().active().next().is_none() { alone } else { full }
+                if entry.swarm.membership().active().next().is_none() {
+                    alone
+                } else {
+                    full
+                }
             })
             .min()
             .unwrap_or(Time::NEVER)
@@ -190,7 +206,7 @@ impl Core {
             return;
         };
         let (messages, shares) = entry.publishing.take_bundle();
-        let Some((receipt, _)) = self.publish_own(topic, messages, now) else {
+        let Some(receipt) = self.publish_own(topic, &messages, now) else {
             return;
         };
         let mut seq = receipt.seq;
@@ -213,8 +229,13 @@ impl Core {
         }
     }
 
-    /// Signs messages that fit one bundle and spreads it; returns the first message's receipt and the bundle's cost.
-    pub(super) fn publish_own(&mut self, topic: TopicId, messages: Vec<Bytes>, now: Now) -> Option<(Receipt, usize)> {
+    /// Signs messages that fit one bundle and spreads it; returns the first message's receipt.
+    pub(super) fn publish_own(
+        &mut self,
+        topic: TopicId,
+        messages: &[Bytes],
+        now: Now,
+    ) -> Option<Receipt> {
         let entry = self.swarms.get_mut(&topic)?;
         let name = entry.name.clone();
         let subscribed_here = usize::from(entry.subscriptions > 0);
@@ -231,13 +252,15 @@ impl Core {
             previous_epoch: previous_epoch.filter(|_| stream.next_seq == 1),
             published_at: now.unix,
         };
-        let bundle = TopicBundle::publish(&self.keypair, topic, place, &messages);
+        let bundle = TopicBundle::publish(&self.keypair, topic, place, messages);
         let cost = bundle.cost_bytes();
         stream.next_seq += count;
         stream.head = Some(bundle.0.hash);
         let reach = entry.swarm.publish(bundle, now);
         let publishing = &mut entry.publishing;
-        publishing.under_way.push_back((place.first + count - 1, cost));
+        publishing
+            .under_way
+            .push_back((place.first + count - 1, cost));
         publishing.under_way_bytes += cost;
         entry.used_at = now.time;
         self.drain(topic, now);
@@ -248,7 +271,7 @@ impl Core {
             lazy: reach.lazy,
             subscribers_known: self.members.subscribed(&name, now.time) + subscribed_here,
         };
-        Some((receipt, cost))
+        Some(receipt)
     }
 
     /// What the next run shall know of this one.

@@ -9,7 +9,9 @@ use weft_overlay::{Now, Swarm, Time, hyparview, swarm};
 use super::Core;
 use super::publish::Publishing;
 use crate::wire::{OutFrame, encode_broadcast, encode_membership};
-use crate::{Delivered, Event, Lane, Output, PeerContact, Reply, RequestId, TopicBundle, TopicId, TopicName};
+use crate::{
+    Delivered, Event, Lane, Output, PeerContact, Reply, RequestId, TopicBundle, TopicId, TopicName,
+};
 
 /// Bytes of history that a node holds over all topics (the design's bound before retention can be set).
 const HISTORY_BYTES_MAX: usize = 128 * 1024 * 1024;
@@ -80,7 +82,12 @@ impl Core {
     }
 
     /// Tells a swarm a fact and carries out what it orders.
-    pub(super) fn tell_swarm(&mut self, topic: TopicId, input: swarm::Input<PeerId, PeerContact, TopicBundle>, now: Now) {
+    pub(super) fn tell_swarm(
+        &mut self,
+        topic: TopicId,
+        input: swarm::Input<PeerId, PeerContact, TopicBundle>,
+        now: Now,
+    ) {
         if let Some(entry) = self.swarms.get_mut(&topic) {
             entry.swarm.handle(input, now);
             self.drain(topic, now);
@@ -109,7 +116,14 @@ impl Core {
     ) {
         if self.swarms.contains_key(&topic) {
             self.touch_link(peer, now);
-            return self.tell_swarm(topic, swarm::Input::Membership { from: peer, message }, now);
+            return self.tell_swarm(
+                topic,
+                swarm::Input::Membership {
+                    from: peer,
+                    message,
+                },
+                now,
+            );
         }
         // Who asks for something here learns that this node is no member. A Disconnect is never answered.
         if !matches!(message, hyparview::Message::Disconnect { .. }) {
@@ -128,7 +142,14 @@ impl Core {
             return self.send_not_a_member(peer, topic);
         }
         let wants = matches!(message, plumtree::Message::Want { .. });
-        self.tell_swarm(topic, swarm::Input::Broadcast { from: peer, message }, now);
+        self.tell_swarm(
+            topic,
+            swarm::Input::Broadcast {
+                from: peer,
+                message,
+            },
+            now,
+        );
         if wants {
             self.supply(peer, now);
         }
@@ -179,13 +200,24 @@ impl Core {
         }
     }
 
-    fn swarm_output(&mut self, topic: TopicId, output: swarm::Output<PeerId, PeerContact, TopicBundle>, now: Now) {
+    fn swarm_output(
+        &mut self,
+        topic: TopicId,
+        output: swarm::Output<PeerId, PeerContact, TopicBundle>,
+        now: Now,
+    ) {
         match output {
-            swarm::Output::Membership { to, contact, message } => {
+            swarm::Output::Membership {
+                to,
+                contact,
+                message,
+            } => {
                 let frame = encode_membership(topic, &message);
                 self.send_or_dial(topic, to, contact, frame, now);
             }
-            swarm::Output::Broadcast { to, message } => self.send_broadcast(topic, to, &message, now),
+            swarm::Output::Broadcast { to, message } => {
+                self.send_broadcast(topic, to, &message, now)
+            }
             swarm::Output::NeighbourUp(peer) => self.neighbour_up(topic, peer, now),
             swarm::Output::NeighbourDown(peer) => self.neighbour_down(topic, peer, now),
             swarm::Output::Based => self.based(topic),
@@ -223,7 +255,9 @@ impl Core {
     ) {
         let frame: OutFrame = encode_broadcast(topic, message);
         match message {
-            plumtree::Message::Bundle { push: Push::Eager, .. } => self.send_bundle(to, Lane::Data, frame, now),
+            plumtree::Message::Bundle {
+                push: Push::Eager, ..
+            } => self.send_bundle(to, Lane::Data, frame, now),
             plumtree::Message::Bundle { .. } => self.send_bundle(to, Lane::Repair, frame, now),
             _ => self.send_control(to, frame),
         }
@@ -244,7 +278,9 @@ impl Core {
                 entry.swarm.handle(swarm::Input::Rtt { peer, rtt }, now);
             }
             if congested {
-                entry.swarm.handle(swarm::Input::Congested { peer, congested }, now);
+                entry
+                    .swarm
+                    .handle(swarm::Input::Congested { peer, congested }, now);
             }
         }
     }
@@ -329,13 +365,18 @@ impl Core {
                 to,
             });
         }
-        self.outputs.push_back(Output::Deliver { topic: name, item });
+        self.outputs
+            .push_back(Output::Deliver { topic: name, item });
     }
 
     /// Keeps the histories of all topics together within their bound.
     pub(super) fn bound_history(&mut self) {
         while self.history_bytes > HISTORY_BYTES_MAX {
-            let Some(entry) = self.swarms.values_mut().max_by_key(|entry| entry.history_bytes) else {
+            let Some(entry) = self
+                .swarms
+                .values_mut()
+                .max_by_key(|entry| entry.history_bytes)
+            else {
                 return;
             };
             let freed = entry.swarm.drop_oldest();

@@ -55,7 +55,9 @@ pub(super) struct Members {
 impl Members {
     /// Returns the topics that anybody is known to be a member of, with how many.
     pub(super) fn topics(&self) -> impl Iterator<Item = (&TopicName, usize)> {
-        self.topics.iter().map(|(name, members)| (name, members.len()))
+        self.topics
+            .iter()
+            .map(|(name, members)| (name, members.len()))
     }
 
     /// Returns the members' contacts.
@@ -81,11 +83,17 @@ impl Members {
     fn insert(&mut self, topic: TopicName, peer: PeerId, member: Member) -> bool {
         let of_peer = self.by_peer.get(&peer);
         let is_known = of_peer.is_some_and(|topics| topics.contains(&topic));
-        if !is_known && (self.count >= MEMBERSHIPS_MAX || of_peer.is_some_and(|topics| topics.len() >= TOPICS_OF_PEER_MAX)) {
+        if !is_known
+            && (self.count >= MEMBERSHIPS_MAX
+                || of_peer.is_some_and(|topics| topics.len() >= TOPICS_OF_PEER_MAX))
+        {
             return false;
         }
         let members = self.topics.entry(topic.clone()).or_default();
-        if members.get(&peer).is_some_and(|known| known.issued_at > member.issued_at) {
+        if members
+            .get(&peer)
+            .is_some_and(|known| known.issued_at > member.issued_at)
+        {
             return true;
         }
         if members.insert(peer, member).is_none() {
@@ -179,7 +187,9 @@ impl Core {
     /// Whether the node has been in the network for long enough to have heard who is a member of what.
     fn knows_the_network(&self, now: Now) -> bool {
         self.swarms.get(&self.root).is_some_and(|entry| {
-            entry.swarm.has_base() && now.time.since(entry.joined_at) >= NETWORK_SETTLES && !self.root_is_alone()
+            entry.swarm.has_base()
+                && now.time.since(entry.joined_at) >= NETWORK_SETTLES
+                && !self.root_is_alone()
         })
     }
 
@@ -210,7 +220,9 @@ impl Core {
         let topics: Vec<TopicMembership> = self
             .swarms
             .iter()
-            .filter(|(topic, entry)| **topic != self.root && (renew || changed.contains(&entry.name)))
+            .filter(|(topic, entry)| {
+                **topic != self.root && (renew || changed.contains(&entry.name))
+            })
             .map(|(_, entry)| TopicMembership {
                 name: entry.name.clone(),
                 subscribed: entry.subscriptions > 0,
@@ -223,7 +235,7 @@ impl Core {
                 issued_at: now.unix,
                 expires_at: now.unix + MEMBERSHIP_VALID,
             });
-            self.publish_own(self.root, vec![payload], now);
+            self.publish_own(self.root, &[payload], now);
         }
         if self.swarms.len() > 1 || self.members.count > 0 {
             self.announce_at = self.announce_at.min(self.members.renew_at);
@@ -262,7 +274,10 @@ impl Core {
     }
 
     fn announced(&mut self, publisher: PeerId, announced: Membership, now: Now) {
-        let lasts = announced.expires_at.since(now.unix).min(MEMBERSHIP_VALID * 2);
+        let lasts = announced
+            .expires_at
+            .since(now.unix)
+            .min(MEMBERSHIP_VALID * 2);
         if lasts.is_zero() {
             return;
         }
