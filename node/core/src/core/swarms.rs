@@ -216,7 +216,7 @@ impl Core {
                 self.send_or_dial(topic, to, contact, frame, now);
             }
             swarm::Output::Broadcast { to, message } => {
-                self.send_broadcast(topic, to, &message, now)
+                self.send_broadcast(topic, to, &message, now);
             }
             swarm::Output::NeighbourUp(peer) => self.neighbour_up(topic, peer, now),
             swarm::Output::NeighbourDown(peer) => self.neighbour_down(topic, peer, now),
