@@ -1,0 +1,212 @@
+//! The one table of methods: names, parameters and answers, for the server, the client and `rpc.discover`.
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::types;
+
+/// A method of the control socket; one unit type each.
+pub trait Method {
+    /// The name on the wire.
+    const NAME: &'static str;
+    /// What it takes: a JSON object.
+    type Params: Serialize + DeserializeOwned + Send + 'static;
+    /// What it answers.
+    type Answer: Serialize + DeserializeOwned + Clone + Send + 'static;
+}
+
+/// A method as `rpc.discover` describes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Entry {
+    /// The name on the wire.
+    pub name: &'static str,
+    /// One sentence.
+    pub summary: &'static str,
+    /// Its parameters.
+    pub params: &'static [Param],
+    /// The type of its answer in this crate's `types`.
+    pub answer: &'static str,
+}
+
+/// A parameter as `rpc.discover` describes it.
+#[derive(Debug, Clone, Copy)]
+pub struct Param {
+    /// Its key in the object.
+    pub name: &'static str,
+    /// Whether it must be there.
+    pub required: bool,
+}
+
+const fn required(name: &'static str) -> Param {
+    Param {
+        name,
+        required: true,
+    }
+}
+
+const fn optional(name: &'static str) -> Param {
+    Param {
+        name,
+        required: false,
+    }
+}
+
+macro_rules! methods {
+    ($($unit:ident = $name:literal ($params:ty) -> $answer:ty, [$($param:expr),*], $summary:literal;)*) => {
+        $(
+            #[doc = concat!("`", $name, "`: ", $summary)]
+            #[derive(Debug, Clone, Copy)]
+            pub struct $unit;
+
+            impl Method for $unit {
+                const NAME: &'static str = $name;
+                type Params = $params;
+                type Answer = $answer;
+            }
+        )*
+
+        /// Every method, in the order in which people read them.
+        pub const TABLE: &[Entry] = &[
+            $(Entry { name: $name, summary: $summary, params: &[$($param),*], answer: stringify!($answer) }),*
+        ];
+    };
+}
+
+methods! {
+    NodeStatus = "node_status" (types::NoParams) -> types::Status, [],
+        "Answers who the node is, how it does and what it has counted.";
+    NodeHealth = "node_health" (types::NoParams) -> types::Health, [],
+        "Answers one verdict on the node, and why.";
+    NodeIdentity = "node_identity" (types::NoParams) -> types::Identity, [],
+        "Answers the node's peer id, network and addresses.";
+    NodeShutdown = "node_shutdown" (types::NoParams) -> types::Stopping, [],
+        "Makes the node say goodbye to its neighbours and stop.";
+    NodeSetLogLevel = "node_setLogLevel" (types::LogLevel) -> types::LogLevel, [required("level")],
+        "Changes what the daemon logs from now on.";
+    PeerList = "peer_list" (types::NoParams) -> types::Peers, [],
+        "Lists the linked peers.";
+    PeerAdd = "peer_add" (types::PeerAddParams) -> types::PeerAdded, [required("address")],
+        "Dials an address and answers once the peer there is linked.";
+    PeerRemove = "peer_remove" (types::PeerParams) -> types::PeerRemoved, [required("peer_id")],
+        "Closes the link to a peer and forgets its addresses.";
+    PeerPing = "peer_ping" (types::PeerParams) -> types::PeerPinged, [required("peer_id")],
+        "Measures a round trip to a linked peer.";
+    OverlayViews = "overlay_views" (types::OverlayViewsParams) -> types::OverlayView, [optional("topic")],
+        "Answers a swarm's active and passive view; without a topic, the swarm `network`.";
+    OverlayTree = "overlay_tree" (types::OverlayTreeParams) -> types::OverlayTree, [required("topic")],
+        "Answers a swarm's broadcast trees as this node sees them.";
+    TopicPublish = "topic_publish" (types::PublishParams) -> types::Published, [required("topic"), required("messages")],
+        "Publishes a batch of messages in order; one batch at a time on a connection.";
+    TopicList = "topic_list" (types::NoParams) -> types::Topics, [],
+        "Lists the topics that the node is a member of or knows members of.";
+    TopicSubscribe = "topic_subscribe" (types::SubscribeParams) -> Value, [required("topic")],
+        "Subscribes over WebSocket; notifications `topic_event` follow, first `ready`, then `items`.";
+    TopicUnsubscribe = "topic_unsubscribe" (types::UnsubscribeParams) -> bool, [required("subscription")],
+        "Ends a subscription of this connection.";
+    TopicCredit = "topic_credit" (types::CreditParams) -> types::Credited, [required("credit_id"), required("up_to")],
+        "Tells that a subscription has been read up to a place, so that more may be sent.";
+    Discover = "rpc.discover" (types::NoParams) -> Value, [],
+        "Answers this list as an OpenRPC document.";
+}
+
+/// The method of a subscription's notifications.
+pub const TOPIC_EVENT: &str = "topic_event";
+
+/// Finds a method by its name.
+pub fn find(name: &str) -> Option<&'static Entry> {
+    TABLE.iter().find(|entry| entry.name == name)
+}
+
+/// Writes the table as an OpenRPC document. Parameters have names and no schemas: types live in this crate's `types`.
+pub fn openrpc() -> Value {
+    let methods: Vec<Value> = TABLE
+        .iter()
+        .map(|entry| {
+            let params: Vec<Value> = entry
+                .params
+                .iter()
+                .map(
+                    |param| json!({"name": param.name, "required": param.required, "schema": true}),
+                )
+                .collect();
+            let answer = entry
+                .answer
+                .rsplit("::")
+                .next()
+                .unwrap_or(entry.answer)
+                .trim();
+            json!({
+                "name": entry.name,
+                "summary": entry.summary,
+                "paramStructure": "by-name",
+                "params": params,
+                "result": {"name": answer, "schema": true},
+            })
+        })
+        .collect();
+    json!({
+        "openrpc": "1.2.6",
+        "info": {"title": "Weft", "version": env!("CARGO_PKG_VERSION")},
+        "methods": methods,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique() {
+        let names: BTreeSet<_> = TABLE.iter().map(|entry| entry.name).collect();
+        assert_eq!(names.len(), TABLE.len());
+        assert_eq!(find(NodeStatus::NAME).unwrap().name, "node_status");
+        assert!(find("node_stat").is_none());
+    }
+
+    #[test]
+    fn the_openrpc_document_lists_every_method() {
+        let document = openrpc();
+        let methods = document["methods"].as_array().unwrap();
+        assert_eq!(methods.len(), TABLE.len());
+        let publish = methods
+            .iter()
+            .find(|method| method["name"] == "topic_publish")
+            .unwrap();
+        assert_eq!(publish["params"][0]["name"], "topic");
+        assert_eq!(publish["result"]["name"], "Published");
+    }
+
+    #[test]
+    fn described_parameters_are_the_ones_that_the_types_know() {
+        /// Feeds a type an object with one unknown key, and reads the known ones from the refusal.
+        fn known<M: Method>() -> String {
+            match serde_json::from_str::<M::Params>(r#"{"?": 0}"#) {
+                Ok(_) => panic!("{} takes unknown parameters", M::NAME),
+                Err(error) => error.to_string(),
+            }
+        }
+        let refusals = [
+            (PeerAdd::NAME, known::<PeerAdd>()),
+            (PeerPing::NAME, known::<PeerPing>()),
+            (OverlayViews::NAME, known::<OverlayViews>()),
+            (OverlayTree::NAME, known::<OverlayTree>()),
+            (TopicPublish::NAME, known::<TopicPublish>()),
+            (TopicSubscribe::NAME, known::<TopicSubscribe>()),
+            (TopicUnsubscribe::NAME, known::<TopicUnsubscribe>()),
+            (TopicCredit::NAME, known::<TopicCredit>()),
+            (NodeSetLogLevel::NAME, known::<NodeSetLogLevel>()),
+            (NodeStatus::NAME, known::<NodeStatus>()),
+        ];
+        for (name, refusal) in refusals {
+            for param in find(name).unwrap().params {
+                assert!(
+                    refusal.contains(&format!("`{}`", param.name)),
+                    "{name}: {refusal}"
+                );
+            }
+        }
+    }
+}

@@ -1,0 +1,86 @@
+//! What the methods `node_*` take and answer.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// What `node_status` answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// The node's peer id, as libp2p shows it.
+    pub peer_id: String,
+    /// The network's name.
+    pub network: String,
+    /// The daemon's version.
+    pub version: String,
+    /// The process id.
+    pub pid: u32,
+    /// Seconds since the node was ready.
+    pub uptime_s: f64,
+    /// Multiaddresses that the node listens on, each ending in `/p2p/PEER_ID`.
+    pub addresses: Vec<String>,
+    /// Established links.
+    pub links: usize,
+    /// Size of the active view of the swarm `network`.
+    pub active: usize,
+    /// Size of the passive view of the swarm `network`.
+    pub passive: usize,
+    /// The topics that the node is a member of.
+    pub topics: Vec<String>,
+    /// One verdict, and why.
+    pub health: Health,
+    /// Every counter of the node that isn't zero, by name (`bad_frames`, `forged_bundles`, `dropped_frames`, …).
+    pub counters: BTreeMap<String, u64>,
+}
+
+/// A plain verdict on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Health {
+    /// `ok`, `alone` (no neighbour, nobody to join) or `isolated` (no neighbour although others are known).
+    pub verdict: Verdict,
+    /// What speaks against `ok`.
+    pub reasons: Vec<String>,
+}
+
+/// A node's condition in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The node has neighbours.
+    Ok,
+    /// The node knows no other node.
+    Alone,
+    /// The node knows others, but none is its neighbour.
+    Isolated,
+}
+
+/// What `node_identity` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// The node's peer id.
+    pub peer_id: String,
+    /// The network's name.
+    pub network: String,
+    /// Multiaddresses that the node listens on, each ending in `/p2p/PEER_ID`.
+    pub addresses: Vec<String>,
+}
+
+/// What a method without parameters takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoParams {}
+
+/// What `node_shutdown` answers before the node says goodbye to its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    /// Always true.
+    pub stopping: bool,
+}
+
+/// What `node_setLogLevel` takes and answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogLevel {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`, `off`), or directives such as `info,weft_node=debug`.
+    pub level: String,
+}

@@ -1,0 +1,182 @@
+//! What the methods `topic_*` take and answer, and what a subscription sends.
+
+use serde::{Deserialize, Serialize};
+
+use crate::payload::Payload;
+
+/// What `topic_list` answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Topics {
+    /// Topics that this node is a member of or knows members of.
+    pub topics: Vec<Topic>,
+}
+
+/// A topic as this node knows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Topic {
+    /// Its name.
+    pub topic: String,
+    /// Subscriptions of this node's clients.
+    pub subscriptions: usize,
+    /// Other members that have announced themselves.
+    pub members_known: usize,
+}
+
+/// What `topic_publish` takes: one topic and a batch of messages, published in order.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublishParams {
+    /// The topic's name: 1 to 200 bytes of `[A-Za-z0-9._/-]`, not `network`, no leading `@`.
+    pub topic: String,
+    /// The messages, each at most 1 MiB.
+    pub messages: Vec<Payload>,
+}
+
+/// What `topic_publish` answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Published {
+    /// One receipt a message, in order.
+    pub receipts: Vec<Receipt>,
+}
+
+/// A published message's place and how it left.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// The topic's name.
+    pub topic: String,
+    /// This node's peer id.
+    pub publisher: String,
+    /// The publisher's epoch.
+    pub epoch: u64,
+    /// The message's number in the epoch, from 1.
+    pub seq: u64,
+    /// Neighbours it was pushed to.
+    pub eager: usize,
+    /// Neighbours it is announced to.
+    pub lazy: usize,
+    /// Keepers that hold it; empty until there are keepers.
+    pub keepers: Vec<String>,
+    /// Subscribed nodes that this node knows of, itself included.
+    pub subscribers_known: usize,
+}
+
+/// What `topic_subscribe` takes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SubscribeParams {
+    /// The topic's name.
+    pub topic: String,
+}
+
+/// One notification of a subscription: items in order. The first notification of each subscription is `Ready`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Notification {
+    /// The node is a member of the topic's swarm and its starting place is fixed: all that is published from now on
+    /// will come. Carries the id that `topic_credit` takes.
+    Ready(Ready),
+    /// Messages and gaps, and the place after the last of them.
+    Items(Items),
+}
+
+/// What a subscription says first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Ready {
+    /// The id that `topic_credit` takes.
+    pub credit_id: u64,
+    /// The place from which the subscription reads.
+    pub place: u64,
+    /// Neighbours in the topic's swarm at this moment.
+    pub neighbours: usize,
+}
+
+/// A batch of a subscription.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Items {
+    /// Messages and gaps in order.
+    pub items: Vec<Item>,
+    /// The place after the last of them, for `topic_credit`.
+    pub place: u64,
+}
+
+/// What a subscriber gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Item {
+    /// A message.
+    Message(Message),
+    /// Messages that will not come.
+    Gap(Gap),
+}
+
+/// A message as a subscriber gets it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// The topic's name.
+    pub topic: String,
+    /// Who published it.
+    pub publisher: String,
+    /// The publisher's epoch.
+    pub epoch: u64,
+    /// Its number in the epoch, from 1.
+    pub seq: u64,
+    /// Links it travelled; 0 on the publishing node.
+    pub hops: u32,
+    /// When its publisher published it, by the publisher's clock.
+    pub published_at: String,
+    /// When this node received it.
+    pub received_at: String,
+    /// The payload.
+    #[serde(flatten)]
+    pub payload: Payload,
+}
+
+/// A range of messages that will not come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Gap {
+    /// Whose messages; null for messages of several publishers that a slow reader let pass.
+    pub publisher: Option<String>,
+    /// The publisher's epoch; null as above.
+    pub epoch: Option<u64>,
+    /// The first that is missing (a seq; a place for `slow_reader`).
+    pub from: u64,
+    /// The last that is missing (a seq; a place for `slow_reader`).
+    pub to: u64,
+    /// `lost` (nobody has it) or `slow_reader` (history passed this reader by).
+    pub reason: GapReason,
+}
+
+/// Why messages will not come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GapReason {
+    /// Every neighbour has denied having it, or retention has passed it by.
+    Lost,
+    /// History was dropped before this reader read it.
+    SlowReader,
+}
+
+/// What `topic_credit` takes: everything before `up_to` has been read, so more may be sent.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CreditParams {
+    /// The id that the subscription's `Ready` carried.
+    pub credit_id: u64,
+    /// A place from an `Items` notification.
+    pub up_to: u64,
+}
+
+/// What `topic_credit` answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credited {
+    /// Whether this connection has a subscription of that id.
+    pub credited: bool,
+}
+
+/// What `topic_unsubscribe` takes; the id may also stand alone in an array.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UnsubscribeParams {
+    /// The id that `topic_subscribe` answered.
+    pub subscription: serde_json::Value,
+}
