@@ -4,10 +4,11 @@
 //! daemon `weft run` is a thin shell around it. This is the only crate with sockets, disk, a clock and randomness.
 
 pub mod control;
-mod handle;
+pub mod dir;
 pub mod links;
+mod handle;
 
 pub use handle::{
-    AddPeerError, Config, Delivery, Item, Node, PingError, PublishError, Receipt, StartError,
-    SubscribeError, Subscription, TopicName, TopicNameError,
+    AddPeerError, Config, Delivery, Item, Node, PingError, PublishError, Receipt, StartError, SubscribeError, Subscription, TopicName,
+    TopicNameError,
 };

@@ -1,0 +1,110 @@
+//! What the node's errors are on the wire: a code, what happened and why, and what to do next.
+
+use weft_rpc::limits::MESSAGE_BYTES_MAX;
+use weft_rpc::{Error, Kind};
+
+use crate::{AddPeerError, PingError, PublishError, SubscribeError};
+
+/// The node stops, so nobody is left to carry out a call.
+pub(super) fn stopping() -> Error {
+    Error::new(Kind::Busy, "the node is stopping").hint("start it again: weft run")
+}
+
+/// A topic's name that isn't one.
+pub(super) fn bad_topic(reason: &str) -> Error {
+    Error::new(Kind::InvalidParams, reason)
+        .hint("a topic name is 1 to 200 bytes of A-Z a-z 0-9 . _ / -; `network` and a leading @ are reserved")
+}
+
+/// A swarm that this node isn't in.
+pub(super) fn no_member(topic: &str) -> Error {
+    Error::new(
+        Kind::NotFound,
+        format!("this node is no member of the topic {topic}"),
+    )
+    .hint("weft topic ls shows its topics; subscribing or publishing joins one")
+}
+
+/// A message above the bound; nothing of its batch was published.
+pub(super) fn message_too_large(index: usize, bytes: usize) -> Error {
+    Error::new(
+        Kind::TooLarge,
+        format!("message {index} of the batch has {bytes} bytes, more than {MESSAGE_BYTES_MAX}; nothing was published"),
+    )
+    .hint("split it, or send a reference to it")
+    .detail("index", index)
+    .detail("bytes", bytes)
+    .detail("bytes_max", MESSAGE_BYTES_MAX)
+}
+
+pub(super) fn add_peer(error: AddPeerError, address: &str) -> Error {
+    match error {
+        AddPeerError::Unreachable { reason } => {
+            let mut error = Error::new(
+                Kind::NotFound,
+                format!("nobody can be reached at {address}: {reason}"),
+            )
+            .hint("is a daemon running there? Its addresses: weft id");
+            error.retryable = true;
+            error
+        }
+        AddPeerError::WrongNetwork { theirs, ours } => Error::new(
+            Kind::Refused,
+            format!("the node at {address} is in the network {theirs}, this one in {ours}"),
+        )
+        .hint("start one of them with the other's: weft run --network NAME")
+        .detail("theirs", theirs)
+        .detail("ours", ours),
+        AddPeerError::OtherPeer { answered } => Error::new(
+            Kind::Refused,
+            format!("{address} is answered by another peer: {answered}"),
+        )
+        .hint("end the address with that peer's id, or leave /p2p/… away to take whoever answers")
+        .detail("answered", answered.to_string()),
+        AddPeerError::SelfDial => Error::new(
+            Kind::InvalidParams,
+            format!("{address} is this node's own address"),
+        )
+        .hint("give the address of another node"),
+        AddPeerError::Stopped => stopping(),
+    }
+}
+
+pub(super) fn ping(error: &PingError, peer: &str) -> Error {
+    match error {
+        PingError::NotLinked => Error::new(Kind::NotFound, format!("there is no link to {peer}"))
+            .hint("weft peer ls shows the linked peers; weft peer add ADDRESS links one"),
+        PingError::LinkLost => {
+            let mut error = Error::new(
+                Kind::Timeout,
+                format!("the link to {peer} was lost before it answered"),
+            )
+            .hint("weft peer ls shows whether it has come back");
+            error.retryable = true;
+            error
+        }
+        PingError::Stopped => stopping(),
+    }
+}
+
+pub(super) fn publish(error: &PublishError) -> Error {
+    match error {
+        PublishError::TooLarge { index, bytes } => message_too_large(*index, *bytes),
+        PublishError::Busy => Error::new(
+            Kind::Busy,
+            "the node has too many batches under way; nothing was published",
+        )
+        .hint("try again in a moment"),
+        PublishError::Stopped => stopping(),
+    }
+}
+
+pub(super) fn subscribe(error: &SubscribeError) -> Error {
+    match error {
+        SubscribeError::TooMany => {
+            Error::new(Kind::Busy, "the node has as many subscriptions as it may")
+                .hint("end one that isn't needed any more")
+        }
+        SubscribeError::Stopped => stopping(),
+    }
+}
