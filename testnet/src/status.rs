@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::Testnet;
 use crate::layout::NodeRecord;
 use crate::probe::{self, Observation, Probe};
-use crate::process::ProcessState;
+use crate::process::{Process, ProcessState};
 
 /// What `weft testnet status` answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ impl Testnet {
         let mut nodes = Vec::new();
         for node in &record.nodes {
             let answer = answers.get(node.name.as_str());
-            let process = node.process.filter(|process| process.is_alive());
+            let process = node.process.filter(Process::is_alive);
             nodes.push(NodeStatus {
                 name: node.name.clone(),
                 pid: process.map(|process| process.pid),

@@ -256,7 +256,7 @@ impl Testnet {
             self.launch(index)?;
         }
         self.wait_answering(&mut probes[first..], deadline, &mut |answering| {
-            show(first + answering)
+            show(first + answering);
         })
         .await?;
 
