@@ -1,3 +1,4 @@
+//! The `weft` command as the tests run it: the same function that the binary of package `weft` calls.
 fn main() {
-    weft::main_placeholder()
+    weft::main_placeholder();
 }

@@ -1,0 +1,16 @@
+//! What tests on real processes share: the command with deadlines, daemons and testnets that never outlive their test.
+//!
+//! Everything waits for a condition with a deadline ([`wait::until`]), never for a bare time, and says what it waited for.
+
+pub mod command;
+pub mod daemon;
+pub mod http;
+pub mod net;
+pub mod stream;
+pub mod wait;
+
+/// Lets one test of a binary run at a time: networks of real processes would distort each other's figures.
+pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
+    static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+    ALONE.lock().await
+}

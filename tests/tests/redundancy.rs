@@ -1,0 +1,31 @@
+//! A steady stream from one publisher settles into a tree: hardly anything arrives twice.
+
+use weft_tests::net::Net;
+
+const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_steady_stream_is_hardly_redundant() {
+    let net = Net::up(WEFT, 20).await;
+    let weft = net.weft(WEFT);
+    let report = weft
+        .run([
+            "testnet",
+            "check",
+            "--publishers",
+            "1",
+            "--warmup",
+            "20",
+            "--json",
+        ])
+        .expect_code(0);
+    let report = report.json();
+    println!("{report:#}");
+    assert_eq!(report["delivered"], report["expected"]);
+    assert_eq!(report["delivery_ratio"], 1.0);
+    assert_eq!(report["components"], 1);
+    assert_eq!(report["symmetric"], true);
+    let rmr = report["rmr"].as_f64().expect("something was received");
+    assert!(rmr <= 0.05, "relative message redundancy {rmr}");
+    net.down().await;
+}
