@@ -403,3 +403,101 @@ fn unique_name() -> String {
         RandomState::new().hash_one(std::process::id()) >> 32
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A base directory and a stand-in for the daemon that does what the script says.
+    fn options(home: &Path, script: &str) -> Options {
+        let binary = home.join("daemon");
+        // Written by another process: had this one the file open for writing, a test that forks meanwhile would keep it
+        // open for a moment, and it couldn't be executed.
+        let made = std::process::Command::new("sh")
+            .args([
+                "-c",
+                r#"printf '#!/bin/sh\n%s\n' "$1" > "$0" && chmod 700 "$0""#,
+            ])
+            .arg(&binary)
+            .arg(script)
+            .status()
+            .unwrap();
+        assert!(made.success());
+        Options {
+            base_dir: home.join("net"),
+            binary,
+            nodes: 3,
+            network: None,
+            lifetime: Lifetime::Foreground,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_ends_at_its_start_is_quoted_and_nothing_is_left() {
+        let home = tempfile::tempdir().unwrap();
+        let options = options(home.path(), "echo no luck today; exit 1");
+        let base_dir = options.base_dir.clone();
+        let error = Testnet::up(options, &mut |_| {})
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("ended at its start") && error.contains("no luck today"),
+            "{error}"
+        );
+        assert!(!base_dir.exists());
+    }
+
+    #[tokio::test]
+    async fn a_start_that_is_given_up_ends_what_it_has_started() {
+        let home = tempfile::tempdir().unwrap();
+        let options = options(home.path(), "exec cat");
+        let base_dir = options.base_dir.clone();
+        let mut progress = |_| {};
+        let up = Testnet::up(options.clone(), &mut progress);
+        let all_started = async {
+            loop {
+                let layout = Layout::new(&base_dir);
+                if let Ok(record) = layout.load()
+                    && record.alive() == 3
+                {
+                    return record;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        let record = tokio::select! {
+            _ = up => panic!("nobody answers"),
+            record = all_started => record,
+        };
+        assert_eq!(record.alive(), 0, "a daemon outlived its testnet");
+        assert!(!base_dir.exists());
+    }
+
+    #[tokio::test]
+    async fn foreign_files_are_left_alone() {
+        let home = tempfile::tempdir().unwrap();
+        let options = options(home.path(), "exit 1");
+        std::fs::create_dir(&options.base_dir).unwrap();
+        let thesis = options.base_dir.join("thesis.tex");
+        std::fs::write(&thesis, "years of work").unwrap();
+        let error = Testnet::up(options, &mut |_| {})
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(error.contains("--base-dir"), "{error}");
+        assert!(thesis.exists());
+    }
+
+    #[tokio::test]
+    async fn a_testnet_has_a_sensible_number_of_nodes() {
+        let home = tempfile::tempdir().unwrap();
+        for nodes in [0, NODES_MAX + 1] {
+            let options = Options {
+                nodes,
+                ..options(home.path(), "exit 1")
+            };
+            assert!(Testnet::up(options, &mut |_| {}).await.is_err());
+        }
+    }
+}

@@ -58,7 +58,7 @@ async fn survivors_of_ten_kills_at_once_lose_nothing_and_a_restarted_node_catche
         .book()
         .streams
         .values()
-        .filter_map(|stream| stream.first())
+        .filter_map(traffic::StreamBook::first)
         .max()
         .unwrap_or(1);
     stream::wait_delivered(&returned, &publishers, first, PATIENCE).await;
