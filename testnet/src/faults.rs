@@ -16,6 +16,9 @@ const GOODBYE_WAIT_MAX: Duration = Duration::from_secs(3);
 /// How long a restarted daemon may take until it answers.
 const RESTART_WAIT_MAX: Duration = Duration::from_secs(20);
 
+/// How often the record is looked at to see whether it is still there: soon enough for a person.
+const RECORD_INTERVAL: Duration = Duration::from_millis(200);
+
 /// Why a fault was not, or not wholly, brought about.
 #[derive(Debug, thiserror::Error)]
 pub enum FaultError {
@@ -106,10 +109,18 @@ impl Testnet {
             .await
     }
 
-    /// Ends all daemons, stopped and restarted ones included, and removes the base directory. Returns how many ran.
+    /// Ends all daemons, stopped and restarted ones included, and removes the base directory. Returns how many ran; none
+    /// if another command has taken the testnet down already.
     pub async fn down(&mut self) -> anyhow::Result<usize> {
+        if !self.is_recorded() {
+            return Ok(0);
+        }
         let _lock = self.layout.lock().await?;
-        self.reload()?;
+        match self.reload() {
+            Ok(()) => {}
+            Err(OpenError::NotFound { .. }) => return Ok(0),
+            Err(error) => return Err(error.into()),
+        }
         let alive: Vec<Process> = self
             .record
             .nodes
@@ -129,6 +140,21 @@ impl Testnet {
         std::fs::remove_dir_all(base_dir)
             .with_context(|| format!("can't remove {}", base_dir.display()))?;
         Ok(alive.len())
+    }
+
+    /// Resolves when another command has taken the testnet down.
+    pub async fn taken_down(&self) {
+        while self.is_recorded() {
+            tokio::time::sleep(RECORD_INTERVAL).await;
+        }
+    }
+
+    /// Whether the base directory still holds this testnet, and not none or a later one.
+    fn is_recorded(&self) -> bool {
+        match self.layout.load() {
+            Ok(record) => record.name == self.record.name,
+            Err(error) => !matches!(error, OpenError::NotFound { .. }),
+        }
     }
 
     async fn switch(

@@ -74,6 +74,19 @@ async fn a_foreground_testnet_ends_whole_with_ctrl_c() {
 }
 
 #[tokio::test]
+async fn a_foreground_testnet_ends_when_another_command_takes_it_down() {
+    let _alone = alone().await;
+    let base = Base::new();
+    let weft = base.weft(WEFT);
+    let mut up = weft.start(["testnet", "up", "--nodes", "2"], Stdio::null());
+    up.wait_stdout("testnet down", UP);
+    let processes = base.processes();
+    weft.run(["testnet", "down"]).expect_code(0);
+    up.wait(SOON).expect_code(0);
+    assert_nothing_left(&base, &processes);
+}
+
+#[tokio::test]
 async fn daemons_end_with_a_foreground_testnet_that_is_killed() {
     let _alone = alone().await;
     let base = Base::new();
