@@ -1,0 +1,269 @@
+//! `weft pub`: one message, or one for each line of standard input.
+
+mod lines;
+
+use std::io::{self, BufWriter, IsTerminal, Read, Write};
+
+use weft_rpc::Client;
+use weft_rpc::limits::MESSAGE_BYTES_MAX;
+use weft_rpc::method::TopicPublish;
+use weft_rpc::payload::Payload;
+use weft_rpc::types::{PublishParams, Receipt};
+
+use crate::failure::{Exit, Failure};
+use crate::global::Global;
+use crate::{signals, topic};
+use lines::{Batches, Stopped};
+
+const AFTER_HELP: &str = "\
+weft pub news 'hello'            publishes one message
+weft pub news -- -5              publishes one that begins with a dash
+weft pub news < page.html        publishes standard input as one message
+tail -F log | weft pub news -    publishes a message for each line, as it comes
+
+A line is published without its newline; an empty line is an empty message. Exit code 0 means that the
+node has taken the messages and queued them to its neighbours; with --json each has a receipt.";
+
+/// Publishes a message to a topic, or a message for each line of standard input
+#[derive(Debug, clap::Args)]
+#[command(after_help = AFTER_HELP)]
+pub(crate) struct Args {
+    /// The topic's name
+    topic: String,
+    /// The message; - for a message a line of standard input; without it, all of standard input
+    message: Option<String>,
+}
+
+pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
+    topic::check_name(&args.topic)?;
+    let mut publisher = Publisher {
+        global,
+        topic: &args.topic,
+        summary: Summary::default(),
+    };
+    match args.message.as_deref() {
+        Some("-") => {
+            let interrupted = signals::end_of_stream()?;
+            let (stopped, ended) = {
+                let lines = publisher.lines();
+                tokio::select! {
+                    ended = global.within_if_asked(lines) => (false, ended),
+                    () = interrupted => (true, Ok(())),
+                }
+            };
+            publisher.finish()?;
+            if stopped {
+                global.note("interrupted; what was read and not yet published is dropped");
+            }
+            ended
+        }
+        message => {
+            let message = match message {
+                Some(message) => message.as_bytes().to_vec(),
+                None => whole_input()?,
+            };
+            check_size(message.len())?;
+            let receipts = global
+                .within(async {
+                    let client = global.connect().await?;
+                    call(&client, &args.topic, &[message]).await
+                })
+                .await?;
+            publisher.take(receipts)?;
+            publisher.finish()
+        }
+    }
+}
+
+fn check_size(bytes: usize) -> Result<(), Failure> {
+    if bytes > MESSAGE_BYTES_MAX {
+        return Err(Failure::new(
+            Exit::Error,
+            format!("the message is larger than {MESSAGE_BYTES_MAX} bytes"),
+        )
+        .hint("split it, or publish a reference to it; nothing was published"));
+    }
+    Ok(())
+}
+
+/// Reads a message from standard input, one byte further than may be published.
+fn whole_input() -> Result<Vec<u8>, Failure> {
+    let stdin = io::stdin();
+    if stdin.is_terminal() {
+        return Err(Failure::new(Exit::Usage, "there is no message")
+            .hint("give one after the topic, or - to type one a line"));
+    }
+    let mut message = Vec::new();
+    stdin
+        .lock()
+        .take(MESSAGE_BYTES_MAX as u64 + 1)
+        .read_to_end(&mut message)
+        .map_err(|error| {
+            Failure::new(Exit::Error, format!("can't read standard input: {error}"))
+        })?;
+    Ok(message)
+}
+
+async fn call(client: &Client, topic: &str, messages: &[Vec<u8>]) -> Result<Vec<Receipt>, Failure> {
+    let messages = messages
+        .iter()
+        .map(|message| Payload::of(message))
+        .collect();
+    let params = PublishParams {
+        topic: topic.to_owned(),
+        messages,
+    };
+    Ok(client.call::<TopicPublish>(params).await?.receipts)
+}
+
+/// What was published so far.
+#[derive(Debug, Default)]
+struct Summary {
+    published: u64,
+    first: Option<(u64, u64)>,
+    last: Option<Receipt>,
+}
+
+struct Publisher<'a> {
+    global: &'a Global,
+    topic: &'a str,
+    summary: Summary,
+}
+
+impl Publisher<'_> {
+    /// Publishes standard input line by line, each batch after the one before it.
+    async fn lines(&mut self) -> Result<(), Failure> {
+        let client = self.global.within(self.global.connect()).await?;
+        let mut batches = Batches::of_stdin();
+        loop {
+            match batches.next().await {
+                Ok(batch) => {
+                    let receipts = call(&client, self.topic, &batch).await?;
+                    self.take(receipts)?;
+                }
+                Err(Stopped::End) => return Ok(()),
+                Err(Stopped::TooLong { line }) => {
+                    return Err(Failure::new(
+                        Exit::Error,
+                        format!("line {line} is longer than {MESSAGE_BYTES_MAX} bytes; the {} before it are published", line - 1),
+                    )
+                    .hint("split it; then go on from that line"));
+                }
+                Err(Stopped::Read { line, error }) => {
+                    return Err(Failure::new(
+                        Exit::Error,
+                        format!("can't read line {line} of standard input: {error}"),
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Counts receipts, and prints them with `--json`.
+    fn take(&mut self, receipts: Vec<Receipt>) -> Result<(), Failure> {
+        if self.global.json {
+            let mut out = BufWriter::new(io::stdout().lock());
+            for receipt in &receipts {
+                serde_json::to_writer(&mut out, receipt).map_err(io::Error::from)?;
+                out.write_all(b"\n")?;
+            }
+            out.flush()?;
+        }
+        self.summary.published += receipts.len() as u64;
+        if let Some(first) = receipts.first() {
+            self.summary.first.get_or_insert((first.epoch, first.seq));
+        }
+        self.summary.last = receipts
+            .into_iter()
+            .next_back()
+            .or(self.summary.last.take());
+        Ok(())
+    }
+
+    /// Says what was published, and warns where nobody is there to get it.
+    fn finish(&self) -> Result<(), Failure> {
+        if !self.global.json {
+            crate::output::text(&self.summary.describe(self.topic))?;
+        }
+        if self
+            .summary
+            .last
+            .as_ref()
+            .is_some_and(|last| last.subscribers_known == 0)
+        {
+            self.global.note(format_args!(
+                "warning: nobody is known to be subscribed to {}",
+                self.topic
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Summary {
+    fn describe(&self, topic: &str) -> String {
+        let (Some((epoch, seq)), Some(last)) = (self.first, &self.last) else {
+            return format!("nothing to publish to {topic}\n");
+        };
+        let what = match self.published {
+            1 => format!("message {seq}"),
+            count => format!("{count} messages, {seq} to {}", last.seq),
+        };
+        format!(
+            "published to {topic}: {what} (epoch {epoch}); pushed to {} neighbours, announced to {}; {} subscribers known\n",
+            last.eager, last.lazy, last.subscribers_known
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receipt(seq: u64) -> Receipt {
+        Receipt {
+            topic: "t".into(),
+            publisher: "P".into(),
+            epoch: 7,
+            seq,
+            eager: 2,
+            lazy: 1,
+            keepers: Vec::new(),
+            subscribers_known: 3,
+        }
+    }
+
+    #[test]
+    fn summaries_read_well() {
+        let mut summary = Summary::default();
+        assert_eq!(summary.describe("t"), "nothing to publish to t\n");
+        summary = Summary {
+            published: 1,
+            first: Some((7, 1)),
+            last: Some(receipt(1)),
+        };
+        assert_eq!(
+            summary.describe("t"),
+            "published to t: message 1 (epoch 7); pushed to 2 neighbours, announced to 1; 3 subscribers known\n"
+        );
+        summary = Summary {
+            published: 4,
+            first: Some((7, 1)),
+            last: Some(receipt(4)),
+        };
+        assert!(
+            summary
+                .describe("t")
+                .starts_with("published to t: 4 messages, 1 to 4 (epoch 7)")
+        );
+    }
+
+    #[test]
+    fn an_oversize_message_is_refused() {
+        assert!(check_size(MESSAGE_BYTES_MAX).is_ok());
+        assert_eq!(
+            check_size(MESSAGE_BYTES_MAX + 1).unwrap_err().exit,
+            Exit::Error
+        );
+    }
+}

@@ -1,0 +1,69 @@
+//! `weft topic`: publish, subscribe, list. `weft pub` and `weft sub` are the same in short.
+
+use weft_node::TopicName;
+use weft_rpc::method::TopicList;
+use weft_rpc::types::NoParams;
+
+use crate::failure::{Exit, Failure};
+use crate::global::Global;
+use crate::{output, publish, subscribe};
+
+/// Publishes to, subscribes to and lists topics
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Pub(publish::Args),
+    Sub(subscribe::Args),
+    /// Lists the topics that the node is a member of or knows members of
+    Ls,
+}
+
+pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
+    match args.command {
+        Command::Pub(args) => publish::run(global, args).await,
+        Command::Sub(args) => subscribe::run(global, args).await,
+        Command::Ls => ls(global).await,
+    }
+}
+
+async fn ls(global: &Global) -> Result<(), Failure> {
+    let topics = global.call::<TopicList>(NoParams {}).await?;
+    if global.json {
+        return output::json(&topics);
+    }
+    if topics.topics.is_empty() {
+        global.note("no topics yet; weft sub TOPIC joins one");
+    }
+    let rows: Vec<_> = topics
+        .topics
+        .iter()
+        .map(|topic| {
+            [
+                topic.topic.clone(),
+                topic.subscriptions.to_string(),
+                topic.members_known.to_string(),
+            ]
+        })
+        .collect();
+    output::text(&output::table(
+        ["TOPIC", "SUBSCRIPTIONS HERE", "OTHER MEMBERS KNOWN"],
+        &rows,
+    ))
+}
+
+/// Refuses what is no topic's name before a daemon is asked: it is a matter of usage.
+pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
+    match name.parse::<TopicName>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(
+            Exit::Usage,
+            format!("{name:?} is no topic name: {}", error.0),
+        )
+        .hint("use 1 to 200 bytes of A-Z a-z 0-9 . _ / -; `network` and a leading @ are reserved")),
+    }
+}
