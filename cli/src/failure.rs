@@ -76,9 +76,9 @@ impl Failure {
         } else {
             "error:"
         };
-        eprintln!("{label} {}", self.message);
+        crate::output::say(format_args!("{label} {}", self.message));
         if let Some(hint) = self.hint.as_deref().filter(|_| !quiet) {
-            eprintln!("  next: {hint}");
+            crate::output::say(format_args!("  next: {hint}"));
         }
     }
 }

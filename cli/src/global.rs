@@ -132,7 +132,7 @@ impl Global {
     /// Says something beside the result, unless `--quiet`.
     pub(crate) fn note(&self, text: impl std::fmt::Display) {
         if !self.quiet {
-            eprintln!("{text}");
+            crate::output::say(text);
         }
     }
 }

@@ -41,7 +41,7 @@ Try it: `weft testnet up` starts eight nodes on this machine and says what to tr
 
 /// A peer-to-peer overlay: publish and subscribe without a broker, peers addressed by their keys.
 #[derive(Debug, Parser)]
-#[command(name = "weft", version, about, after_help = AFTER_HELP, propagate_version = true)]
+#[command(name = "weft", version, after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
     global: Global,

@@ -1,4 +1,4 @@
-//! Results on stdout: JSON as it is, or aligned text.
+//! Results on stdout: JSON as it is, or aligned text. Words beside them on stderr.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -23,6 +23,11 @@ pub(crate) fn text(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
     Ok(stdout.flush()?)
+}
+
+/// Prints a line on stderr. Whoever read it may have gone; that must not end the command.
+pub(crate) fn say(line: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
 }
 
 /// Writes rows in columns, two spaces apart, the first row being their heads; no rows, no heads.

@@ -21,8 +21,9 @@ weft pub news -- -5              publishes one that begins with a dash
 weft pub news < page.html        publishes standard input as one message
 tail -F log | weft pub news -    publishes a message for each line, as it comes
 
-A line is published without its newline; an empty line is an empty message. Exit code 0 means that the
-node has taken the messages and queued them to its neighbours; with --json each has a receipt.";
+A line is published without its newline; an empty line is an empty message. Exit code 0 means
+that the node has taken the messages and queued them to its neighbours; with --json each has a
+receipt.";
 
 /// Publishes a message to a topic, or a message for each line of standard input
 #[derive(Debug, clap::Args)]

@@ -76,7 +76,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     match dir::raise_open_files_limit() {
         Ok(limit) => tracing::debug!(?limit, "limit on open files"),
         Err(error) => {
-            tracing::warn!(%error, "can't raise the limit on open files; many links may hit it")
+            tracing::warn!(%error, "can't raise the limit on open files; many links may hit it");
         }
     }
     let keypair = data
@@ -116,7 +116,11 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
 
 fn data_path(global: &Global) -> Result<PathBuf, Failure> {
     match &global.node {
-        None => global.dir(),
+        None => {
+            let dir = global.dir()?;
+            // As others can use it, wherever they are.
+            Ok(std::path::absolute(&dir).unwrap_or(dir))
+        }
         Some(node) => Err(
             Failure::new(Exit::Usage, "a testnet starts its nodes itself").hint(format!(
                 "weft testnet restart {node}, or name a directory with --dir"

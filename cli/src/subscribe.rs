@@ -14,9 +14,10 @@ use crate::{signals, topic};
 const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
 const AFTER_HELP: &str = "\
-Prints each message's payload and a newline. With --json an object a line: topic, publisher, epoch, seq,
-hops, published_at, received_at and data (or data_base64). Messages that will not come are told on stderr
-(with --json as {\"topic\": …, \"gap\": {…}} in their place). Says on stderr once it is subscribed; Ctrl-C ends it.";
+Prints each message's payload and a newline. With --json an object a line: topic, publisher,
+epoch, seq, hops, published_at, received_at and data (or data_base64). Messages that will not
+come are told on stderr (with --json as {\"topic\": …, \"gap\": {…}} in their place). Says on
+stderr once it is subscribed; Ctrl-C ends it.";
 
 /// Subscribes to a topic and prints its messages as they come
 #[derive(Debug, clap::Args)]
@@ -124,7 +125,7 @@ impl<W: Write> Printer<W> {
         }
         // In order with what was printed before it, where both go to one terminal.
         self.out.flush()?;
-        eprintln!("{}", describe(gap));
+        crate::output::say(describe(gap));
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! `weft testnet`: a network of real daemons on this machine, to try things on and to hurt.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
 use weft_testnet::{CheckOptions, Lifetime, Options, Progress, Testnet, report};
@@ -129,14 +129,14 @@ async fn up(global: &Global, nodes: usize, lifetime: Lifetime) -> Result<Testnet
     let in_place = io::stderr().is_terminal();
     let mut progress = |step: Progress| {
         if in_place && !global.quiet {
-            eprint!("\r\x1b[K{step}");
+            let _ = write!(io::stderr(), "\r\x1b[K{step}");
         } else {
             global.note(step);
         }
     };
     let testnet = Testnet::up(options, &mut progress).await;
     if in_place && !global.quiet {
-        eprint!("\r\x1b[K");
+        let _ = write!(io::stderr(), "\r\x1b[K");
     }
     Ok(testnet?)
 }
