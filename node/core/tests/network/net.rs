@@ -1,0 +1,728 @@
+//! A network of cores in virtual time: what a shell does with links, without sockets. One seed decides everything.
+//!
+//! Frames are encoded and decoded as on a real link. A link is in order and keeps a constant latency; a crash breaks a node's
+//! links, a hang delays all that happens to it until it resumes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use weft_core::config::PreviousRun;
+use weft_core::wire::{Decoder, KnownBodies};
+use weft_core::{
+    Address, Command, Config, Core, Delivered, DialError, DialId, Direction, DownReason,
+    Event as CoreEvent, Input, Output, Reply, RequestId, TopicName,
+};
+use weft_identity::{Keypair, PeerId};
+use weft_overlay::{Now, Time, UnixMicros};
+
+/// The wall clock at virtual time zero: 2026-01-01.
+const UNIX_START: u64 = 1_767_225_600_000_000;
+
+/// What a subscriber has got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Got {
+    Message {
+        publisher: PeerId,
+        epoch: u64,
+        seq: u64,
+        data: Bytes,
+    },
+    Gap {
+        publisher: PeerId,
+        epoch: u64,
+        from: u64,
+        to: u64,
+    },
+}
+
+#[derive(Debug)]
+enum Event {
+    Bytes {
+        from: usize,
+        to: usize,
+        link: u64,
+        frame: Bytes,
+    },
+    Drained {
+        node: usize,
+        link: u64,
+    },
+    Dial {
+        from: usize,
+        dial: DialId,
+        to: Option<usize>,
+        expected: Option<PeerId>,
+    },
+    Down {
+        node: usize,
+        link: u64,
+        reason: DownReason,
+    },
+    Wake {
+        node: usize,
+    },
+}
+
+impl Event {
+    fn node(&self) -> usize {
+        match self {
+            Self::Bytes { to, .. } => *to,
+            Self::Drained { node, .. } | Self::Down { node, .. } | Self::Wake { node } => *node,
+            Self::Dial { from, .. } => *from,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub struct Node {
+    pub core: Core,
+    pub peer: PeerId,
+    pub got: BTreeMap<TopicName, Vec<Got>>,
+    pub replies: BTreeMap<u64, Reply>,
+    pub events: Vec<CoreEvent>,
+    known: Arc<Mutex<KnownBodies>>,
+    hung_until: Option<Time>,
+    wake_at: Time,
+}
+
+#[derive(Debug)]
+struct LinkEnd {
+    ends: [usize; 2],
+    decoders: [Decoder; 2],
+    /// Which ends have been told that it is down.
+    down: [bool; 2],
+}
+
+pub struct Net {
+    pub nodes: Vec<Option<Node>>,
+    peers: Vec<PeerId>,
+    pub time: Time,
+    pub frames: u64,
+    seed: u64,
+    rng: ChaCha8Rng,
+    queue: BTreeMap<(Time, u64), Event>,
+    order: u64,
+    links: BTreeMap<u64, LinkEnd>,
+    next_link: u64,
+    next_request: u64,
+    cut: BTreeSet<(usize, usize)>,
+}
+
+fn address(index: usize) -> Address {
+    Address::new(Bytes::copy_from_slice(&(index as u32).to_be_bytes())).unwrap()
+}
+
+fn keypair(seed: u64, node: usize) -> Keypair {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_be_bytes());
+    bytes[8..16].copy_from_slice(&(node as u64 + 1).to_be_bytes());
+    Keypair::from_seed(&bytes)
+}
+
+fn index(address: &Address) -> usize {
+    u32::from_be_bytes(address.as_bytes().try_into().unwrap()) as usize
+}
+
+impl Net {
+    /// Starts `count` nodes at once; each joins through the first three.
+    pub fn start(count: usize, seed: u64) -> Self {
+        println!("seed {seed}");
+        let mut net = Self {
+            nodes: (0..count).map(|_| None).collect(),
+            peers: (0..count)
+                .map(|node| keypair(seed, node).peer_id())
+                .collect(),
+            time: Time::from_micros(1_000_000),
+            frames: 0,
+            seed,
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            queue: BTreeMap::new(),
+            order: 0,
+            links: BTreeMap::new(),
+            next_link: 0,
+            next_request: 0,
+            cut: BTreeSet::new(),
+        };
+        for node in 0..count {
+            net.boot(node, None);
+        }
+        net
+    }
+
+    pub fn now(&self) -> Now {
+        Now {
+            time: self.time,
+            unix: UnixMicros(UNIX_START + self.time.as_micros()),
+        }
+    }
+
+    fn boot(&mut self, node: usize, previous_run: Option<PreviousRun>) {
+        let mut seed = [0; 32];
+        self.rng.fill(&mut seed);
+        let now = self.now();
+        let config = Config {
+            network: "test".to_owned(),
+            join: (0..3.min(self.nodes.len()))
+                .filter(|at| *at != node)
+                .map(address)
+                .collect(),
+            address_book: Vec::new(),
+            epoch: now.unix.0 / 1_000,
+            previous_run,
+            seed,
+            keypair: keypair(self.seed, node),
+        };
+        let core = Core::new(config, now);
+        self.nodes[node] = Some(Node {
+            peer: core.peer_id(),
+            core,
+            got: BTreeMap::new(),
+            replies: BTreeMap::new(),
+            events: Vec::new(),
+            known: Arc::default(),
+            hung_until: None,
+            wake_at: Time::NEVER,
+        });
+        self.tell(node, Input::Listening(vec![address(node)]));
+    }
+
+    pub fn node(&self, node: usize) -> &Node {
+        self.nodes[node].as_ref().expect("the node is up")
+    }
+
+    pub fn live(&self) -> Vec<usize> {
+        (0..self.nodes.len())
+            .filter(|node| self.nodes[*node].is_some())
+            .collect()
+    }
+
+    /// Tells a core something and carries out its orders.
+    pub fn tell(&mut self, node: usize, input: Input) {
+        let now = self.now();
+        if let Some(node) = self.nodes[node].as_mut() {
+            node.core.handle(input, now);
+        }
+        self.carry_out(node);
+    }
+
+    pub fn command(&mut self, node: usize, command: impl FnOnce(RequestId) -> Command) -> u64 {
+        self.next_request += 1;
+        let request = self.next_request;
+        self.tell(node, Input::Command(command(RequestId(request))));
+        request
+    }
+
+    pub fn subscribe(&mut self, node: usize, topic: &str) -> u64 {
+        let topic: TopicName = topic.parse().unwrap();
+        self.command(node, |request| Command::Subscribe { request, topic })
+    }
+
+    pub fn publish(&mut self, node: usize, topic: &str, messages: Vec<Bytes>) -> u64 {
+        let topic: TopicName = topic.parse().unwrap();
+        self.command(node, |request| Command::Publish {
+            request,
+            topic,
+            messages,
+        })
+    }
+
+    /// Lets virtual time pass.
+    pub fn run(&mut self, duration: Duration) {
+        let until = self.time + duration;
+        while let Some((&(at, order), _)) = self.queue.first_key_value() {
+            if at > until {
+                break;
+            }
+            self.time = self.time.max(at);
+            let event = self.queue.remove(&(at, order)).unwrap();
+            self.happen(event);
+        }
+        self.time = until;
+    }
+
+    /// Lets time pass until a condition holds; fails after `limit`.
+    pub fn run_until(
+        &mut self,
+        limit: Duration,
+        what: &str,
+        mut holds: impl FnMut(&Self) -> bool,
+    ) -> Duration {
+        let start = self.time;
+        while !holds(self) {
+            assert!(
+                self.time.since(start) < limit,
+                "seed {}: not after {limit:?}: {what}",
+                self.seed
+            );
+            self.run(Duration::from_millis(5));
+        }
+        self.time.since(start)
+    }
+
+    /// A process ends without a word.
+    pub fn crash(&mut self, node: usize) {
+        self.nodes[node] = None;
+        for link in self.links.values_mut() {
+            if let Some(at) = link.ends.iter().position(|end| *end == node) {
+                link.down[at] = true;
+            }
+        }
+        self.break_links(node);
+    }
+
+    /// A process stops in order, and remembers what its next run needs.
+    pub fn stop(&mut self, node: usize) -> PreviousRun {
+        let request = self.command(node, |request| Command::Stop { request });
+        let Some(Reply::Stopped(run)) = self.nodes[node].as_mut().unwrap().replies.remove(&request)
+        else {
+            panic!("a stop is answered at once");
+        };
+        self.run(Duration::from_millis(100));
+        self.crash(node);
+        run
+    }
+
+    pub fn restart(&mut self, node: usize, previous_run: PreviousRun) {
+        self.boot(node, Some(previous_run));
+    }
+
+    /// A process is stopped by a signal: nothing happens to it until it resumes.
+    pub fn hang(&mut self, node: usize, duration: Duration) {
+        let until = self.time + duration;
+        self.nodes[node].as_mut().unwrap().hung_until = Some(until);
+    }
+
+    /// Cuts all links between two groups, and lets none be made.
+    pub fn partition(&mut self, left: &[usize], right: &[usize]) {
+        for &a in left {
+            for &b in right {
+                self.cut.extend([(a, b), (b, a)]);
+            }
+        }
+        let broken: Vec<u64> = self
+            .links
+            .iter()
+            .filter(|(_, link)| self.cut.contains(&(link.ends[0], link.ends[1])))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in broken {
+            self.break_link(link);
+        }
+    }
+
+    pub fn heal(&mut self) {
+        self.cut.clear();
+    }
+
+    fn break_links(&mut self, node: usize) {
+        let broken: Vec<u64> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.ends.contains(&node))
+            .map(|(link, _)| *link)
+            .collect();
+        for link in broken {
+            self.break_link(link);
+        }
+    }
+
+    fn break_link(&mut self, link: u64) {
+        if let Some(end) = self.links.get(&link) {
+            let ends = end.ends;
+            let latency = self.latency(ends[0], ends[1]);
+            for node in ends {
+                let reason = DownReason::Broken("the link was cut".to_owned());
+                self.at(latency, Event::Down { node, link, reason });
+            }
+        }
+    }
+
+    /// One way, constant for a pair: 0.2 to 2 ms.
+    fn latency(&self, a: usize, b: usize) -> Duration {
+        let mut rng =
+            ChaCha8Rng::seed_from_u64(self.seed ^ ((a.min(b) as u64) << 32 | a.max(b) as u64));
+        Duration::from_micros(rng.random_range(200..2_000))
+    }
+
+    fn at(&mut self, delay: Duration, event: Event) {
+        self.order += 1;
+        self.queue.insert((self.time + delay, self.order), event);
+    }
+
+    fn happen(&mut self, event: Event) {
+        let at = event.node();
+        let Some(node) = self.nodes[at].as_mut() else {
+            return;
+        };
+        if let Some(until) = node.hung_until {
+            if until > self.time {
+                self.order += 1;
+                self.queue.insert((until, self.order), event);
+                return;
+            }
+            node.hung_until = None;
+        }
+        match event {
+            Event::Bytes {
+                from,
+                to,
+                link,
+                frame,
+            } => self.bytes(from, to, link, &frame),
+            Event::Drained { node, link } => {
+                if let Some(peer) = self.other_end(link, node) {
+                    self.link_state(node, peer, false);
+                }
+            }
+            Event::Dial {
+                from,
+                dial,
+                to,
+                expected,
+            } => self.dial(from, dial, to, expected),
+            Event::Down { node, link, reason } => {
+                let Some(peer) = self.other_end(link, node) else {
+                    return;
+                };
+                let Some(end) = self.links.get_mut(&link) else {
+                    return;
+                };
+                let at = end.ends.iter().position(|end| *end == node).unwrap();
+                if !std::mem::replace(&mut end.down[at], true) {
+                    self.tell(node, Input::LinkDown { peer, reason });
+                }
+            }
+            Event::Wake { node } => {
+                let now = self.now();
+                if let Some(live) = self.nodes[node].as_mut()
+                    && live.wake_at <= now.time
+                {
+                    live.wake_at = Time::NEVER;
+                    live.core.handle_timeout(now);
+                    self.carry_out(node);
+                }
+            }
+        }
+    }
+
+    fn bytes(&mut self, from: usize, to: usize, link: u64, frame: &Bytes) {
+        let Some(end) = self.links.get_mut(&link) else {
+            return;
+        };
+        let at = end.ends.iter().position(|end| *end == to).unwrap();
+        if end.down[at] {
+            return;
+        }
+        let (prefix, len) = weft_core::wire::parse_prefix(frame)
+            .unwrap()
+            .expect("a whole frame");
+        assert_eq!(prefix + len, frame.len());
+        let decoded = end.decoders[at]
+            .decode(&frame[prefix..])
+            .expect("an honest frame");
+        self.frames += 1;
+        let peer = self.peer_at(from);
+        self.link_state(to, peer, true);
+        self.tell(
+            to,
+            Input::Frame {
+                peer,
+                frame: decoded,
+            },
+        );
+    }
+
+    pub fn peer_at(&self, node: usize) -> PeerId {
+        self.peers[node]
+    }
+
+    fn link_state(&mut self, node: usize, peer: PeerId, heard: bool) {
+        self.tell(
+            node,
+            Input::LinkState {
+                peer,
+                heard,
+                data_bytes: 0,
+                repair_bytes: 0,
+            },
+        );
+    }
+
+    fn other_end(&self, link: u64, node: usize) -> Option<PeerId> {
+        let ends = self.links.get(&link)?.ends;
+        let other = ends.into_iter().find(|end| *end != node)?;
+        Some(self.peer_at(other))
+    }
+
+    fn link_between(&self, a: usize, b: usize) -> Option<u64> {
+        self.links
+            .iter()
+            .find(|(_, link)| {
+                link.down == [false; 2] && link.ends.contains(&a) && link.ends.contains(&b)
+            })
+            .map(|(link, _)| *link)
+    }
+
+    fn dial(&mut self, from: usize, dial: DialId, to: Option<usize>, expected: Option<PeerId>) {
+        let reachable = to.filter(|to| {
+            self.nodes
+                .get(*to)
+                .is_some_and(|node| node.as_ref().is_some_and(|node| node.hung_until.is_none()))
+                && !self.cut.contains(&(from, *to))
+        });
+        let Some(to) = reachable else {
+            let error = DialError::Unreachable("connection refused".to_owned());
+            return self.tell(from, Input::DialFailed { dial, error });
+        };
+        if to == from {
+            let error = DialError::SelfDial;
+            return self.tell(from, Input::DialFailed { dial, error });
+        }
+        let (here, there) = (self.node(from).peer, self.node(to).peer);
+        if expected.is_some_and(|expected| expected != there) {
+            let error = DialError::OtherPeer(there);
+            return self.tell(from, Input::DialFailed { dial, error });
+        }
+        if self.link_between(from, to).is_none() {
+            self.next_link += 1;
+            let decoders = [
+                Decoder::new(there, Arc::clone(&self.node(from).known)),
+                Decoder::new(here, Arc::clone(&self.node(to).known)),
+            ];
+            let ends = [from, to];
+            self.links.insert(
+                self.next_link,
+                LinkEnd {
+                    ends,
+                    decoders,
+                    down: [false; 2],
+                },
+            );
+            self.tell(from, up(there, Direction::Outbound));
+            self.tell(to, up(here, Direction::Inbound));
+        }
+        self.tell(from, Input::Dialled { dial, peer: there });
+    }
+
+    fn carry_out(&mut self, node: usize) {
+        let mut drained = BTreeSet::new();
+        while let Some(output) = self.nodes[node]
+            .as_mut()
+            .and_then(|live| live.core.poll_output())
+        {
+            match output {
+                Output::Send { peer, frame, .. } => {
+                    let Some(to) = self.index_of(peer) else {
+                        continue;
+                    };
+                    let Some(link) = self.link_between(node, to) else {
+                        continue;
+                    };
+                    let bytes: Bytes = [&frame.head[..], &frame.tail[..]].concat().into();
+                    let latency = self.latency(node, to);
+                    self.at(
+                        latency,
+                        Event::Bytes {
+                            from: node,
+                            to,
+                            link,
+                            frame: bytes,
+                        },
+                    );
+                    drained.insert(link);
+                }
+                Output::Dial {
+                    dial,
+                    peer,
+                    addresses,
+                } => {
+                    let to = addresses.first().map(index);
+                    let rtt = to.map_or(Duration::from_millis(1), |to| self.latency(node, to) * 2);
+                    self.at(
+                        rtt,
+                        Event::Dial {
+                            from: node,
+                            dial,
+                            to,
+                            expected: peer,
+                        },
+                    );
+                }
+                Output::Close { peer, .. } => {
+                    let to = self.index_of(peer);
+                    if let Some(link) = to.and_then(|to| self.link_between(node, to)) {
+                        let latency = self.latency(node, to.unwrap());
+                        self.at(
+                            latency,
+                            Event::Down {
+                                node: to.unwrap(),
+                                link,
+                                reason: DownReason::Closed,
+                            },
+                        );
+                        self.at(
+                            latency,
+                            Event::Down {
+                                node,
+                                link,
+                                reason: DownReason::Ordered,
+                            },
+                        );
+                    }
+                }
+                Output::Deliver { topic, item } => self.deliver(node, topic, item),
+                Output::PersistAddressBook => {}
+                Output::Reply { request, reply } => {
+                    self.nodes[node]
+                        .as_mut()
+                        .unwrap()
+                        .replies
+                        .insert(request.0, reply);
+                }
+                Output::Event(event) => self.nodes[node].as_mut().unwrap().events.push(event),
+            }
+        }
+        for link in drained {
+            self.at(Duration::from_millis(1), Event::Drained { node, link });
+        }
+        let Some(live) = self.nodes[node].as_mut() else {
+            return;
+        };
+        if let Some(at) = live.core.poll_timeout()
+            && at < live.wake_at
+        {
+            let delay = at.since(self.time);
+            live.wake_at = self.time + delay;
+            self.at(delay, Event::Wake { node });
+        }
+    }
+
+    fn index_of(&self, peer: PeerId) -> Option<usize> {
+        (0..self.nodes.len()).find(|node| self.peers[*node] == peer)
+    }
+
+    fn deliver(&mut self, node: usize, topic: TopicName, item: Delivered) {
+        let got = self.nodes[node]
+            .as_mut()
+            .unwrap()
+            .got
+            .entry(topic)
+            .or_default();
+        match item {
+            Delivered::Bundle { bundle, from, .. } => {
+                let value = &bundle.0.value;
+                got.extend(
+                    bundle
+                        .messages()
+                        .filter(|(seq, _)| *seq >= from)
+                        .map(|(seq, data)| Got::Message {
+                            publisher: value.publisher,
+                            epoch: value.epoch,
+                            seq,
+                            data: data.clone(),
+                        }),
+                );
+            }
+            Delivered::Gap {
+                publisher,
+                epoch,
+                from,
+                to,
+            } => got.push(Got::Gap {
+                publisher,
+                epoch,
+                from,
+                to,
+            }),
+        }
+    }
+
+    /// The messages that a node has got on a topic from one publisher, checked to be in order and once.
+    pub fn messages(&self, node: usize, topic: &str, publisher: PeerId) -> Vec<Bytes> {
+        let topic: TopicName = topic.parse().unwrap();
+        let mut last = (0, 0);
+        let mut messages = Vec::new();
+        for got in self.node(node).got.get(&topic).into_iter().flatten() {
+            match got {
+                Got::Message {
+                    publisher: of,
+                    epoch,
+                    seq,
+                    data,
+                } if *of == publisher => {
+                    assert!(
+                        (*epoch, *seq) > last,
+                        "seed {}: {:?} after {last:?}",
+                        self.seed,
+                        (epoch, seq)
+                    );
+                    assert!(
+                        *epoch > last.0 || *seq == last.1 + 1 || last.1 == 0,
+                        "seed {}: a hole before {seq}",
+                        self.seed
+                    );
+                    last = (*epoch, *seq);
+                    messages.push(data.clone());
+                }
+                Got::Gap {
+                    publisher: of,
+                    epoch,
+                    to,
+                    ..
+                } if *of == publisher => last = last.max((*epoch, *to)),
+                _ => {}
+            }
+        }
+        messages
+    }
+
+    pub fn gaps(&self, node: usize, topic: &str) -> Vec<Got> {
+        let topic: TopicName = topic.parse().unwrap();
+        let got = self.node(node).got.get(&topic).into_iter().flatten();
+        got.filter(|got| matches!(got, Got::Gap { .. }))
+            .cloned()
+            .collect()
+    }
+
+    /// Whether the active views of a swarm are symmetric and connect all live nodes that are members of it.
+    pub fn is_whole(&self, topic: &str) -> bool {
+        let views: BTreeMap<usize, BTreeSet<usize>> = self
+            .live()
+            .into_iter()
+            .filter_map(|node| {
+                let view = self.node(node).core.swarm_view(topic, self.now())?;
+                let active = view
+                    .active
+                    .iter()
+                    .filter_map(|active| self.index_of(active.peer));
+                Some((node, active.collect()))
+            })
+            .collect();
+        let symmetric = views.iter().all(|(node, active)| {
+            active
+                .iter()
+                .all(|peer| views.get(peer).is_some_and(|back| back.contains(node)))
+        });
+        let mut reached = BTreeSet::new();
+        let mut open: Vec<usize> = views.keys().next().copied().into_iter().collect();
+        while let Some(node) = open.pop() {
+            if reached.insert(node) {
+                open.extend(views[&node].iter().copied());
+            }
+        }
+        symmetric && reached.len() == views.len()
+    }
+}
+
+fn up(peer: PeerId, direction: Direction) -> Input {
+    Input::LinkUp {
+        peer,
+        direction,
+        address: None,
+        transport: "virtual",
+    }
+}
