@@ -238,7 +238,7 @@ impl<B: Bundle> History<B> {
         while let Some(&(id, first)) = self.arrivals.front() {
             let too_old = self
                 .held(id, first)
-                .is_none_or(|held| now.since(held.received) > self.config.age_max);
+                .is_none_or(|held| now.since(held.received) >= self.config.age_max);
             if self.bytes <= self.config.bytes_max && !too_old {
                 break;
             }
