@@ -5,10 +5,10 @@
 
 pub mod control;
 pub mod dir;
-pub mod links;
 mod handle;
+mod links;
 
 pub use handle::{
-    AddPeerError, Config, Delivery, Item, Node, PingError, PublishError, Receipt, StartError, SubscribeError, Subscription, TopicName,
-    TopicNameError,
+    AddPeerError, Config, Delivery, Item, Node, PingError, PublishError, Receipt, StartError,
+    SubscribeError, Subscription, TopicName, TopicNameError,
 };

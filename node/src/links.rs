@@ -1,1 +1,178 @@
+//! Links: one authenticated connection to a peer, with one long-lived stream a direction that carries all frames.
+//!
+//! [`start`] listens and spawns the owner of libp2p's swarm ([`driver`]). Which of two connections carries a peer's link
+//! is decided in [`choice`]; what a link is and how it ends stands in [`link`]; its two tasks are [`reader`] and [`writer`].
+//! Everything that happens is told to the core's task as [`LinkEvent`]s on one bounded channel: a link's `Up`, then its
+//! frames in order, then one `Ended`. What is sent goes straight into the link's lanes ([`lanes`]), which never wait.
+//!
+//! **Invariant:** payload never passes libp2p's own channels, and nobody waits for what a peer does.
 
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+use libp2p::identity;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use weft_core::wire::{Frame, KnownBodies};
+use weft_core::{Address, DialError, DialId, Direction};
+use weft_identity::{Keypair, PeerId};
+
+pub(crate) mod address;
+mod behaviour;
+mod choice;
+mod dials;
+mod driver;
+mod frames;
+mod handler;
+mod lanes;
+mod link;
+mod reader;
+#[cfg(test)]
+mod tests;
+mod transport;
+mod writer;
+
+pub(crate) use link::{Link, LinkId};
+
+/// How long a dial may take, from the order to the link.
+pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection may stay without a link.
+const LINK_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an ordered end may take: what waits is sent, goodbyes are exchanged.
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
+/// How long a peer may take none of what is written before its link ends: far beyond any honest pause of a process that
+/// still answers heartbeats (a guess).
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// Dials under way at a time: a joining node dials a handful, a healing one a few dozen.
+const DIALS_MAX: usize = 64;
+/// Events that may wait for the core's task. Frames are bounded in bytes by each link's credit; this bounds the rest.
+const EVENTS_MAX: usize = 1_024;
+
+/// What the core's task is told of links.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// The addresses that this node listens on have changed.
+    Listening(Vec<Address>),
+    /// A link is up.
+    Up(Up),
+    /// Frames came.
+    Frames(ReadFrames),
+    /// A link is over, and all that came before has been told; its reason stands in the link.
+    Ended(Arc<Link>),
+    /// A dial ended in a link.
+    Dialled { dial: DialId, peer: PeerId },
+    /// A dial failed.
+    DialFailed { dial: DialId, error: DialError },
+    /// A peer of another network came and was refused.
+    Stranger { peer: PeerId, network: String },
+}
+
+/// A link that is up.
+#[derive(Debug)]
+pub(crate) struct Up {
+    pub(crate) link: Arc<Link>,
+    pub(crate) direction: Direction,
+    pub(crate) address: Option<Address>,
+    pub(crate) transport: &'static str,
+}
+
+/// Frames of one link in order. Give the cost back with [`Link::taken`] once they are handled.
+#[derive(Debug)]
+pub(crate) struct ReadFrames {
+    pub(crate) link: Arc<Link>,
+    pub(crate) frames: Vec<Frame>,
+    /// Frames that were left out because a signature in them was not its author's.
+    pub(crate) forged: u32,
+    pub(crate) cost: u32,
+}
+
+/// What the core's task orders. Unbounded where it is sent: a core has at most as many dials out as it allows itself.
+#[derive(Debug)]
+pub(crate) enum Order {
+    Dial {
+        dial: DialId,
+        peer: Option<PeerId>,
+        addresses: Vec<Address>,
+    },
+}
+
+/// What links are started with.
+pub(crate) struct Setup<'a> {
+    pub(crate) keypair: &'a Keypair,
+    pub(crate) network: &'a str,
+    pub(crate) listen: &'a [Multiaddr],
+    pub(crate) known: Arc<Mutex<KnownBodies>>,
+}
+
+/// The running links of a node. Dropping `orders` ends the task, and with it every connection.
+#[derive(Debug)]
+pub(crate) struct Links {
+    pub(crate) orders: mpsc::UnboundedSender<Order>,
+    pub(crate) events: mpsc::Receiver<LinkEvent>,
+    /// Where the node listens.
+    pub(crate) listening: watch::Receiver<Vec<Multiaddr>>,
+    pub(crate) task: JoinHandle<()>,
+}
+
+/// Why links could not be started.
+#[derive(Debug)]
+pub(crate) enum ListenError {
+    /// Something listens at the address already.
+    InUse(Multiaddr),
+    /// Listening failed, and why.
+    Failed(Multiaddr, String),
+}
+
+/// Listens on every address and starts the task that owns the connections.
+pub(crate) async fn start(setup: Setup<'_>) -> Result<Links, ListenError> {
+    for wanted in setup.listen {
+        address::probe(wanted).map_err(|error| {
+            let reason = match error {
+                address::ProbeError::InUse => return ListenError::InUse(wanted.clone()),
+                address::ProbeError::Unsupported => {
+                    "only addresses such as /ip4/127.0.0.1/tcp/4001 can be listened on".to_owned()
+                }
+                address::ProbeError::Io(error) => error.to_string(),
+            };
+            ListenError::Failed(wanted.clone(), reason)
+        })?;
+    }
+    let mut seed = setup.keypair.to_seed();
+    let key = identity::Keypair::ed25519_from_bytes(&mut seed)
+        .expect("32 bytes are the seed of an ed25519 key");
+    let swarm = transport::swarm(&key, setup.network)
+        .map_err(|reason| ListenError::Failed(Multiaddr::empty(), reason))?;
+    let (orders, orders_taken) = mpsc::unbounded_channel();
+    let (events_told, events) = mpsc::channel(EVENTS_MAX);
+    let (listening_told, listening) = watch::channel(Vec::new());
+    let mut driver = driver::Driver::new(
+        swarm,
+        setup.network,
+        setup.known,
+        orders_taken,
+        events_told,
+        listening_told,
+    );
+    driver
+        .listen(setup.listen)
+        .await
+        .map_err(|(address, reason)| ListenError::Failed(address, reason))?;
+    let task = tokio::spawn(driver.run());
+    Ok(Links {
+        orders,
+        events,
+        listening,
+        task,
+    })
+}
+
+/// Returns what identify says of a network's nodes: it names the network to those who can't open a link.
+fn identity_of(network: &str) -> String {
+    format!("/weft/{network}/1")
+}
+
+/// Reads the network's name out of what identify says of a Weft node.
+fn network_of(speaks: &str) -> Option<&str> {
+    speaks.strip_prefix("/weft/")?.strip_suffix("/1")
+}

@@ -1,0 +1,560 @@
+//! The task that owns libp2p's swarm: it opens connections, chooses, brings links up and lets connections go.
+//!
+//! It tells the core's task what happened over the same bounded channel on which the readers hand over frames, so that a
+//! link's frames come after its `Up`. The core's task never waits for this one, so waiting for it here is no deadlock.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, Stream, Swarm, SwarmEvent};
+use libp2p::{Multiaddr, PeerId as NetPeerId, swarm};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
+use weft_core::wire::{Decoder, KnownBodies};
+use weft_core::{Address, DialError, DialId, Direction};
+use weft_identity::PeerId;
+
+use super::address::{is_specific, net_peer, pack, split_peer, transport_name, unpack, weft_peer};
+use super::behaviour::{self, Behaviour};
+use super::choice::{Act, Choice};
+use super::dials::Dials;
+use super::handler::HandlerEvent;
+use super::link::{Link, LinkId};
+use super::{DIAL_TIMEOUT, DIALS_MAX, LINK_TIMEOUT, LinkEvent, Order, Up, reader, writer};
+
+/// One connection.
+struct Connection {
+    peer: PeerId,
+    direction: Direction,
+    address: Multiaddr,
+    /// When it is given up unless it carries a link.
+    deadline: Instant,
+    inbound: Option<Stream>,
+    outbound: Option<Stream>,
+    link: Option<Arc<Link>>,
+    /// Tasks of its link that have not ended.
+    tasks: u8,
+    /// Whether it has been told to close: it counts for nothing any more, however long that takes.
+    dropped: bool,
+}
+
+/// The owner of the swarm.
+pub(super) struct Driver {
+    swarm: Swarm<Behaviour>,
+    this: PeerId,
+    network: String,
+    known: Arc<Mutex<KnownBodies>>,
+    orders: mpsc::UnboundedReceiver<Order>,
+    events: mpsc::Sender<LinkEvent>,
+    listening: watch::Sender<Vec<Multiaddr>>,
+    connections: BTreeMap<ConnectionId, Connection>,
+    choice: Choice<ConnectionId>,
+    dials: Dials<ConnectionId>,
+    links_made: u64,
+    /// What the core's task is told next.
+    out: VecDeque<LinkEvent>,
+    /// Links whose tasks start once their `Up` has been told.
+    starting: Vec<ConnectionId>,
+    /// Readers and writers; both end with their link.
+    tasks: JoinSet<ConnectionId>,
+}
+
+impl Driver {
+    pub(super) fn new(
+        swarm: Swarm<Behaviour>,
+        network: &str,
+        known: Arc<Mutex<KnownBodies>>,
+        orders: mpsc::UnboundedReceiver<Order>,
+        events: mpsc::Sender<LinkEvent>,
+        listening: watch::Sender<Vec<Multiaddr>>,
+    ) -> Self {
+        let this = weft_peer(swarm.local_peer_id()).expect("a node's key is ed25519");
+        Self {
+            swarm,
+            this,
+            network: network.to_owned(),
+            known,
+            orders,
+            events,
+            listening,
+            connections: BTreeMap::new(),
+            choice: Choice::new(this),
+            dials: Dials::default(),
+            links_made: 0,
+            out: VecDeque::new(),
+            starting: Vec::new(),
+            tasks: JoinSet::new(),
+        }
+    }
+
+    /// Listens, and returns once each address has been reported.
+    pub(super) async fn listen(
+        &mut self,
+        addresses: &[Multiaddr],
+    ) -> Result<(), (Multiaddr, String)> {
+        for address in addresses {
+            let failed = |reason: String| (address.clone(), reason);
+            let listener = self
+                .swarm
+                .listen_on(address.clone())
+                .map_err(|error| failed(error.to_string()))?;
+            loop {
+                match self.swarm.select_next_some().await {
+                    SwarmEvent::NewListenAddr { listener_id, .. } if listener_id == listener => {
+                        break;
+                    }
+                    SwarmEvent::ListenerClosed {
+                        listener_id,
+                        reason,
+                        ..
+                    } if listener_id == listener => {
+                        let reason = reason.err().map(|error| error.to_string());
+                        return Err(failed(reason.unwrap_or_else(|| "it was closed".to_owned())));
+                    }
+                    event => self.on_swarm(event),
+                }
+            }
+        }
+        self.tell_listening();
+        Ok(())
+    }
+
+    /// Runs until nobody gives orders any more.
+    pub(super) async fn run(mut self) {
+        loop {
+            if self.tell().await.is_err() {
+                return;
+            }
+            let deadline = self.deadline();
+            tokio::select! {
+                order = self.orders.recv() => match order {
+                    Some(Order::Dial { dial, peer, addresses }) => self.dial(dial, peer, &addresses),
+                    None => return,
+                },
+                Some(done) = self.tasks.join_next() => self.on_task_end(done),
+                event = self.swarm.select_next_some() => self.on_swarm(event),
+                () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
+            }
+            self.give_up_late();
+        }
+    }
+
+    /// Tells what has happened, then starts the links that this brought up.
+    async fn tell(&mut self) -> Result<(), mpsc::error::SendError<LinkEvent>> {
+        while let Some(event) = self.out.pop_front() {
+            self.events.send(event).await?;
+        }
+        for id in std::mem::take(&mut self.starting) {
+            self.start(id);
+        }
+        Ok(())
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<behaviour::Event>) {
+        match event {
+            SwarmEvent::Behaviour(behaviour::Event::Link(id, event)) => self.on_stream(id, event),
+            SwarmEvent::Behaviour(behaviour::Event::Identified(id, speaks)) => {
+                self.on_identified(id, &speaks);
+            }
+            SwarmEvent::ConnectionEstablished {
+                peer_id,
+                connection_id,
+                endpoint,
+                ..
+            } => self.on_established(connection_id, &peer_id, endpoint),
+            SwarmEvent::ConnectionClosed { connection_id, .. } => self.on_closed(connection_id),
+            SwarmEvent::OutgoingConnectionError {
+                connection_id,
+                error,
+                ..
+            } => self
+                .dials
+                .attempt_failed(connection_id, &dial_error(&error)),
+            SwarmEvent::IncomingConnectionError { error, .. } => {
+                tracing::debug!(%error, "a handshake failed");
+            }
+            SwarmEvent::NewListenAddr { .. }
+            | SwarmEvent::ExpiredListenAddr { .. }
+            | SwarmEvent::ListenerClosed { .. } => self.tell_listening(),
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::warn!(%error, "accepting a connection failed; is the limit of open files reached?");
+            }
+            _ => {}
+        }
+    }
+
+    fn tell_listening(&mut self) {
+        let mut addresses: Vec<Multiaddr> = self
+            .swarm
+            .listeners()
+            .filter(|address| is_specific(address))
+            .cloned()
+            .collect();
+        addresses.sort();
+        let packed = addresses.iter().filter_map(pack).collect();
+        self.out.push_back(LinkEvent::Listening(packed));
+        self.listening.send_replace(addresses);
+    }
+
+    // Dialling.
+
+    fn dial(&mut self, dial: DialId, peer: Option<PeerId>, addresses: &[Address]) {
+        let addresses: Vec<(Multiaddr, Option<NetPeerId>)> = addresses
+            .iter()
+            .filter_map(unpack)
+            .map(split_peer)
+            .collect();
+        let pinned = addresses.iter().find_map(|(_, peer)| peer.as_ref());
+        let peer = peer.or_else(|| pinned.and_then(weft_peer));
+        let refuse = |error| LinkEvent::DialFailed { dial, error };
+        if peer == Some(self.this) {
+            return self.out.push_back(refuse(DialError::SelfDial));
+        }
+        if let Some(peer) = peer.filter(|&peer| self.is_linked(peer)) {
+            return self.out.push_back(LinkEvent::Dialled { dial, peer });
+        }
+        if self.dials.len() >= DIALS_MAX {
+            let error = DialError::Unreachable(format!("{DIALS_MAX} dials are under way"));
+            return self.out.push_back(refuse(error));
+        }
+        if addresses.is_empty() {
+            let error = DialError::Unreachable("no address that this node can dial".to_owned());
+            return self.out.push_back(refuse(error));
+        }
+        let addresses = addresses.into_iter().map(|(address, _)| address);
+        let (mut attempts, mut error) = (Vec::new(), None);
+        match peer {
+            // A connection of the peer's own is on its way to become a link.
+            Some(peer) if self.is_pending(peer) => {}
+            Some(peer) => {
+                let options = DialOpts::peer_id(net_peer(peer))
+                    .condition(PeerCondition::NotDialing)
+                    .addresses(addresses.collect())
+                    .allocate_new_port()
+                    .build();
+                self.attempt(options, &mut attempts, &mut error);
+                if matches!(error, Some(swarm::DialError::DialPeerConditionFalse(_))) {
+                    (attempts, error) = (self.dials.attempts_to(peer), None);
+                }
+            }
+            None => {
+                for address in addresses {
+                    let options = DialOpts::unknown_peer_id()
+                        .address(address)
+                        .allocate_new_port()
+                        .build();
+                    self.attempt(options, &mut attempts, &mut error);
+                }
+            }
+        }
+        let error = error.as_ref().map(dial_error);
+        let deadline = Instant::now() + DIAL_TIMEOUT;
+        self.dials.begin(dial, peer, attempts, error, deadline);
+    }
+
+    fn attempt(
+        &mut self,
+        options: DialOpts,
+        attempts: &mut Vec<ConnectionId>,
+        failure: &mut Option<swarm::DialError>,
+    ) {
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => attempts.push(id),
+            Err(error) => *failure = Some(error),
+        }
+    }
+
+    // The life of a connection.
+
+    fn on_established(&mut self, id: ConnectionId, peer: &NetPeerId, endpoint: ConnectedPoint) {
+        let Some(peer) = weft_peer(peer) else {
+            tracing::debug!(%peer, "a peer whose key is not ed25519 is refused");
+            self.swarm.close_connection(id);
+            return;
+        };
+        let (direction, address) = match endpoint {
+            ConnectedPoint::Dialer { address, .. } => (Direction::Outbound, split_peer(address).0),
+            ConnectedPoint::Listener { send_back_addr, .. } => (Direction::Inbound, send_back_addr),
+        };
+        let connection = Connection {
+            peer,
+            direction,
+            address,
+            deadline: Instant::now() + LINK_TIMEOUT,
+            inbound: None,
+            outbound: None,
+            link: None,
+            tasks: 0,
+            dropped: false,
+        };
+        self.connections.insert(id, connection);
+        self.dials.established(id, peer);
+        let connections = &self.connections;
+        let act = self.choice.established(peer, id, |chosen| {
+            connections.get(&chosen).is_some_and(Connection::is_alive)
+        });
+        self.act(act);
+    }
+
+    fn act(&mut self, act: Option<Act<ConnectionId>>) {
+        match act {
+            Some(Act::Open(id)) => self.open(id),
+            Some(Act::Drop(id)) => self.drop_connection(id),
+            Some(Act::Replace(old, new)) => {
+                match self.connections.get(&old).and_then(|c| c.link.as_ref()) {
+                    Some(link) => link.end(weft_core::DownReason::Broken(
+                        "the peer came back on a new connection".to_owned(),
+                    )),
+                    None => self.drop_connection(old),
+                }
+                self.open(new);
+            }
+            None => {}
+        }
+    }
+
+    fn open(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get(&id) {
+            let peer = net_peer(connection.peer);
+            self.swarm.behaviour_mut().open(peer, id);
+        }
+    }
+
+    fn on_stream(&mut self, id: ConnectionId, event: HandlerEvent) {
+        let Some(connection) = self.connections.get_mut(&id).filter(|c| !c.dropped) else {
+            return;
+        };
+        let peer = connection.peer;
+        match event {
+            HandlerEvent::Inbound(stream) => {
+                connection.inbound = Some(stream);
+                let act = self.choice.opened_by_peer(peer, id);
+                self.act(act);
+            }
+            HandlerEvent::Outbound(stream) => connection.outbound = Some(stream),
+            HandlerEvent::OutboundFailed(reason) => {
+                // Identify may yet say that the network is another: the connection keeps its time.
+                tracing::debug!(%peer, reason, "no link");
+                self.dials.note(peer, &DialError::Unreachable(reason));
+            }
+        }
+        self.bring_up(id);
+    }
+
+    /// Tells that a link is up, once both its streams are there.
+    fn bring_up(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        let peer = connection.peer;
+        let whole = connection.inbound.is_some() && connection.outbound.is_some();
+        if !whole || connection.link.is_some() || !self.choice.is_chosen(peer, id) {
+            return;
+        }
+        self.links_made += 1;
+        let link = Arc::new(Link::new(LinkId(self.links_made), peer));
+        connection.link = Some(link.clone());
+        self.out.push_back(LinkEvent::Up(Up {
+            link,
+            direction: connection.direction,
+            address: pack(&connection.address),
+            transport: transport_name(&connection.address),
+        }));
+        for dial in self.dials.linked(peer) {
+            self.out.push_back(LinkEvent::Dialled { dial, peer });
+        }
+        self.starting.push(id);
+    }
+
+    fn start(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            // It closed before it began: the link has no reader that would say so.
+            return;
+        };
+        let (Some(inbound), Some(outbound), Some(link)) = (
+            connection.inbound.take(),
+            connection.outbound.take(),
+            connection.link.clone(),
+        ) else {
+            return;
+        };
+        connection.tasks = 2;
+        let decoder = Decoder::new(connection.peer, self.known.clone());
+        let (events, writing) = (self.events.clone(), link.clone());
+        self.tasks.spawn(async move {
+            reader::run(inbound, link, decoder, events).await;
+            id
+        });
+        self.tasks.spawn(async move {
+            writer::run(outbound, writing).await;
+            id
+        });
+    }
+
+    fn on_task_end(&mut self, done: Result<ConnectionId, tokio::task::JoinError>) {
+        let id = match done {
+            Ok(id) => id,
+            Err(error) => {
+                tracing::error!(%error, "a link's task failed; this is a bug");
+                return;
+            }
+        };
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        connection.tasks = connection.tasks.saturating_sub(1);
+        if connection.tasks == 0 {
+            self.drop_connection(id);
+        }
+    }
+
+    fn on_identified(&mut self, id: ConnectionId, speaks: &str) {
+        if speaks == super::identity_of(&self.network) {
+            return;
+        }
+        let Some(connection) = self.connections.get(&id) else {
+            return;
+        };
+        let theirs = super::network_of(speaks).unwrap_or(speaks);
+        let peer = connection.peer;
+        tracing::debug!(%peer, theirs, ours = self.network, "a peer of another network");
+        self.dials
+            .note(peer, &DialError::WrongNetwork(theirs.to_owned()));
+        match connection.direction {
+            Direction::Outbound => self.drop_connection(id),
+            // The peer should learn this node's network before the connection's time is up.
+            Direction::Inbound => self.out.push_back(LinkEvent::Stranger {
+                peer,
+                network: theirs.to_owned(),
+            }),
+        }
+    }
+
+    fn on_closed(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.remove(&id) else {
+            return;
+        };
+        self.choice.closed(connection.peer, id);
+        match connection.link {
+            None => self.dials.closed(connection.peer, Instant::now()),
+            Some(link) if connection.tasks == 0 && !connection.dropped => {
+                // Its tasks were still to start.
+                link.end(weft_core::DownReason::Broken(
+                    "the connection was closed".to_owned(),
+                ));
+                self.out.push_back(LinkEvent::Ended(link));
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Closes a connection without waiting for it: a hung peer may take as long as it likes.
+    fn drop_connection(&mut self, id: ConnectionId) {
+        let Some(connection) = self.connections.get_mut(&id) else {
+            return;
+        };
+        if std::mem::replace(&mut connection.dropped, true) {
+            return;
+        }
+        (connection.inbound, connection.outbound) = (None, None);
+        let peer = connection.peer;
+        self.choice.closed(peer, id);
+        self.swarm.behaviour_mut().forget(id);
+        self.swarm.close_connection(id);
+    }
+
+    // Time.
+
+    fn deadline(&self) -> Option<Instant> {
+        let connections = self.connections.values();
+        connections
+            .filter(|connection| connection.is_pending())
+            .map(|connection| connection.deadline)
+            .chain(self.dials.deadline())
+            .min()
+    }
+
+    fn give_up_late(&mut self) {
+        let now = Instant::now();
+        let late: Vec<ConnectionId> = self
+            .connections
+            .iter()
+            .filter(|(_, connection)| connection.is_pending() && connection.deadline <= now)
+            .map(|(&id, _)| id)
+            .collect();
+        for id in late {
+            tracing::debug!(connection = %id, "given up: no link came up in time");
+            self.drop_connection(id);
+        }
+        let connections = &self.connections;
+        let pending = |peer| {
+            connections
+                .values()
+                .any(|connection| connection.peer == peer && connection.is_pending())
+        };
+        for (dial, error) in self.dials.failed(now, pending) {
+            self.out.push_back(LinkEvent::DialFailed { dial, error });
+        }
+    }
+
+    fn is_linked(&self, peer: PeerId) -> bool {
+        self.connections.values().any(|connection| {
+            connection.peer == peer && connection.link.is_some() && connection.is_alive()
+        })
+    }
+
+    fn is_pending(&self, peer: PeerId) -> bool {
+        self.connections
+            .values()
+            .any(|connection| connection.peer == peer && connection.is_pending())
+    }
+}
+
+impl Connection {
+    /// Whether it may still become a link.
+    fn is_pending(&self) -> bool {
+        self.link.is_none() && !self.dropped
+    }
+
+    /// Whether it carries a link or may still become one.
+    fn is_alive(&self) -> bool {
+        !self.dropped && self.link.as_ref().is_none_or(|link| !link.is_ended())
+    }
+}
+
+/// Says in the core's terms why a connection could not be opened.
+fn dial_error(error: &swarm::DialError) -> DialError {
+    match error {
+        // Its own addresses are the only ones that libp2p leaves out.
+        swarm::DialError::LocalPeerId { .. } | swarm::DialError::NoAddresses => DialError::SelfDial,
+        swarm::DialError::WrongPeerId { obtained, .. } => match weft_peer(obtained) {
+            Some(peer) => DialError::OtherPeer(peer),
+            None => DialError::Unreachable(format!("another peer answered: {obtained}")),
+        },
+        swarm::DialError::Denied { cause } => DialError::Unreachable(cause.to_string()),
+        swarm::DialError::Transport(errors) => {
+            let reasons: Vec<String> = errors
+                .iter()
+                .map(|(address, error)| {
+                    format!("{}: {}", split_peer(address.clone()).0, innermost(error))
+                })
+                .collect();
+            DialError::Unreachable(reasons.join("; "))
+        }
+        other => DialError::Unreachable(other.to_string()),
+    }
+}
+
+/// Returns what an error says at its root: libp2p wraps it in its own layers' words.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut root = error;
+    while let Some(source) = root.source() {
+        root = source;
+    }
+    root.to_string()
+}
