@@ -1,194 +1,304 @@
 //! What an application holds: start a node, publish, subscribe, look, stop.
 
-use std::path::PathBuf;
-use std::time::SystemTime;
+mod config;
+mod error;
+mod subscription;
+mod views;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use libp2p::Multiaddr;
-use weft_identity::{Keypair, PeerId};
+use libp2p::multiaddr::Protocol;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+use weft_core::{Core, DialError, RequestId};
+use weft_identity::PeerId;
+use weft_overlay::Now;
 use weft_rpc::types;
 
-/// What a node is started with.
-#[derive(Debug)]
-pub struct Config {
-    /// The node's key.
-    pub keypair: Keypair,
-    /// The network's name; nodes of another name are refused.
-    pub network: String,
-    /// Where to listen, such as `/ip4/127.0.0.1/tcp/0`.
-    pub listen: Vec<Multiaddr>,
-    /// Whom to join; tried for ever.
-    pub join: Vec<Multiaddr>,
-    /// Where the epoch and the address book are kept; without it they live in memory alone.
-    pub dir: Option<PathBuf>,
-}
+pub use config::Config;
+pub use error::{AddPeerError, PingError, PublishError, StartError, SubscribeError};
+pub use subscription::{Delivery, Item, Subscription};
+pub use weft_core::{Receipt, TopicName, TopicNameError};
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicName(String);
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TopicNameError(pub String);
-impl std::str::FromStr for TopicName {
-    type Err = TopicNameError;
-    fn from_str(_: &str) -> Result<Self, TopicNameError> {
-        todo!()
-    }
-}
-impl TopicName {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
+use crate::actor::{self, Ask, Call, Gone};
+use crate::links::DIAL_TIMEOUT;
+use crate::links::address::{net_peer, pack};
 
-#[derive(Debug)]
-pub enum StartError {
-    PortInUse { address: Multiaddr },
-    Listen { address: Multiaddr, reason: String },
-    Disk { path: PathBuf, reason: String },
-}
-#[derive(Debug)]
-pub enum AddPeerError {
-    Unreachable { reason: String },
-    WrongNetwork { theirs: String, ours: String },
-    OtherPeer { answered: PeerId },
-    SelfDial,
-    Stopped,
-}
-#[derive(Debug)]
-pub enum PingError {
-    NotLinked,
-    LinkLost,
-    Stopped,
-}
-#[derive(Debug)]
-pub enum PublishError {
-    TooLarge { index: usize, bytes: usize },
-    Busy,
-    Stopped,
-}
-#[derive(Debug)]
-pub enum SubscribeError {
-    TooMany,
-    Stopped,
-}
+/// How long [`Node::shutdown`] takes at most: goodbyes take 300 ms, what remains is for the disk.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+/// How long [`Node::add_peer`] takes at most: a dial, and a little for the link.
+const ADD_PEER_MAX: Duration = DIAL_TIMEOUT.saturating_add(Duration::from_secs(2));
+/// How long [`Node::ping`] waits: by then a silent link is down.
+const PING_MAX: Duration = Duration::from_secs(4);
 
-/// A published message's place.
+/// A running node. Clones share it; when the last one is dropped, the node stops as if told to.
 #[derive(Debug, Clone)]
-pub struct Receipt {
-    pub epoch: u64,
-    pub seq: u64,
-    pub eager: usize,
-    pub lazy: usize,
-    pub subscribers_known: usize,
+pub struct Node {
+    calls: mpsc::Sender<Call>,
+    /// Unbounded: each request and each subscription sends at most one.
+    gone: mpsc::UnboundedSender<Gone>,
+    shared: Arc<Shared>,
 }
 
-/// What a subscriber gets.
-#[derive(Debug, Clone)]
-pub enum Item {
-    Message(Delivery),
-    /// From and to are inclusive seqs.
-    Lost {
-        publisher: PeerId,
-        epoch: u64,
-        from: u64,
-        to: u64,
-    },
-    /// From and to are inclusive places of the arrival log.
-    SlowReader {
-        from: u64,
-        to: u64,
-    },
+#[derive(Debug)]
+struct Shared {
+    peer: PeerId,
+    network: String,
+    started: Instant,
+    requests: AtomicU64,
+    listening: watch::Receiver<Vec<Multiaddr>>,
+    stopped: watch::Receiver<bool>,
+    task: AbortHandle,
 }
-/// A delivered message.
-#[derive(Debug, Clone)]
-pub struct Delivery {
-    pub publisher: PeerId,
-    pub epoch: u64,
-    pub seq: u64,
-    pub hops: u32,
-    pub published_at: SystemTime,
-    pub received_at: SystemTime,
-    pub data: Bytes,
-}
-
-/// A running node. Clones share it.
-#[derive(Debug, Clone)]
-pub struct Node(());
 
 impl Node {
-    pub async fn start(_config: Config) -> Result<Self, StartError> {
-        todo!()
+    /// Starts a node on the current tokio runtime: listens, puts a new epoch on disk, and joins in the background.
+    pub async fn start(config: Config) -> Result<Self, StartError> {
+        let peer = config.keypair.peer_id();
+        let network = config.network.clone();
+        let running = actor::start(config).await?;
+        Ok(Self {
+            calls: running.calls,
+            gone: running.gone,
+            shared: Arc::new(Shared {
+                peer,
+                network,
+                started: Instant::now(),
+                requests: AtomicU64::new(1),
+                listening: running.listening,
+                stopped: running.stopped,
+                task: running.task,
+            }),
+        })
     }
+
+    /// Returns the node's peer id.
     pub fn peer_id(&self) -> PeerId {
-        todo!()
+        self.shared.peer
     }
+
+    /// Returns the network's name.
     pub fn network(&self) -> &str {
-        todo!()
+        &self.shared.network
     }
-    /// Multiaddresses that the node listens on, each ending in `/p2p/PEER_ID`.
+
+    /// Returns the multiaddresses that the node listens on, each ending in `/p2p/PEER_ID`.
     pub fn addresses(&self) -> Vec<Multiaddr> {
-        todo!()
+        let peer = Protocol::P2p(net_peer(self.shared.peer));
+        let listening = self.shared.listening.borrow();
+        listening
+            .iter()
+            .map(|address| address.clone().with(peer.clone()))
+            .collect()
     }
+
+    /// Returns the node at a glance; none once it has stopped.
     pub async fn status(&self) -> Option<types::Status> {
-        todo!()
+        let status = self.look(|core, _| core.status()).await?;
+        Some(types::Status {
+            peer_id: self.shared.peer.to_string(),
+            network: self.shared.network.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            pid: std::process::id(),
+            uptime_s: self.shared.started.elapsed().as_secs_f64(),
+            addresses: self.addresses().iter().map(ToString::to_string).collect(),
+            links: status.links,
+            active: status.active,
+            passive: status.passive,
+            topics: views::topic_names(&status),
+            health: views::health(&status),
+            counters: status
+                .counters
+                .into_iter()
+                .map(|(name, count)| (name.to_owned(), count))
+                .collect(),
+        })
     }
+
+    /// Returns the linked peers; none once the node has stopped.
     pub async fn peers(&self) -> Option<types::Peers> {
-        todo!()
+        let peers = self.look(|core, _| core.peers()).await?;
+        Some(types::Peers {
+            peers: peers.into_iter().map(views::peer).collect(),
+        })
     }
-    pub async fn add_peer(&self, _address: Multiaddr) -> Result<PeerId, AddPeerError> {
-        todo!()
+
+    /// Returns a swarm's views (`network` is a swarm too); none where the node is no member or has stopped.
+    pub async fn overlay_view(&self, topic: &str) -> Option<types::OverlayView> {
+        let name = topic.to_owned();
+        let view = self.look(move |core, now| core.swarm_view(&name, now));
+        Some(views::swarm(topic, &view.await??))
     }
-    /// None in Ok: this node is no member of that swarm. `network` is a swarm too, hence a str.
-    pub async fn overlay_view(&self, _topic: &str) -> Option<types::OverlayView> {
-        todo!()
+
+    /// Returns a swarm's trees as this node sees them; none where the node is no member or has stopped.
+    pub async fn overlay_tree(&self, topic: &str) -> Option<types::OverlayTree> {
+        let name = topic.to_owned();
+        let trees = self.look(move |core, _| core.trees(&name));
+        Some(views::trees(topic, trees.await??))
     }
-    /// The trees of a swarm as this node sees them; None: this node is no member of that swarm.
-    pub async fn overlay_tree(&self, _topic: &str) -> Option<types::OverlayTree> {
-        todo!()
-    }
-    /// Closes the link to a peer and forgets its addresses (the peer may come back by itself); false: not linked and not known.
-    pub async fn remove_peer(&self, _peer: PeerId) -> Option<bool> {
-        todo!()
-    }
-    /// Measures a round trip over the link's heartbeat.
-    pub async fn ping(&self, _peer: PeerId) -> Result<std::time::Duration, PingError> {
-        todo!()
-    }
+
+    /// Returns the topics that the node is a member of or knows members of; none once it has stopped.
     pub async fn topics(&self) -> Option<types::Topics> {
-        todo!()
+        let topics = self.look(|core, _| core.topics()).await?;
+        Some(types::Topics {
+            topics: topics.iter().map(views::topic).collect(),
+        })
     }
+
+    /// Dials a peer and keeps it in the address book; a peer id at the address's end pins who must answer.
+    pub async fn add_peer(&self, address: Multiaddr) -> Result<PeerId, AddPeerError> {
+        let Some(address) = pack(&address) else {
+            return Err(AddPeerError::Unreachable {
+                reason: "the address is too long".to_owned(),
+            });
+        };
+        let answer = self.ask(|reply| Ask::AddPeer { address, reply });
+        let outcome = match timeout(ADD_PEER_MAX, answer).await {
+            Ok(outcome) => outcome.ok_or(AddPeerError::Stopped)?,
+            Err(_) => {
+                return Err(AddPeerError::Unreachable {
+                    reason: format!("no link came up within {} s", ADD_PEER_MAX.as_secs()),
+                });
+            }
+        };
+        outcome.map_err(|error| match error {
+            weft_core::AddPeerError::Dial(error) => self.dial_error(error),
+            weft_core::AddPeerError::Busy => AddPeerError::Unreachable {
+                reason: "as many dials as allowed are under way; try again".to_owned(),
+            },
+            weft_core::AddPeerError::Stopping => AddPeerError::Stopped,
+        })
+    }
+
+    /// Closes the link to a peer and forgets its addresses (the peer may come back by itself); false: not linked and not
+    /// known. None once the node has stopped.
+    pub async fn remove_peer(&self, peer: PeerId) -> Option<bool> {
+        self.ask(|reply| Ask::RemovePeer { peer, reply }).await
+    }
+
+    /// Measures a round trip over the link's heartbeat.
+    pub async fn ping(&self, peer: PeerId) -> Result<Duration, PingError> {
+        let peers = self.look(|core, _| core.peers()).await;
+        let peers = peers.ok_or(PingError::Stopped)?;
+        if !peers.iter().any(|view| view.peer == peer) {
+            return Err(PingError::NotLinked);
+        }
+        match timeout(PING_MAX, self.ask(|reply| Ask::Ping { peer, reply })).await {
+            Ok(Some(Some(rtt))) => Ok(rtt),
+            Ok(Some(None)) | Err(_) => Err(PingError::LinkLost),
+            Ok(None) => Err(PingError::Stopped),
+        }
+    }
+
+    /// Publishes messages in order; resolves once they are in history and queued to links. None of them is published where
+    /// it fails. Dropping the future gives up what has not been published yet.
     pub async fn publish(
         &self,
-        _topic: &TopicName,
-        _messages: Vec<Bytes>,
+        topic: &TopicName,
+        messages: Vec<Bytes>,
     ) -> Result<Vec<Receipt>, PublishError> {
-        todo!()
+        let topic = topic.clone();
+        let published = self.ask(|reply| Ask::Publish {
+            topic,
+            messages,
+            reply,
+        });
+        let outcome = published.await.ok_or(PublishError::Stopped)?;
+        outcome.map_err(|error| match error {
+            weft_core::PublishError::TooLarge { index, bytes } => {
+                PublishError::TooLarge { index, bytes }
+            }
+            weft_core::PublishError::Busy => PublishError::Busy,
+            weft_core::PublishError::Stopping => PublishError::Stopped,
+        })
     }
-    /// Resolves once the node is a member and its starting place is fixed.
-    pub async fn subscribe(&self, _topic: &TopicName) -> Result<Subscription, SubscribeError> {
-        todo!()
+
+    /// Subscribes; resolves once the node is a member and its starting place is fixed.
+    pub async fn subscribe(&self, topic: &TopicName) -> Result<Subscription, SubscribeError> {
+        let topic = topic.clone();
+        let subscribed = self.ask(|reply| Ask::Subscribe { topic, reply });
+        subscribed.await.ok_or(SubscribeError::Stopped)?
     }
-    /// Says goodbye to all neighbours and stops; resolves when all tasks have ended. Other clones' calls answer Stopped/None.
+
+    /// Says goodbye to all neighbours and stops; resolves when all tasks have ended. Other clones' calls answer
+    /// Stopped or none. May be called again.
     pub async fn shutdown(&self) {
-        todo!()
+        let stop = async {
+            // A node that takes no calls any more is stopping already.
+            let _ = self.calls.send(Call::Stop).await;
+            self.stopped().await;
+        };
+        if timeout(SHUTDOWN_MAX, stop).await.is_err() {
+            tracing::error!("the node did not stop in time; it is ended without goodbye");
+            self.shared.task.abort();
+        }
     }
-    /// Resolves when the node has stopped (someone called shutdown).
+
+    /// Resolves when the node has stopped.
     pub async fn stopped(&self) {
-        todo!()
+        let mut stopped = self.shared.stopped.clone();
+        // An error means that the task is gone, which is what is waited for.
+        let _ = stopped.wait_for(|stopped| *stopped).await;
+    }
+
+    /// Asks the core for something; none once the node has stopped. If the future is dropped, the core forgets the request.
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
+        let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));
+        let (reply, answer) = oneshot::channel();
+        let ask = ask(reply);
+        self.calls.send(Call::Ask { request, ask }).await.ok()?;
+        let mut guard = CancelOnDrop {
+            request: Some(request),
+            gone: &self.gone,
+        };
+        let answer = answer.await.ok();
+        guard.request = None;
+        answer
+    }
+
+    /// Looks at the core; none once the node has stopped.
+    async fn look<T: Send + 'static>(
+        &self,
+        look: impl FnOnce(&Core, Now) -> T + Send + 'static,
+    ) -> Option<T> {
+        let (reply, answer) = oneshot::channel();
+        let look = Box::new(move |core: &Core, now: Now| {
+            // Whoever does not wait any more needs no answer.
+            let _ = reply.send(look(core, now));
+        });
+        self.calls.send(Call::Look(look)).await.ok()?;
+        answer.await.ok()
+    }
+
+    fn dial_error(&self, error: DialError) -> AddPeerError {
+        match error {
+            DialError::Unreachable(reason) => AddPeerError::Unreachable { reason },
+            DialError::WrongNetwork(theirs) => AddPeerError::WrongNetwork {
+                theirs,
+                ours: self.shared.network.clone(),
+            },
+            DialError::OtherPeer(answered) => AddPeerError::OtherPeer { answered },
+            DialError::SelfDial => AddPeerError::SelfDial,
+        }
     }
 }
 
-/// A reader of a topic's arrival log; dropping it unsubscribes.
-#[derive(Debug)]
-pub struct Subscription(());
-impl Subscription {
-    pub fn place(&self) -> u64 {
-        todo!()
-    }
-    pub fn neighbours(&self) -> usize {
-        todo!()
-    }
-    /// Waits for items; returns at most `items_max` of them with at most about `bytes_max` of payload (at least one item), and the place after the last. None when the node stops.
-    pub async fn next(&mut self, _items_max: usize, _bytes_max: usize) -> Option<(Vec<Item>, u64)> {
-        todo!()
+/// Tells the core that a caller has gone before its answer came.
+struct CancelOnDrop<'a> {
+    request: Option<RequestId>,
+    gone: &'a mpsc::UnboundedSender<Gone>,
+}
+
+impl Drop for CancelOnDrop<'_> {
+    fn drop(&mut self) {
+        if let Some(request) = self.request {
+            // A node that has stopped has forgotten the request already.
+            let _ = self.gone.send(Gone::Caller(request));
+        }
     }
 }

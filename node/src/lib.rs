@@ -2,9 +2,14 @@
 //!
 //! [`Node::start`] gives a handle, so that an application can embed a node and many nodes can run in one process; the
 //! daemon `weft run` is a thin shell around it. This is the only crate with sockets, disk, a clock and randomness.
+//!
+//! Inside, one task owns the core (`actor`), one owns libp2p's swarm (`links`), and each link has a reader and a writer.
 
+mod actor;
+mod arrivals;
 pub mod control;
 pub mod dir;
+mod disk;
 mod handle;
 mod links;
 

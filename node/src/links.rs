@@ -33,7 +33,8 @@ mod tests;
 mod transport;
 mod writer;
 
-pub(crate) use link::{Link, LinkId};
+pub(crate) use lanes::Waiting;
+pub(crate) use link::Link;
 
 /// How long a dial may take, from the order to the link.
 pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(5);

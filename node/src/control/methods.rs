@@ -326,7 +326,7 @@ fn decode(messages: Vec<weft_rpc::payload::Payload>) -> Result<Vec<Bytes>, Error
 /// Reads a topic's name.
 pub(super) fn topic_name(name: &str) -> Result<TopicName, Error> {
     name.parse()
-        .map_err(|error: crate::TopicNameError| errors::bad_topic(&error.0))
+        .map_err(|error: crate::TopicNameError| errors::bad_topic(&error.to_string()))
 }
 
 /// Reads a swarm's name: a topic's, or `network`.

@@ -1,0 +1,97 @@
+//! Events in the log, for people: said once, not again and again.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use weft_core::{DialError, Event};
+
+use crate::links::address::unpack;
+
+/// How long a warning of one kind about one peer is not repeated.
+const REPEAT_AFTER: Duration = Duration::from_secs(60);
+/// Warnings that are remembered; past it they are all forgotten, and may be said again.
+const REMEMBERED_MAX: usize = 1_024;
+
+/// Says what happened, and leaves out what was said lately.
+#[derive(Debug, Default)]
+pub(crate) struct EventLog {
+    said: BTreeMap<(&'static str, String), Instant>,
+}
+
+impl EventLog {
+    pub(crate) fn event(&mut self, event: &Event) {
+        match event {
+            Event::Joined { peer } => tracing::info!(%peer, "joined the network"),
+            Event::Isolated => tracing::warn!("the last neighbour is gone; rejoining"),
+            Event::JoinFailed { address, error } => {
+                let address = unpack(address).map(|address| address.to_string());
+                let address = address.as_deref().unwrap_or("?");
+                match error {
+                    DialError::WrongNetwork(theirs) => tracing::warn!(
+                        address,
+                        theirs,
+                        "can't join there: the peer is of another network; is --network the same on both?"
+                    ),
+                    DialError::SelfDial => {
+                        tracing::debug!(address, "the address to join is this node's own")
+                    }
+                    DialError::OtherPeer(answered) => tracing::warn!(
+                        address, %answered,
+                        "can't join there: another peer answered; is the peer id in --join still right?"
+                    ),
+                    DialError::Unreachable(reason) => {
+                        tracing::warn!(address, reason, "can't join there yet; it is tried again");
+                    }
+                }
+            }
+            Event::Equivocation {
+                topic,
+                publisher,
+                epoch,
+                seq,
+            } => tracing::warn!(
+                %topic, %publisher, epoch, seq,
+                "a publisher signed two different bundles for one place; is its key used by two nodes?"
+            ),
+            Event::Misbehaviour { peer, what } => {
+                if self.is_new(what, peer.to_string()) {
+                    tracing::warn!(%peer, what, "a peer sends what no honest peer sends; it is counted in `weft status`");
+                }
+            }
+            Event::Lost {
+                topic,
+                publisher,
+                epoch,
+                from,
+                to,
+            } => {
+                if self.is_new("lost", format!("{topic} {publisher}")) {
+                    tracing::warn!(%topic, %publisher, epoch, from, to, "messages are lost: no neighbour has them any more");
+                }
+            }
+            Event::Stalled { late } => tracing::warn!(
+                late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX),
+                "this process was stopped for a while; peers are probed again before any is given up"
+            ),
+        }
+    }
+
+    /// Returns whether something was not said lately, and remembers that it is said now.
+    pub(crate) fn is_new(&mut self, what: &'static str, whose: String) -> bool {
+        let now = Instant::now();
+        if self.said.len() >= REMEMBERED_MAX {
+            self.said.clear();
+        }
+        match self.said.get_mut(&(what, whose.clone())) {
+            Some(last) if now.duration_since(*last) < REPEAT_AFTER => false,
+            Some(last) => {
+                *last = now;
+                true
+            }
+            None => {
+                self.said.insert((what, whose), now);
+                true
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! What callers ask of the core's task, and the answers that are still owed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use weft_core::{
+    AddPeerError, Address, Command, Core, PublishError, Receipt, Reply, RequestId, TopicName,
+};
+use weft_identity::PeerId;
+use weft_overlay::Now;
+
+use crate::arrivals::Arrivals;
+use crate::handle::{SubscribeError, Subscription};
+
+/// A look at the core; sends its answer itself.
+type Look = Box<dyn FnOnce(&Core, Now) + Send>;
+
+/// A call of a handle.
+pub(crate) enum Call {
+    /// The core must do something, now or later.
+    Ask { request: RequestId, ask: Ask },
+    /// Somebody looks at the core.
+    Look(Look),
+    /// The node stops.
+    Stop,
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ask { request, .. } => write!(f, "Ask({request:?})"),
+            Self::Look(_) => f.write_str("Look"),
+            Self::Stop => f.write_str("Stop"),
+        }
+    }
+}
+
+/// What the core must do, and where its answer goes.
+pub(crate) enum Ask {
+    Publish {
+        topic: TopicName,
+        messages: Vec<Bytes>,
+        reply: oneshot::Sender<Result<Vec<Receipt>, PublishError>>,
+    },
+    Subscribe {
+        topic: TopicName,
+        reply: oneshot::Sender<Result<Subscription, SubscribeError>>,
+    },
+    AddPeer {
+        address: Address,
+        reply: oneshot::Sender<Result<PeerId, AddPeerError>>,
+    },
+    RemovePeer {
+        peer: PeerId,
+        reply: oneshot::Sender<bool>,
+    },
+    Ping {
+        peer: PeerId,
+        reply: oneshot::Sender<Option<Duration>>,
+    },
+}
+
+/// What has gone without a word.
+#[derive(Debug)]
+pub(crate) enum Gone {
+    /// A caller that waited for an answer.
+    Caller(RequestId),
+    /// A subscription.
+    Unsubscribed(TopicName),
+}
+
+/// Where the answer to a request goes.
+enum Owed {
+    Published(oneshot::Sender<Result<Vec<Receipt>, PublishError>>),
+    Subscribed(
+        TopicName,
+        oneshot::Sender<Result<Subscription, SubscribeError>>,
+    ),
+    PeerAdded(oneshot::Sender<Result<PeerId, AddPeerError>>),
+    PeerRemoved(oneshot::Sender<bool>),
+    Pong(oneshot::Sender<Option<Duration>>),
+}
+
+/// The answers that are owed. Bounded by the callers that wait: each is a future somebody holds.
+pub(crate) struct Requests {
+    owed: BTreeMap<RequestId, Owed>,
+    /// Handed to each subscription.
+    gone: mpsc::UnboundedSender<Gone>,
+}
+
+impl Requests {
+    pub(crate) fn new(gone: mpsc::UnboundedSender<Gone>) -> Self {
+        Self {
+            owed: BTreeMap::new(),
+            gone,
+        }
+    }
+
+    /// Notes where the answer goes; returns what the core is told.
+    pub(crate) fn begin(&mut self, request: RequestId, ask: Ask) -> Command {
+        let (owed, command) = match ask {
+            Ask::Publish {
+                topic,
+                messages,
+                reply,
+            } => (
+                Owed::Published(reply),
+                Command::Publish {
+                    request,
+                    topic,
+                    messages,
+                },
+            ),
+            Ask::Subscribe { topic, reply } => (
+                Owed::Subscribed(topic.clone(), reply),
+                Command::Subscribe { request, topic },
+            ),
+            Ask::AddPeer { address, reply } => (
+                Owed::PeerAdded(reply),
+                Command::AddPeer { request, address },
+            ),
+            Ask::RemovePeer { peer, reply } => (
+                Owed::PeerRemoved(reply),
+                Command::RemovePeer { request, peer },
+            ),
+            Ask::Ping { peer, reply } => (Owed::Pong(reply), Command::Ping { request, peer }),
+        };
+        self.owed.insert(request, owed);
+        command
+    }
+
+    /// Forgets a request; returns whether its answer was still owed.
+    pub(crate) fn forget(&mut self, request: RequestId) -> bool {
+        self.owed.remove(&request).is_some()
+    }
+
+    /// Hands an answer on. A caller that has gone meanwhile drops what it would have got, and a subscription that is
+    /// dropped unsubscribes.
+    pub(crate) fn answer(&mut self, request: RequestId, reply: Reply, arrivals: &mut Arrivals) {
+        let Some(owed) = self.owed.remove(&request) else {
+            if let Reply::Subscribed { .. } = reply {
+                tracing::error!(
+                    ?request,
+                    "a subscription that nobody asked for; this is a bug"
+                );
+            }
+            return;
+        };
+        match (owed, reply) {
+            (Owed::Published(to), Reply::Published(outcome)) => drop(to.send(outcome)),
+            (Owed::Subscribed(topic, to), Reply::Subscribed { neighbours }) => {
+                let log = arrivals.log(&topic);
+                let subscription = Subscription::new(topic, log, neighbours, self.gone.clone());
+                drop(to.send(Ok(subscription)));
+            }
+            (Owed::Subscribed(_, to), Reply::TooManyTopics) => {
+                drop(to.send(Err(SubscribeError::TooMany)));
+            }
+            (Owed::PeerAdded(to), Reply::PeerAdded(outcome)) => drop(to.send(outcome)),
+            (Owed::PeerRemoved(to), Reply::PeerRemoved(removed)) => drop(to.send(removed)),
+            (Owed::Pong(to), Reply::Pong(rtt)) => drop(to.send(rtt)),
+            (_, reply) => {
+                tracing::error!(?request, ?reply, "an answer of another kind; this is a bug")
+            }
+        }
+    }
+}

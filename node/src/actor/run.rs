@@ -1,0 +1,456 @@
+//! The loop of the core's task.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep_until, timeout};
+use weft_core::config::PreviousRun;
+use weft_core::{Command, Core, DialError, Input, Output, Reply, RequestId};
+use weft_identity::PeerId;
+use weft_overlay::Now;
+
+use super::clock::Clock;
+use super::log::EventLog;
+use super::requests::{Call, Gone, Requests};
+use crate::arrivals::Arrivals;
+use crate::disk::Disk;
+use crate::links::{CLOSE_TIMEOUT, Link, LinkEvent, Links, Order, ReadFrames, Up, Waiting};
+
+/// Link events and calls that one wake takes: what has come meanwhile, without letting either keep the other waiting.
+const EVENTS_A_WAKE: usize = 64;
+/// Facts after which the core's orders are drained within a wake, so that they don't pile up in it.
+const FACTS_A_DRAIN: usize = 256;
+/// How often arrival logs are looked through for what is too old.
+const EXPIRE_INTERVAL: Duration = Duration::from_secs(10);
+/// How long a stopping node waits for its links: their own bound, and a little for the tasks to be run.
+const STOP_MAX: Duration = CLOSE_TIMEOUT.saturating_add(Duration::from_millis(300));
+/// How long a stopping node waits for its disk.
+const DISK_MAX: Duration = Duration::from_secs(1);
+/// Names the request to stop; handles count theirs from 1.
+const STOP: RequestId = RequestId(0);
+
+/// A link as the core's task sees it.
+struct Linked {
+    link: Arc<Link>,
+    /// What the core was told last of its lanes.
+    told: Waiting,
+    /// Whether frames were queued since its writer was woken.
+    is_dirty: bool,
+}
+
+/// The core and all that its orders need.
+pub(super) struct Actor {
+    core: Core,
+    clock: Clock,
+    links: Links,
+    disk: Disk,
+    peers: BTreeMap<PeerId, Linked>,
+    /// Links whose writers must be woken when the wake is over.
+    dirty: Vec<PeerId>,
+    requests: Requests,
+    arrivals: Arrivals,
+    log: EventLog,
+    facts: usize,
+    expire_at: Instant,
+    /// The address book on its way to disk.
+    writing: Option<JoinHandle<std::io::Result<()>>>,
+    /// Whether the book has changed since that began.
+    write_again: bool,
+    /// By when a stopping node ends.
+    stop_by: Option<Instant>,
+    this_run: Option<PreviousRun>,
+}
+
+impl Actor {
+    pub(super) fn new(
+        core: Core,
+        clock: Clock,
+        links: Links,
+        disk: Disk,
+        gone: mpsc::UnboundedSender<Gone>,
+    ) -> Self {
+        Self {
+            core,
+            clock,
+            links,
+            disk,
+            peers: BTreeMap::new(),
+            dirty: Vec::new(),
+            requests: Requests::new(gone),
+            arrivals: Arrivals::default(),
+            log: EventLog::default(),
+            facts: 0,
+            expire_at: Instant::now() + EXPIRE_INTERVAL,
+            writing: None,
+            write_again: false,
+            stop_by: None,
+            this_run: None,
+        }
+    }
+
+    /// Runs until told to stop, or until no handle is left.
+    pub(super) async fn run(
+        mut self,
+        mut calls: mpsc::Receiver<Call>,
+        mut gone: mpsc::UnboundedReceiver<Gone>,
+    ) {
+        let mut events = Vec::with_capacity(EVENTS_A_WAKE);
+        let mut called = Vec::with_capacity(EVENTS_A_WAKE);
+        self.drain();
+        while !self.is_over() {
+            let wake_at = self.wake_at();
+            tokio::select! {
+                biased;
+                count = self.links.events.recv_many(&mut events, EVENTS_A_WAKE) => {
+                    if count == 0 {
+                        tracing::error!("the links' task has ended; the node stops");
+                        self.stop_by = Some(Instant::now());
+                    }
+                }
+                count = calls.recv_many(&mut called, EVENTS_A_WAKE) => {
+                    if count == 0 && self.stop_by.is_none() {
+                        tracing::debug!("no handle is left; the node stops");
+                        self.stop();
+                    }
+                }
+                Some(gone) = gone.recv() => self.on_gone(gone, &mut calls, &mut called),
+                () = sleep_until(wake_at.into()) => {}
+            }
+            // Whatever woke it: everything that is there gets its turn in each wake.
+            self.tell_links();
+            for event in events.drain(..) {
+                self.on_event(event);
+            }
+            while called.len() < EVENTS_A_WAKE
+                && let Ok(call) = calls.try_recv()
+            {
+                called.push(call);
+            }
+            for call in called.drain(..) {
+                self.on_call(call);
+            }
+            self.on_time();
+            self.drain();
+        }
+        self.finish().await;
+    }
+
+    fn is_over(&self) -> bool {
+        self.stop_by
+            .is_some_and(|by| self.peers.is_empty() || Instant::now() >= by)
+    }
+
+    fn wake_at(&self) -> Instant {
+        let core = self.core.poll_timeout();
+        let core = core.and_then(|time| self.clock.instant(time));
+        [core, self.stop_by]
+            .into_iter()
+            .flatten()
+            .fold(self.expire_at, Instant::min)
+    }
+
+    fn tell(&mut self, input: Input) {
+        let now = self.clock.now();
+        self.tell_at(input, now);
+    }
+
+    fn tell_at(&mut self, input: Input, now: Now) {
+        self.core.handle(input, now);
+        self.facts += 1;
+        if self.facts >= FACTS_A_DRAIN {
+            self.drain();
+        }
+    }
+
+    // What comes from links.
+
+    /// Tells the core how its links stand, where that has changed.
+    fn tell_links(&mut self) {
+        let now = self.clock.now();
+        for (&peer, linked) in &mut self.peers {
+            let heard = linked.link.take_heard();
+            let waiting = linked.link.waiting();
+            if !heard && (waiting.data, waiting.repair) == (linked.told.data, linked.told.repair) {
+                continue;
+            }
+            linked.told = waiting;
+            let state = Input::LinkState {
+                peer,
+                heard,
+                data_bytes: waiting.data,
+                repair_bytes: waiting.repair,
+            };
+            self.core.handle(state, now);
+        }
+    }
+
+    fn on_event(&mut self, event: LinkEvent) {
+        match event {
+            LinkEvent::Listening(addresses) => self.tell(Input::Listening(addresses)),
+            LinkEvent::Up(up) => self.on_up(up),
+            LinkEvent::Frames(frames) => self.on_frames(frames),
+            LinkEvent::Ended(link) => self.on_ended(&link),
+            LinkEvent::Dialled { dial, peer } => self.tell(Input::Dialled { dial, peer }),
+            LinkEvent::DialFailed { dial, error } => {
+                if let DialError::WrongNetwork(_) = error {
+                    self.core.count("wrong_network");
+                }
+                self.tell(Input::DialFailed { dial, error });
+            }
+            LinkEvent::Stranger { peer, network } => {
+                self.core.count("wrong_network");
+                if self.log.is_new("stranger", peer.to_string()) {
+                    tracing::warn!(%peer, theirs = network, "a peer of another network dialled and is refused");
+                }
+            }
+        }
+    }
+
+    fn on_up(&mut self, up: Up) {
+        let peer = up.link.peer();
+        if let Some(old) = self.peers.get(&peer) {
+            // Its reader has not said so yet, and what it still brings is of a dead link.
+            let old = old.link.clone();
+            self.down(&old);
+        }
+        if self.stop_by.is_some() {
+            up.link.close();
+        }
+        let linked = Linked {
+            link: up.link,
+            told: Waiting::default(),
+            is_dirty: false,
+        };
+        self.peers.insert(peer, linked);
+        self.tell(Input::LinkUp {
+            peer,
+            direction: up.direction,
+            address: up.address,
+            transport: up.transport,
+        });
+    }
+
+    fn on_frames(&mut self, read: ReadFrames) {
+        let peer = read.link.peer();
+        if self.is_current(&read.link) {
+            for _ in 0..read.forged {
+                self.core.count("forged");
+            }
+            if read.forged > 0 && self.log.is_new("forged", peer.to_string()) {
+                tracing::warn!(%peer, "frames with a forged signature are dropped; the peer passes on what it did not check");
+            }
+            let now = self.clock.now();
+            for frame in read.frames {
+                self.tell_at(Input::Frame { peer, frame }, now);
+            }
+        }
+        read.link.taken(read.cost);
+    }
+
+    fn on_ended(&mut self, link: &Arc<Link>) {
+        if self.is_current(link) {
+            self.down(link);
+        }
+    }
+
+    fn down(&mut self, link: &Arc<Link>) {
+        let peer = link.peer();
+        let reason = link.reason();
+        tracing::debug!(%peer, ?reason, "link down");
+        if let weft_core::DownReason::BadFrame(what) = &reason
+            && self.log.is_new("bad frame", peer.to_string())
+        {
+            tracing::warn!(%peer, what, "a peer sent a malformed frame and is dropped");
+        }
+        self.peers.remove(&peer);
+        self.tell(Input::LinkDown { peer, reason });
+    }
+
+    fn is_current(&self, link: &Link) -> bool {
+        let current = self.peers.get(&link.peer());
+        current.is_some_and(|linked| linked.link.id() == link.id())
+    }
+
+    // What comes from callers.
+
+    fn on_call(&mut self, call: Call) {
+        match call {
+            // A stopping node drops the place for the answer, and the caller knows.
+            Call::Ask { .. } if self.stop_by.is_some() => {}
+            Call::Ask { request, ask } => {
+                let command = self.requests.begin(request, ask);
+                self.tell(Input::Command(command));
+            }
+            Call::Look(look) => look(&self.core, self.clock.now()),
+            Call::Stop => self.stop(),
+        }
+    }
+
+    fn on_gone(&mut self, gone: Gone, calls: &mut mpsc::Receiver<Call>, called: &mut Vec<Call>) {
+        match gone {
+            Gone::Caller(request) => {
+                // The request itself may still lie on the other queue: it comes first.
+                while let Ok(call) = calls.try_recv() {
+                    called.push(call);
+                }
+                for call in std::mem::take(called) {
+                    self.on_call(call);
+                }
+                self.drain();
+                if self.requests.forget(request) {
+                    self.tell(Input::Command(Command::Cancel { request }));
+                }
+            }
+            Gone::Unsubscribed(topic) => {
+                self.tell(Input::Command(Command::Unsubscribe { topic }));
+            }
+        }
+    }
+
+    /// Begins to stop: the core says goodbye, links close, and when the last is down or time is up the task ends.
+    fn stop(&mut self) {
+        if self.stop_by.is_some() {
+            return;
+        }
+        self.drain();
+        self.stop_by = Some(Instant::now() + STOP_MAX);
+        self.tell(Input::Command(Command::Stop { request: STOP }));
+    }
+
+    // Time, and the core's orders.
+
+    fn on_time(&mut self) {
+        let now = self.clock.now();
+        if self.core.poll_timeout().is_some_and(|at| at <= now.time) {
+            self.core.handle_timeout(now);
+        }
+        if Instant::now() >= self.expire_at {
+            self.expire_at = Instant::now() + EXPIRE_INTERVAL;
+            self.arrivals.expire(Instant::now());
+        }
+    }
+
+    /// Carries out the core's orders, then wakes each writer and each subscriber that has something to do, once.
+    fn drain(&mut self) {
+        self.facts = 0;
+        let arrived_at = Instant::now();
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Send { peer, lane, frame } => {
+                    let Some(linked) = self.peers.get_mut(&peer) else {
+                        continue;
+                    };
+                    if linked.link.queue(lane, frame).is_err() {
+                        self.core.count("dropped_frames");
+                    } else if !std::mem::replace(&mut linked.is_dirty, true) {
+                        self.dirty.push(peer);
+                    }
+                }
+                Output::Deliver { topic, item } => self.arrivals.push(&topic, item, arrived_at),
+                Output::Dial {
+                    dial,
+                    peer,
+                    addresses,
+                } => {
+                    // Without its task the node is about to stop, and dials with it.
+                    let _ = self.links.orders.send(Order::Dial {
+                        dial,
+                        peer,
+                        addresses,
+                    });
+                }
+                Output::Close { peer, reason } => {
+                    tracing::debug!(%peer, reason, "closing a link");
+                    if let Some(linked) = self.peers.get(&peer) {
+                        linked.link.close();
+                    }
+                }
+                Output::Reply { request, reply } => self.on_reply(request, reply),
+                Output::PersistAddressBook => self.persist(),
+                Output::Event(event) => self.log.event(&event),
+            }
+        }
+        for peer in self.dirty.drain(..) {
+            if let Some(linked) = self.peers.get_mut(&peer) {
+                linked.is_dirty = false;
+                linked.link.wake();
+            }
+        }
+        self.arrivals.wake();
+        self.look_at_disk();
+    }
+
+    fn on_reply(&mut self, request: RequestId, reply: Reply) {
+        match reply {
+            Reply::Stopped(run) => self.this_run = Some(run),
+            // What a stopping core refuses is refused because it stops: that is what callers are told.
+            _ if self.stop_by.is_some() => drop(self.requests.forget(request)),
+            reply => self.requests.answer(request, reply, &mut self.arrivals),
+        }
+    }
+
+    // Disk.
+
+    fn persist(&mut self) {
+        if self.writing.is_some() {
+            self.write_again = true;
+            return;
+        }
+        let (disk, book) = (self.disk.clone(), self.core.address_book());
+        self.writing = Some(tokio::task::spawn_blocking(move || disk.write_peers(&book)));
+    }
+
+    fn look_at_disk(&mut self) {
+        let Some(writing) = self.writing.take_if(|writing| writing.is_finished()) else {
+            return;
+        };
+        // It is finished, so this takes the outcome at once.
+        if let Some(Ok(Err(error))) = futures::FutureExt::now_or_never(writing) {
+            self.core.count("disk_errors");
+            if self.log.is_new("disk", String::new()) {
+                tracing::error!(%error, "the address book could not be written; it is tried again");
+            }
+        }
+        if std::mem::take(&mut self.write_again) {
+            self.persist();
+        }
+    }
+
+    /// Ends: the last state goes to disk, connections go, readers get the end.
+    async fn finish(mut self) {
+        let (disk, book) = (self.disk.clone(), self.core.address_book());
+        let (run, writing) = (self.this_run.take(), self.writing.take());
+        let written = async move {
+            if let Some(writing) = writing {
+                // The last write goes last.
+                let _ = writing.await;
+            }
+            let last = tokio::task::spawn_blocking(move || {
+                let run = run.map_or(Ok(()), |run| disk.write_epoch(&run));
+                disk.write_peers(&book).and(run)
+            });
+            last.await
+                .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        };
+        match timeout(DISK_MAX, written).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the last state could not be written"),
+            Err(_) => tracing::error!("the disk did not take the last state in time"),
+        }
+        let Links {
+            orders,
+            events,
+            task,
+            ..
+        } = self.links;
+        // Without orders its task ends, and with it every connection and every link's tasks.
+        drop((orders, events));
+        if let Err(error) = task.await {
+            tracing::error!(%error, "the links' task failed; this is a bug");
+        }
+        self.arrivals.close();
+    }
+}

@@ -1,0 +1,192 @@
+//! What a node keeps on disk until there is a store: its epoch, and the peers it knows.
+//!
+//! A file is replaced whole: written beside the old one, synced, renamed, and the directory synced, so that a crash leaves
+//! the old file or the new one.
+
+mod epoch;
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use weft_core::PeerContact;
+use weft_core::config::PreviousRun;
+use weft_core::wire::{decode_descriptors, encode_descriptors};
+
+/// What a start found on disk and put there.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    /// This run's epoch, on disk already.
+    pub(crate) epoch: u64,
+    /// The run before, if there was one.
+    pub(crate) previous_run: Option<PreviousRun>,
+    /// Peers that the run before knew.
+    pub(crate) address_book: Vec<PeerContact>,
+}
+
+/// A file that can't be used, and what to do.
+#[derive(Debug)]
+pub(crate) struct DiskError {
+    pub(crate) path: PathBuf,
+    pub(crate) reason: String,
+}
+
+/// The node's files; without a directory nothing is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct Disk {
+    dir: Option<PathBuf>,
+}
+
+impl Disk {
+    pub(crate) fn new(dir: Option<PathBuf>) -> Self {
+        Self { dir }
+    }
+
+    /// Reads what the run before left, and puts this run's epoch on disk before it is used.
+    pub(crate) fn open(&self, unix_ms: u64) -> Result<Opened, DiskError> {
+        let Some(dir) = &self.dir else {
+            return Ok(Opened {
+                epoch: unix_ms,
+                previous_run: None,
+                address_book: Vec::new(),
+            });
+        };
+        let path = dir.join("epoch");
+        let failed = |reason: String| DiskError {
+            path: path.clone(),
+            reason,
+        };
+        let previous_run = match fs::read(&path) {
+            Ok(bytes) => Some(epoch::parse(&bytes).map_err(|what| failed(damaged(what)))?),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(error.to_string())),
+        };
+        let stored = previous_run.as_ref().map_or(0, |run| run.epoch);
+        let next = stored
+            .checked_add(1)
+            .ok_or_else(|| failed(damaged("no epoch is left")))?;
+        let epoch = next.max(unix_ms);
+        self.write_epoch(&PreviousRun {
+            epoch,
+            ..PreviousRun::default()
+        })
+        .map_err(|error| failed(format!("writing it failed: {error}")))?;
+        Ok(Opened {
+            epoch,
+            previous_run,
+            address_book: read_peers(&dir.join("peers")),
+        })
+    }
+
+    /// Writes what the next run must know of this one.
+    pub(crate) fn write_epoch(&self, run: &PreviousRun) -> io::Result<()> {
+        self.replace("epoch", &epoch::encode(run))
+    }
+
+    /// Writes the peers that the next run begins with.
+    pub(crate) fn write_peers(&self, contacts: &[PeerContact]) -> io::Result<()> {
+        self.replace("peers", &encode_descriptors(contacts))
+    }
+
+    fn replace(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let temporary = dir.join(format!("{name}.new"));
+        let mut file = File::create(&temporary)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, dir.join(name))?;
+        File::open(dir)?.sync_all()
+    }
+}
+
+fn damaged(what: &str) -> String {
+    format!(
+        "it is damaged ({what}), so which epochs were used is not known; if this machine's clock is right, move the file \
+         away: the next epoch is then taken from the clock, which is past every earlier one"
+    )
+}
+
+/// Reads the peers of the run before. A damaged file is set aside: joining makes up for it.
+fn read_peers(path: &Path) -> Vec<PeerContact> {
+    let why = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+        Err(error) => error.to_string(),
+        Ok(bytes) => match decode_descriptors(&bytes) {
+            Ok(contacts) => return contacts,
+            Err(error) => error.to_string(),
+        },
+    };
+    let aside = path.with_extension("damaged");
+    let moved = fs::rename(path, &aside);
+    tracing::warn!(
+        path = %path.display(), why, aside = %aside.display(), moved = moved.is_ok(),
+        "the address book can't be read and is set aside; this run learns its peers anew"
+    );
+    Vec::new()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn disk() -> (tempfile::TempDir, Disk) {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(Some(dir.path().to_owned()));
+        (dir, disk)
+    }
+
+    #[test]
+    fn each_run_gets_a_larger_epoch_whatever_the_clock_says() {
+        let (_dir, disk) = disk();
+        let first = disk.open(1_000).unwrap();
+        assert_eq!((first.epoch, first.previous_run), (1_000, None));
+        let second = disk.open(500).unwrap();
+        assert_eq!(second.epoch, 1_001, "the clock went back");
+        let previous = second.previous_run.unwrap();
+        assert_eq!((previous.epoch, previous.clean), (1_000, false));
+        assert_eq!(disk.open(5_000).unwrap().epoch, 5_000);
+    }
+
+    #[test]
+    fn a_clean_stop_leaves_the_last_seqs() {
+        let (_dir, disk) = disk();
+        let epoch = disk.open(1_000).unwrap().epoch;
+        let run = PreviousRun {
+            epoch,
+            clean: true,
+            last_seqs: [("logs".parse().unwrap(), 42), ("a/b".parse().unwrap(), 7)].into(),
+        };
+        disk.write_epoch(&run).unwrap();
+        assert_eq!(disk.open(1_000).unwrap().previous_run, Some(run));
+    }
+
+    #[test]
+    fn a_damaged_epoch_is_an_error_that_says_what_to_do() {
+        let (dir, disk) = disk();
+        disk.open(1_000).unwrap();
+        fs::write(dir.path().join("epoch"), b"weft").unwrap();
+        let error = disk.open(1_000).unwrap_err();
+        assert!(error.reason.contains("move the file away"), "{error:?}");
+        fs::remove_file(dir.path().join("epoch")).unwrap();
+        assert_eq!(disk.open(2_000).unwrap().epoch, 2_000);
+    }
+
+    #[test]
+    fn damaged_peers_are_set_aside() {
+        let (dir, disk) = disk();
+        fs::write(dir.path().join("peers"), b"garbage").unwrap();
+        assert!(disk.open(1_000).unwrap().address_book.is_empty());
+        assert!(dir.path().join("peers.damaged").exists());
+        assert!(!dir.path().join("peers").exists());
+        disk.write_peers(&[]).unwrap();
+        assert!(disk.open(1_000).unwrap().address_book.is_empty());
+        assert!(dir.path().join("peers").exists());
+    }
+
+    #[test]
+    fn without_a_directory_nothing_is_kept() {
+        let disk = Disk::new(None);
+        assert_eq!(disk.open(9).unwrap().epoch, 9);
+        disk.write_peers(&[]).unwrap();
+    }
+}

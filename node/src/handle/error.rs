@@ -1,0 +1,117 @@
+//! Why an operation of a node failed: one enum an operation.
+
+use std::path::PathBuf;
+
+use libp2p::Multiaddr;
+use weft_identity::PeerId;
+
+/// Why a node did not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Another process listens at the address.
+    #[error("{address} is in use by another process")]
+    PortInUse {
+        /// Which.
+        address: Multiaddr,
+    },
+    /// The address can't be listened on.
+    #[error("listening on {address} failed: {reason}")]
+    Listen {
+        /// Which.
+        address: Multiaddr,
+        /// What the system or the transport says.
+        reason: String,
+    },
+    /// A file of the node's directory can't be used.
+    #[error("{}: {reason}", path.display())]
+    Disk {
+        /// Which.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+    /// An address to join is longer than a node passes on, or the network's name can't stand in a protocol's name.
+    #[error("{reason}")]
+    Config {
+        /// What is wrong.
+        reason: String,
+    },
+}
+
+/// Why a peer was not added.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AddPeerError {
+    /// Nobody answered.
+    #[error("the peer can't be reached: {reason}")]
+    Unreachable {
+        /// What happened.
+        reason: String,
+    },
+    /// The peer belongs to another network.
+    #[error("the peer is of network {theirs:?}, and this node of {ours:?}")]
+    WrongNetwork {
+        /// The peer's.
+        theirs: String,
+        /// This node's.
+        ours: String,
+    },
+    /// Another peer than the address names answered.
+    #[error("another peer answered: {answered}")]
+    OtherPeer {
+        /// Who.
+        answered: PeerId,
+    },
+    /// The address is this node's own.
+    #[error("the address is this node's own")]
+    SelfDial,
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+/// Why a round trip was not measured.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PingError {
+    /// There is no link to the peer.
+    #[error("there is no link to the peer")]
+    NotLinked,
+    /// The link ended before the answer came.
+    #[error("the link ended before the answer came")]
+    LinkLost,
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+/// Why messages were not published; none of the batch was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum PublishError {
+    /// A message is too large.
+    #[error(
+        "message {index} has {bytes} bytes, and the most is {}",
+        weft_core::bundle::MESSAGE_BYTES_MAX
+    )]
+    TooLarge {
+        /// Which of the batch, from 0.
+        index: usize,
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// Too much waits already, or the node is a member of as many topics as it may be: try again later.
+    #[error("too much waits to be published, or too many topics are in use")]
+    Busy,
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
+/// Why a subscription was not opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SubscribeError {
+    /// The node is a member of as many topics as it may be.
+    #[error("the node is a member of as many topics as it may be")]
+    TooMany,
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}

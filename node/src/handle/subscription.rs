@@ -1,0 +1,120 @@
+//! Subscriptions: readers of a topic's arrival log.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+use weft_core::TopicName;
+use weft_identity::PeerId;
+
+use crate::actor::Gone;
+use crate::arrivals::{Log, Read};
+
+/// What a subscriber gets.
+#[derive(Debug, Clone)]
+pub enum Item {
+    /// A message, next in its publisher's order.
+    Message(Delivery),
+    /// Messages that will not come: nobody has them.
+    Lost {
+        /// Whose.
+        publisher: PeerId,
+        /// Of which epoch.
+        epoch: u64,
+        /// The first seq that is missing.
+        from: u64,
+        /// The last seq that is missing.
+        to: u64,
+    },
+    /// Items that were dropped before this reader read them.
+    SlowReader {
+        /// The first place of the arrival log that was lost.
+        from: u64,
+        /// The last place that was lost.
+        to: u64,
+    },
+}
+
+/// A delivered message.
+#[derive(Debug, Clone)]
+pub struct Delivery {
+    /// Who published it.
+    pub publisher: PeerId,
+    /// The publisher's epoch.
+    pub epoch: u64,
+    /// Its number in the epoch, from 1.
+    pub seq: u64,
+    /// Links it travelled; 0 on the publishing node.
+    pub hops: u32,
+    /// When it was published, by the publisher's clock.
+    pub published_at: SystemTime,
+    /// When it came to this node.
+    pub received_at: SystemTime,
+    /// The payload.
+    pub data: Bytes,
+}
+
+/// A reader of a topic's arrival log; dropping it unsubscribes.
+#[derive(Debug)]
+pub struct Subscription {
+    topic: TopicName,
+    log: Arc<Log>,
+    place: u64,
+    neighbours: usize,
+    gone: mpsc::UnboundedSender<Gone>,
+}
+
+impl Subscription {
+    pub(crate) fn new(
+        topic: TopicName,
+        log: Arc<Log>,
+        neighbours: usize,
+        gone: mpsc::UnboundedSender<Gone>,
+    ) -> Self {
+        let place = log.end();
+        Self {
+            topic,
+            log,
+            place,
+            neighbours,
+            gone,
+        }
+    }
+
+    /// Returns the place of the next item in the topic's arrival log.
+    pub fn place(&self) -> u64 {
+        self.place
+    }
+
+    /// Returns how many neighbours the node had in the topic's swarm when it subscribed.
+    pub fn neighbours(&self) -> usize {
+        self.neighbours
+    }
+
+    /// Waits for items; returns at most `items_max` of them with at most about `bytes_max` of payload (at least one item),
+    /// and the place after the last. None when the node stops. Dropping the future loses nothing.
+    pub async fn next(&mut self, items_max: usize, bytes_max: usize) -> Option<(Vec<Item>, u64)> {
+        loop {
+            let mut arrived = std::pin::pin!(self.log.arrived());
+            // From here on an arrival is noticed, even one between the read and the wait.
+            arrived.as_mut().enable();
+            match self.log.read(self.place, items_max, bytes_max) {
+                Read::Items(items, place) => {
+                    self.place = place;
+                    return Some((items, place));
+                }
+                Read::End => return None,
+                Read::Nothing => {}
+            }
+            arrived.await;
+        }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        // A node that has stopped has no subscriptions any more.
+        let _ = self.gone.send(Gone::Unsubscribed(self.topic.clone()));
+    }
+}

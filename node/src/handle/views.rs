@@ -1,0 +1,125 @@
+//! A core's views in the words of the RPC contract.
+
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+use weft_core::topic::NETWORK;
+use weft_core::{Address, Direction, views};
+use weft_identity::PeerId;
+use weft_rpc::types;
+
+use crate::links::address::unpack;
+
+pub(super) fn health(status: &views::StatusView) -> types::Health {
+    let (verdict, reason) = if status.active > 0 {
+        (types::Verdict::Ok, None)
+    } else if status.knows_others {
+        let reason = "no neighbour, although other nodes are known; the node keeps trying to join";
+        (types::Verdict::Isolated, Some(reason))
+    } else {
+        let reason =
+            "no neighbour, and no other node is known; start it with --join or use `weft peer add`";
+        (types::Verdict::Alone, Some(reason))
+    };
+    types::Health {
+        verdict,
+        reasons: reason.into_iter().map(str::to_owned).collect(),
+    }
+}
+
+pub(super) fn peer(view: views::PeerView) -> types::Peer {
+    types::Peer {
+        peer_id: view.peer.to_string(),
+        addresses: view.addresses.iter().filter_map(address).collect(),
+        direction: match view.direction {
+            Direction::Inbound => types::Direction::In,
+            Direction::Outbound => types::Direction::Out,
+        },
+        transport: view.transport.to_owned(),
+        rtt_ms: view.rtt.map(milliseconds),
+        score: None,
+        swarms: view
+            .swarms
+            .iter()
+            .map(|topic| topic.as_str().to_owned())
+            .collect(),
+    }
+}
+
+pub(super) fn swarm(topic: &str, view: &views::SwarmView) -> types::OverlayView {
+    types::OverlayView {
+        topic: topic.to_owned(),
+        active: view
+            .active
+            .iter()
+            .map(|active| types::ActivePeer {
+                peer_id: active.peer.to_string(),
+                since_s: active.since.as_secs_f64(),
+                rtt_ms: active.rtt.map(milliseconds),
+                eager: active.eager,
+                lane_bytes: active.lane_bytes as u64,
+            })
+            .collect(),
+        passive: view
+            .passive
+            .iter()
+            .map(|(peer, age)| types::PassivePeer {
+                peer_id: peer.to_string(),
+                age_s: age.as_secs_f64(),
+            })
+            .collect(),
+        counters: counters(&view.counters),
+    }
+}
+
+fn counters(view: &views::SwarmCounters) -> types::SwarmCounters {
+    types::SwarmCounters {
+        bundles_new: view.bundles_new,
+        bundles_duplicate: view.bundles_duplicate,
+        messages_delivered: view.messages_delivered,
+        bundles_pushed: view.bundles_pushed,
+        bundles_supplied: view.bundles_supplied,
+        announcements_sent: view.digests_sent,
+        grafts_sent: view.grafts_sent,
+        prunes_sent: view.prunes_sent,
+        messages_lost: view.messages_lost,
+    }
+}
+
+pub(super) fn trees(topic: &str, views: Vec<views::TreeView>) -> types::OverlayTree {
+    let texts = |peers: Vec<PeerId>| peers.iter().map(ToString::to_string).collect();
+    types::OverlayTree {
+        topic: topic.to_owned(),
+        trees: views
+            .into_iter()
+            .map(|tree| types::Tree {
+                publisher: tree.publisher.map(|peer| peer.to_string()),
+                parent: tree.parent.map(|peer| peer.to_string()),
+                eager: texts(tree.eager),
+                lazy: texts(tree.lazy),
+            })
+            .collect(),
+    }
+}
+
+pub(super) fn topic(view: &views::TopicView) -> types::Topic {
+    types::Topic {
+        topic: view.topic.as_str().to_owned(),
+        subscriptions: view.subscriptions,
+        members_known: view.members_known,
+    }
+}
+
+/// Returns the topics of a node without the swarm that every node is in.
+pub(super) fn topic_names(status: &views::StatusView) -> Vec<String> {
+    let names = status.topics.iter().map(|topic| topic.as_str().to_owned());
+    names.filter(|name| name != NETWORK).collect()
+}
+
+fn address(address: &Address) -> Option<String> {
+    unpack(address).map(|address: Multiaddr| address.to_string())
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1_000.0
+}
