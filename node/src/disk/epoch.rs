@@ -10,7 +10,9 @@
 
 use std::fmt::Write;
 
+use weft_core::TopicName;
 use weft_core::config::PreviousRun;
+use weft_core::topic::NETWORK;
 use weft_identity::Hash;
 
 const HEAD: &str = "weft epoch 1";
@@ -57,7 +59,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<PreviousRun, &'static str> {
             .strip_prefix("last ")
             .and_then(|rest| rest.split_once(' '))
             .ok_or("an unknown line")?;
-        let topic = topic.parse().map_err(|_| "a bad topic")?;
+        let topic = match topic {
+            // The root swarm's name is no user's to write, but the node publishes there as well.
+            NETWORK => TopicName::network(),
+            name => name.parse().map_err(|_| "a bad topic")?,
+        };
         let seq = seq.parse().map_err(|_| "a bad seq")?;
         run.last_seqs.insert(topic, seq);
     }
@@ -83,7 +89,7 @@ mod tests {
         let run = PreviousRun {
             epoch: 1_764_100_000_000,
             clean: true,
-            last_seqs: [("logs".parse().unwrap(), 42)].into(),
+            last_seqs: [("logs".parse().unwrap(), 42), (TopicName::network(), 7)].into(),
         };
         let bytes = encode(&run);
         assert_eq!(parse(&bytes), Ok(run));

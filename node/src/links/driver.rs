@@ -294,6 +294,10 @@ impl Driver {
         };
         self.connections.insert(id, connection);
         self.dials.established(id, peer);
+        if self.is_linked(peer) {
+            // Whom an address belongs to shows only now, and the peer's own connection was faster.
+            self.end_dials(peer);
+        }
         let connections = &self.connections;
         let act = self.choice.established(peer, id, |chosen| {
             connections.get(&chosen).is_some_and(Connection::is_alive)
@@ -365,10 +369,14 @@ impl Driver {
             address: pack(&connection.address),
             transport: transport_name(&connection.address),
         }));
+        self.end_dials(peer);
+        self.starting.push(id);
+    }
+
+    fn end_dials(&mut self, peer: PeerId) {
         for dial in self.dials.linked(peer) {
             self.out.push_back(LinkEvent::Dialled { dial, peer });
         }
-        self.starting.push(id);
     }
 
     fn start(&mut self, id: ConnectionId) {

@@ -1,1 +1,376 @@
+//! Links of real swarms against each other, in one process.
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use tokio::time::{Instant, timeout};
+use weft_core::wire::{Frame, OutFrame, encode_ping};
+use weft_core::{DownReason, Lane};
+
+use super::address::{net_peer, pack};
+use super::*;
+
+/// No test takes a tenth of it; one that hangs fails here.
+const DEADLINE: Duration = Duration::from_secs(20);
+
+struct Node {
+    links: Links,
+    peer: PeerId,
+    next_dial: u64,
+    seen: VecDeque<LinkEvent>,
+}
+
+impl Node {
+    async fn start(seed: u8) -> Self {
+        Self::of_network(seed, "test").await
+    }
+
+    async fn of_network(seed: u8, network: &str) -> Self {
+        let keypair = Keypair::from_seed(&[seed; 32]);
+        let links = start(Setup {
+            keypair: &keypair,
+            network,
+            listen: &["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+            known: Arc::default(),
+        })
+        .await
+        .unwrap();
+        Self {
+            links,
+            peer: keypair.peer_id(),
+            next_dial: 0,
+            seen: VecDeque::new(),
+        }
+    }
+
+    fn address(&self) -> Multiaddr {
+        self.links.listening.borrow()[0].clone()
+    }
+
+    fn dial(&mut self, peer: Option<PeerId>, address: &Multiaddr) -> DialId {
+        self.next_dial += 1;
+        let dial = DialId(self.next_dial);
+        self.links
+            .orders
+            .send(Order::Dial {
+                dial,
+                peer,
+                addresses: vec![pack(address).unwrap()],
+            })
+            .unwrap();
+        dial
+    }
+
+    /// Waits for the first event that `pick` takes; the others are kept in order.
+    async fn wait<T>(&mut self, what: &str, mut pick: impl FnMut(&LinkEvent) -> Option<T>) -> T {
+        let waiting = async {
+            let mut at = 0;
+            loop {
+                while let Some(event) = self.seen.get(at) {
+                    if let Some(picked) = pick(event) {
+                        self.seen.remove(at);
+                        return picked;
+                    }
+                    at += 1;
+                }
+                let event = self.links.events.recv().await.expect("the links run");
+                self.seen.push_back(event);
+            }
+        };
+        timeout(DEADLINE, waiting)
+            .await
+            .unwrap_or_else(|_| panic!("timed out: {what}"))
+    }
+
+    async fn up(&mut self) -> Arc<Link> {
+        self.wait("a link", |event| match event {
+            LinkEvent::Up(up) => Some(up.link.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn ended(&mut self, link: &Link) -> DownReason {
+        self.wait("the end of a link", |event| match event {
+            LinkEvent::Ended(ended) if ended.id() == link.id() => Some(ended.reason()),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn outcome(&mut self, dial: DialId) -> Result<PeerId, DialError> {
+        self.wait("a dial's end", |event| match event {
+            LinkEvent::Dialled { dial: id, peer } if *id == dial => Some(Ok(*peer)),
+            LinkEvent::DialFailed { dial: id, error } if *id == dial => Some(Err(error.clone())),
+            _ => None,
+        })
+        .await
+    }
+
+    /// Takes pings until `count` have come; returns their nonces.
+    async fn pings(&mut self, count: usize) -> Vec<u64> {
+        let mut nonces = Vec::new();
+        while nonces.len() < count {
+            let more = self.wait("pings", |event| match event {
+                LinkEvent::Frames(read) => {
+                    read.link.taken(read.cost);
+                    Some(nonces_of(&read.frames))
+                }
+                _ => None,
+            });
+            nonces.extend(more.await);
+        }
+        nonces
+    }
+}
+
+fn nonces_of(frames: &[Frame]) -> Vec<u64> {
+    frames
+        .iter()
+        .filter_map(|frame| match frame {
+            Frame::Ping { nonce } => Some(*nonce),
+            _ => None,
+        })
+        .collect()
+}
+
+fn ping(link: &Link, nonce: u64) {
+    link.queue(Lane::Control, encode_ping(nonce)).unwrap();
+    link.wake();
+}
+
+/// A frame of a kind that nobody knows, as a later version might send it.
+fn unknown_frame(bytes: usize) -> OutFrame {
+    let mut frame = vec![0xc2, 0x3e];
+    varint(bytes, &mut frame);
+    frame.resize(frame.len() + bytes, 0);
+    let mut head = Vec::new();
+    varint(frame.len(), &mut head);
+    OutFrame {
+        head: head.into(),
+        tail: frame.into(),
+    }
+}
+
+fn varint(mut value: usize, out: &mut Vec<u8>) {
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}
+
+async fn linked(a: &mut Node, b: &mut Node) -> (Arc<Link>, Arc<Link>) {
+    let dial = a.dial(Some(b.peer), &b.address());
+    let (from_a, from_b) = (a.up().await, b.up().await);
+    assert_eq!(a.outcome(dial).await, Ok(b.peer));
+    assert_eq!((from_a.peer(), from_b.peer()), (b.peer, a.peer));
+    (from_a, from_b)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_go_both_ways_in_order_whoever_dials() {
+    for seeds in [(1, 2), (2, 1)] {
+        let (mut a, mut b) = (Node::start(seeds.0).await, Node::start(seeds.1).await);
+        let (to_b, to_a) = linked(&mut a, &mut b).await;
+        for nonce in 0..2_000 {
+            ping(&to_b, nonce);
+            ping(&to_a, nonce);
+        }
+        let expected: Vec<u64> = (0..2_000).collect();
+        assert_eq!(b.pings(2_000).await, expected);
+        assert_eq!(a.pings(2_000).await, expected);
+        assert!(to_b.take_heard() && !to_b.take_heard());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_address_alone_is_dialled_and_a_second_dial_finds_the_link() {
+    let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
+    let dial = a.dial(None, &b.address());
+    assert_eq!(a.outcome(dial).await, Ok(b.peer));
+    a.up().await;
+    b.up().await;
+    let again = a.dial(Some(b.peer), &b.address());
+    assert_eq!(a.outcome(again).await, Ok(b.peer));
+    let back = b.dial(Some(a.peer), &a.address());
+    assert_eq!(b.outcome(back).await, Ok(a.peer));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_simultaneous_dial_ends_in_one_link() {
+    for round in 0..50 {
+        let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
+        let dial_a = a.dial((round % 2 == 0).then_some(b.peer), &b.address());
+        let dial_b = b.dial(Some(a.peer), &a.address());
+        assert_eq!(a.outcome(dial_a).await, Ok(b.peer), "round {round}");
+        assert_eq!(b.outcome(dial_b).await, Ok(a.peer), "round {round}");
+        let (to_b, to_a) = (a.up().await, b.up().await);
+        ping(&to_b, 7);
+        ping(&to_a, 8);
+        assert_eq!((b.pings(1).await, a.pings(1).await), (vec![7], vec![8]));
+        for node in [&mut a, &mut b] {
+            while let Ok(event) = node.links.events.try_recv() {
+                node.seen.push_back(event);
+            }
+            let others = node
+                .seen
+                .iter()
+                .filter(|event| matches!(event, LinkEvent::Up(_) | LinkEvent::Ended(_)));
+            assert_eq!(others.count(), 0, "round {round}: one link, and it lives");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_dies_is_noticed_at_once_and_may_come_back() {
+    for seeds in [(1, 2), (2, 1)] {
+        let (mut a, mut b) = (Node::start(seeds.0).await, Node::start(seeds.1).await);
+        let (to_b, _) = linked(&mut a, &mut b).await;
+        let killed = Instant::now();
+        drop(b);
+        let reason = a.ended(&to_b).await;
+        assert!(matches!(reason, DownReason::Broken(_)), "{reason:?}");
+        assert!(killed.elapsed() < Duration::from_millis(500), "at once");
+        let mut b = Node::start(seeds.1).await;
+        linked(&mut b, &mut a).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_ordered_end_delivers_what_was_queued_and_says_goodbye() {
+    let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
+    let (to_b, to_a) = linked(&mut a, &mut b).await;
+    for nonce in 0..500 {
+        to_b.queue(Lane::Control, encode_ping(nonce)).unwrap();
+    }
+    let ordered = Instant::now();
+    to_b.close();
+    assert_eq!(b.pings(500).await.len(), 500);
+    assert_eq!(b.ended(&to_a).await, DownReason::Closed);
+    assert_eq!(a.ended(&to_b).await, DownReason::Ordered);
+    assert!(ordered.elapsed() < Duration::from_secs(1));
+    linked(&mut b, &mut a).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_network_is_named_to_the_dialler_and_seen_by_the_other() {
+    for seeds in [(1, 2), (2, 1)] {
+        let mut a = Node::of_network(seeds.0, "ours").await;
+        let mut b = Node::of_network(seeds.1, "theirs").await;
+        let dial = a.dial(None, &b.address());
+        let theirs = DialError::WrongNetwork("theirs".to_owned());
+        assert_eq!(a.outcome(dial).await, Err(theirs));
+        let stranger = b.wait("a stranger", |event| match event {
+            LinkEvent::Stranger { peer, network } => Some((*peer, network.clone())),
+            _ => None,
+        });
+        assert_eq!(stranger.await, (a.peer, "ours".to_owned()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_failed_dial_says_why() {
+    let (mut a, b) = (Node::start(1).await, Node::start(2).await);
+    let own = a.address();
+    let dial = a.dial(None, &own);
+    assert_eq!(a.outcome(dial).await, Err(DialError::SelfDial));
+    let dial = a.dial(Some(a.peer), &b.address());
+    assert_eq!(a.outcome(dial).await, Err(DialError::SelfDial));
+    let other = Keypair::from_seed(&[9; 32]).peer_id();
+    let pinned = b
+        .address()
+        .with(libp2p::multiaddr::Protocol::P2p(net_peer(other)));
+    let dial = a.dial(None, &pinned);
+    assert_eq!(a.outcome(dial).await, Err(DialError::OtherPeer(b.peer)));
+    let closed = b.address();
+    drop(b);
+    let dial = a.dial(None, &closed);
+    let error = a.outcome(dial).await.unwrap_err();
+    assert!(
+        matches!(&error, DialError::Unreachable(why) if why.contains("refused")),
+        "{error:?}"
+    );
+    let odd: Multiaddr = "/ip4/127.0.0.1/udp/9".parse().unwrap();
+    let dial = a.dial(None, &odd);
+    assert!(matches!(
+        a.outcome(dial).await,
+        Err(DialError::Unreachable(_))
+    ));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_that_never_answers_costs_a_dial_its_time_and_no_more() {
+    let mut a = Node::start(1).await;
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = silent.local_addr().unwrap().port();
+    let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
+    let begun = Instant::now();
+    let dial = a.dial(None, &address);
+    let error = a.outcome(dial).await.unwrap_err();
+    assert!(matches!(error, DialError::Unreachable(_)), "{error:?}");
+    assert!(begun.elapsed() < DIAL_TIMEOUT + Duration::from_secs(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_frame_ends_the_link_and_is_named() {
+    let oversize = Bytes::from_static(&[0xff, 0xff, 0xff, 0xff, 0x0f]);
+    let garbage = Bytes::from_static(&[3, 0xff, 0xff, 0xff]);
+    for head in [oversize, garbage] {
+        let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
+        let (to_b, to_a) = linked(&mut a, &mut b).await;
+        ping(&to_b, 1);
+        let tail = Bytes::new();
+        let frame = OutFrame { head, tail };
+        to_b.queue(Lane::Control, frame).unwrap();
+        to_b.wake();
+        assert_eq!(b.pings(1).await, [1], "what came before counts");
+        let reason = b.ended(&to_a).await;
+        assert!(matches!(reason, DownReason::BadFrame(_)), "{reason:?}");
+        a.ended(&to_b).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_reads_nothing_fills_its_own_lanes_and_blocks_nobody() {
+    let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
+    let mut c = Node::start(3).await;
+    let (to_b, _) = linked(&mut a, &mut b).await;
+    let (to_c, _) = linked(&mut a, &mut c).await;
+    // Nobody takes b's events, so its reader runs out of credit and stops.
+    let frame = unknown_frame(100_000);
+    let begun = Instant::now();
+    let mut dropped = 0;
+    while dropped < 10 {
+        assert!(begun.elapsed() < DEADLINE, "the lane never fills");
+        if to_b.queue(Lane::Data, frame.clone()).is_err() {
+            dropped += 1;
+            tokio::task::yield_now().await;
+        }
+        to_b.wake();
+    }
+    assert!(to_b.waiting().data > 3 * 1024 * 1024);
+    for nonce in 0..100 {
+        ping(&to_c, nonce);
+    }
+    assert_eq!(c.pings(100).await.len(), 100);
+    // Its end comes in time, too.
+    let ordered = Instant::now();
+    to_b.close();
+    assert_eq!(a.ended(&to_b).await, DownReason::Ordered);
+    assert!(ordered.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_port_in_use_is_an_error() {
+    let a = Node::start(1).await;
+    let keypair = Keypair::from_seed(&[2; 32]);
+    let setup = Setup {
+        keypair: &keypair,
+        network: "test",
+        listen: &[a.address()],
+        known: Arc::default(),
+    };
+    let error = start(setup).await.unwrap_err();
+    assert!(matches!(error, ListenError::InUse(address) if address == a.address()));
+}
