@@ -246,6 +246,7 @@ fn start_failure(error: &StartError) -> Failure {
             Failure::new(Exit::Error, format!("can't use {}: {reason}", path.display()))
                 .hint("is the disk full, or the directory read-only?")
         }
+        StartError::Config { reason } => Failure::new(Exit::Usage, reason.clone()),
     }
 }
 

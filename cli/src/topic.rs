@@ -60,10 +60,10 @@ async fn ls(global: &Global) -> Result<(), Failure> {
 pub(crate) fn check_name(name: &str) -> Result<(), Failure> {
     match name.parse::<TopicName>() {
         Ok(_) => Ok(()),
-        Err(error) => Err(Failure::new(
-            Exit::Usage,
-            format!("{name:?} is no topic name: {}", error.0),
-        )
-        .hint("use 1 to 200 bytes of A-Z a-z 0-9 . _ / -; `network` and a leading @ are reserved")),
+        Err(error) => Err(
+            Failure::new(Exit::Usage, format!("{name:?} is no topic name: {error}")).hint(
+                "use 1 to 200 bytes of A-Z a-z 0-9 . _ / -; `network` and a leading @ are reserved",
+            ),
+        ),
     }
 }

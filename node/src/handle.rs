@@ -124,7 +124,7 @@ impl Node {
     pub async fn peers(&self) -> Option<types::Peers> {
         let peers = self.look(|core, _| core.peers()).await?;
         Some(types::Peers {
-            peers: peers.into_iter().map(views::peer).collect(),
+            peers: peers.iter().map(views::peer).collect(),
         })
     }
 

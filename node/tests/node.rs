@@ -1,5 +1,7 @@
 //! Whole nodes in one process, through the handle that applications hold.
 
+#![allow(clippy::unwrap_used)] // helpers of tests are tests
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -35,7 +35,7 @@ impl Clock {
 fn unix() -> UnixMicros {
     // A clock before 1970 is wrong in any case; zero is refused wherever skew matters.
     let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    UnixMicros(since.map(micros).unwrap_or(0))
+    UnixMicros(since.map_or(0, micros))
 }
 
 fn micros(duration: Duration) -> u64 {

@@ -33,7 +33,7 @@ impl EventLog {
                         "can't join there: the peer is of another network; is --network the same on both?"
                     ),
                     DialError::SelfDial => {
-                        tracing::debug!(address, "the address to join is this node's own")
+                        tracing::debug!(address, "the address to join is this node's own");
                     }
                     DialError::OtherPeer(answered) => tracing::warn!(
                         address, %answered,

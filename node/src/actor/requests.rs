@@ -163,7 +163,7 @@ impl Requests {
             (Owed::PeerRemoved(to), Reply::PeerRemoved(removed)) => drop(to.send(removed)),
             (Owed::Pong(to), Reply::Pong(rtt)) => drop(to.send(rtt)),
             (_, reply) => {
-                tracing::error!(?request, ?reply, "an answer of another kind; this is a bug")
+                tracing::error!(?request, ?reply, "an answer of another kind; this is a bug");
             }
         }
     }

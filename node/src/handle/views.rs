@@ -27,7 +27,7 @@ pub(super) fn health(status: &views::StatusView) -> types::Health {
     }
 }
 
-pub(super) fn peer(view: views::PeerView) -> types::Peer {
+pub(super) fn peer(view: &views::PeerView) -> types::Peer {
     types::Peer {
         peer_id: view.peer.to_string(),
         addresses: view.addresses.iter().filter_map(address).collect(),

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use weft_identity::PeerId;
 
 /// What must happen to a connection.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act<C> {
     /// Open this side's stream on it: it carries the link.
     Open(C),

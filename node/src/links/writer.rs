@@ -71,7 +71,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
             tokio::select! {
                 biased;
                 () = link.work() => {}
-                error = watch(stream) => return Err(broken(error)),
+                error = watch(stream) => return Err(broken(&error)),
             }
         }
     }
@@ -80,7 +80,7 @@ async fn write<S: AsyncRead + AsyncWrite + Unpin>(
 /// Waits for a write for as long as a peer may take none of it.
 async fn in_time(write: impl Future<Output = io::Result<()>>) -> Result<(), DownReason> {
     match timeout(STALL_TIMEOUT, write).await {
-        Ok(outcome) => outcome.map_err(broken),
+        Ok(outcome) => outcome.map_err(|error| broken(&error)),
         Err(_) => Err(DownReason::Broken(format!(
             "the peer has taken nothing for {} s",
             STALL_TIMEOUT.as_secs()
@@ -132,6 +132,6 @@ fn poll_watch<S: AsyncRead + Unpin>(stream: &mut S, cx: &mut Context<'_>) -> Pol
         })
 }
 
-fn broken(error: io::Error) -> DownReason {
+fn broken(error: &io::Error) -> DownReason {
     DownReason::Broken(error.to_string())
 }
