@@ -1,7 +1,6 @@
 //! `weft testnet`: a network of real daemons on this machine, to try things on and to hurt.
 
-use std::io::{self, IsTerminal, Write};
-use std::time::Duration;
+use std::io::{self, IsTerminal};
 
 use weft_testnet::{CheckOptions, Lifetime, Options, Progress, Testnet, report};
 
@@ -12,9 +11,6 @@ use crate::signals::Signals;
 
 /// Nodes where no number is given: enough for a passive view beside an active one of five.
 const NODES_DEFAULT: usize = 8;
-
-/// How often a testnet in the foreground looks whether another command has taken it down.
-const LOOK_INTERVAL: Duration = Duration::from_millis(500);
 
 const AFTER_HELP: &str = "\
 weft testnet up                       eight nodes until Ctrl-C, and what to try next
@@ -129,14 +125,14 @@ async fn up(global: &Global, nodes: usize, lifetime: Lifetime) -> Result<Testnet
     let in_place = io::stderr().is_terminal();
     let mut progress = |step: Progress| {
         if in_place && !global.quiet {
-            let _ = write!(io::stderr(), "\r\x1b[K{step}");
+            eprint!("\r\x1b[K{step}");
         } else {
             global.note(step);
         }
     };
     let testnet = Testnet::up(options, &mut progress).await;
     if in_place && !global.quiet {
-        let _ = write!(io::stderr(), "\r\x1b[K");
+        eprint!("\r\x1b[K");
     }
     Ok(testnet?)
 }
@@ -164,7 +160,7 @@ async fn foreground(global: &Global, nodes: usize) -> Result<(), Failure> {
         global.note("\nCtrl-C stops it.");
         tokio::select! {
             _ = signals.next() => {}
-            () = taken_down(&testnet) => {
+            () = testnet.taken_down() => {
                 global.note("taken down by another command");
                 return Ok(());
             }
@@ -173,13 +169,6 @@ async fn foreground(global: &Global, nodes: usize) -> Result<(), Failure> {
     let ended = testnet.down().await?;
     global.note(format_args!("stopped {ended} nodes"));
     shown
-}
-
-/// Waits until the testnet's record is gone.
-async fn taken_down(testnet: &Testnet) {
-    while Testnet::open(testnet.base_dir()).is_ok() {
-        tokio::time::sleep(LOOK_INTERVAL).await;
-    }
 }
 
 async fn check(global: &Global, options: CheckOptions) -> Result<(), Failure> {
