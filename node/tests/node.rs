@@ -48,8 +48,9 @@ async fn network(count: u8) -> Vec<Node> {
 
 async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
     let waiting = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
         while !condition().await {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            looks.tick().await;
         }
     };
     if timeout(DEADLINE, waiting).await.is_err() {
