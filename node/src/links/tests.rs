@@ -43,6 +43,18 @@ impl Node {
         }
     }
 
+    /// Ends without goodbye, as a process that is killed; resolves once its port is closed.
+    async fn stop(self) {
+        let Links {
+            orders,
+            events,
+            task,
+            ..
+        } = self.links;
+        drop((orders, events));
+        task.await.unwrap();
+    }
+
     fn address(&self) -> Multiaddr {
         self.links.listening.borrow()[0].clone()
     }
@@ -284,7 +296,7 @@ async fn a_failed_dial_says_why() {
     let dial = a.dial(None, &pinned);
     assert_eq!(a.outcome(dial).await, Err(DialError::OtherPeer(b.peer)));
     let closed = b.address();
-    drop(b);
+    b.stop().await;
     let dial = a.dial(None, &closed);
     let error = a.outcome(dial).await.unwrap_err();
     assert!(
