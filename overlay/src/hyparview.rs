@@ -15,7 +15,8 @@
 //! - **Joins swap.** The end of a join's walk invites the joiner and gives up a neighbour only once it has accepted. A
 //!   contact node that may not evict any more still forwards the join.
 //! - **Lost peers** are no candidates, whatever others say of them, until they are heard again; they are probed
-//!   for ten minutes: with a request while there is a vacancy, else with a shuffle, so that split networks merge.
+//!   for ten minutes, one at a time: with a request while there is a vacancy, else with a shuffle. One that is back takes a
+//!   neighbour's place at once: it may stand for the other half of a split network, and so the halves merge in seconds.
 //! - **Promotion.** A full member swaps a neighbour for a random passive peer now and then.
 //! - **Hostile input.** Forced evictions are rated, by identity too, and spare the oldest neighbours; hop counts and
 //!   samples are clamped; a third of the passive view at most comes from one peer.
@@ -80,6 +81,11 @@ pub enum Input<P, C> {
     Stranger {
         /// The peer.
         from: P,
+    },
+    /// A link to a peer has come up: if it was lost, it is back.
+    PeerUp {
+        /// The peer.
+        peer: P,
     },
     /// This neighbour is too slow: disconnect it, and don't take it back soon.
     Evict {
@@ -146,6 +152,10 @@ pub struct Membership<P, C> {
     /// Since when the view is full; `NEVER` while it isn't.
     full_since: Time,
     promotion_at: Time,
+    /// The next lost peer is probed no earlier.
+    probe_at: Time,
+    /// The next peer that is back takes a neighbour's place no earlier.
+    reunion_at: Time,
 
     shuffle_at: Time,
     shuffle_wait: Duration,
@@ -182,6 +192,8 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             walk_wait: config.walk_min,
             full_since: Time::NEVER,
             promotion_at: Time::NEVER,
+            probe_at: Time::ZERO,
+            reunion_at: Time::ZERO,
             shuffle_at: Time::NEVER,
             shuffle_wait: config.shuffle_interval_min,
             outstanding: VecDeque::new(),
@@ -208,6 +220,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             Input::Join { via } => self.join(via, now),
             Input::Received { from, message } => self.on_received(from, message, now),
             Input::PeerLost { peer } => self.on_lost(peer, now),
+            Input::PeerUp { peer } => self.on_back(peer, now),
             Input::Learned { contacts } => self.on_learned(contacts, now),
             Input::Stranger { from } => self.on_stranger(from, now),
             Input::Evict { peer } => self.on_evict(peer, now),
@@ -297,10 +310,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             self.misbehaviour(from, "a message from ourselves");
             return;
         }
-        if let Some(contact) = self.lost.remove(from) {
-            // It is alive after all.
-            self.add_passive(contact, from, &[], now);
-        }
+        self.on_back(from, now);
         match message {
             Message::Join { joiner } => self.on_join(from, joiner, now),
             Message::ForwardJoin { joiner, hops_left } => {
@@ -317,6 +327,18 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
                 sample,
             } => self.on_shuffle(from, origin, hops_left, sample, now),
             Message::ShuffleReply { sample } => self.on_shuffle_reply(from, sample, now),
+        }
+    }
+
+    /// A peer is heard; one that was lost is a candidate again, and swapped in if the view is full.
+    fn on_back(&mut self, peer: P, now: Now) {
+        let Some(contact) = self.lost.remove(peer) else {
+            return;
+        };
+        self.add_passive(contact, peer, &[], now);
+        if self.vacancies() == 0 && self.reunion_at <= now.time {
+            self.reunion_at = now.time + self.config.reunion_interval;
+            self.swap_in(peer, now);
         }
     }
 

@@ -40,6 +40,8 @@ pub enum Input<P, C, B> {
     },
     /// A peer's link went down, or could not be made.
     PeerLost(P),
+    /// A link to a peer has come up.
+    PeerUp(P),
     /// Join through a peer.
     Join {
         /// Through whom.
@@ -155,6 +157,9 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
             Input::PeerLost(peer) => self
                 .membership
                 .handle(hyparview::Input::PeerLost { peer }, now),
+            Input::PeerUp(peer) => self
+                .membership
+                .handle(hyparview::Input::PeerUp { peer }, now),
             Input::Join { via } => self.membership.handle(hyparview::Input::Join { via }, now),
             Input::Learned(contacts) => {
                 self.membership

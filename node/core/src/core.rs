@@ -84,6 +84,8 @@ pub struct Core {
 
     /// By when the caller was asked to wake this core.
     wake_by: Time,
+    /// When the caller last called.
+    called_at: Time,
     counters: BTreeMap<&'static str, u64>,
     outputs: VecDeque<Output>,
 }
@@ -130,6 +132,7 @@ impl Core {
             own_streams: BTreeMap::new(),
             keys: KeyCache::default(),
             wake_by: Time::NEVER,
+            called_at: now.time,
             counters: BTreeMap::new(),
             outputs: VecDeque::new(),
         };
@@ -214,8 +217,10 @@ impl Core {
     }
 
     fn notice_stall(&mut self, now: Now) {
-        let late = now.time.since(self.wake_by);
-        if self.wake_by == Time::NEVER || late < STALL {
+        // Whoever was called since can't have been stopped for longer.
+        let due = self.wake_by.max(std::mem::replace(&mut self.called_at, now.time));
+        let late = now.time.since(due);
+        if late < STALL {
             return;
         }
         self.count("stalls");
@@ -227,8 +232,6 @@ impl Core {
         for entry in self.swarms.values_mut() {
             entry.swarm.forgive(now);
         }
-        // Once noticed it is over; the next wake is fixed when this one is done.
-        self.wake_by = now.time;
     }
 
     fn frame(&mut self, peer: PeerId, frame: Frame, now: Now) {

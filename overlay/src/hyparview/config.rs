@@ -65,10 +65,12 @@ pub struct Config {
     pub walk_max: Duration,
     /// The time between swaps of a full member with a random passive peer; `Duration::MAX` turns them off. A guess.
     pub promotion_interval: Duration,
-    /// How often a lost peer is probed while there is a vacancy (DESIGN: 3 s).
+    /// How often one of the lost peers is probed.
     pub probe_interval: Duration,
-    /// How often a lost peer is probed while the active view is full. A guess.
-    pub probe_interval_full: Duration,
+    /// When a lost peer is probed again whose probe neither succeeded nor failed. A guess.
+    pub probe_timeout: Duration,
+    /// How often a peer that is back takes a neighbour's place: a whole half that returns must not shake every view. A guess.
+    pub reunion_interval: Duration,
     /// How long after its loss a peer is probed (DESIGN: ten minutes).
     pub lost_for: Duration,
     /// How long a peer that was evicted for being slow stays out. A guess.
@@ -100,9 +102,10 @@ impl Default for Config {
             walk_needy: Duration::from_secs(1),
             walk_min: Duration::from_secs(5),
             walk_max: Duration::from_secs(60),
-            promotion_interval: Duration::from_secs(60),
+            promotion_interval: Duration::from_secs(300),
             probe_interval: Duration::from_secs(3),
-            probe_interval_full: Duration::from_secs(30),
+            probe_timeout: Duration::from_secs(30),
+            reunion_interval: Duration::from_secs(2),
             lost_for: Duration::from_secs(600),
             shunned_for: Duration::from_secs(60),
             forced: Rate {

@@ -121,24 +121,35 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         }
         let candidates = self.candidates(now);
         if let Some(peer) = choose(&candidates, &mut self.rng) {
+            self.swap_in(peer, now);
+        }
+    }
+
+    /// Asks a peer to take the place of a neighbour.
+    pub(super) fn swap_in(&mut self, peer: P, now: Now) {
+        if !self.requests.contains_key(&peer) && !self.active.contains_key(&peer) {
             self.ask(peer, Priority::High, Overflow::Swap, now);
         }
     }
 
     fn due_probe(&mut self, now: Now) -> Option<P> {
+        if self.probe_at > now.time {
+            return None;
+        }
         let mut due = self.lost.due(self.config.lost_for, now);
         due.retain(|peer| !self.requests.contains_key(peer));
         let peer = choose(&due, &mut self.rng)?;
         // Its failure sets the next one; this is for the case that it is never told.
-        let probe_at = self.later(now, self.config.probe_interval_full);
+        let probe_at = self.later(now, self.config.probe_timeout);
         self.lost.postpone(peer, probe_at);
+        self.probe_at = self.later(now, self.config.probe_interval);
         Some(peer)
     }
 
-    /// A full member needs nobody, but one lost peer may stand for the other half of a split network: it exchanges
-    /// contacts with it, and promotions do the rest.
+    /// A full member needs nobody, but a lost peer may stand for the other half of a split network: it exchanges
+    /// contacts with it, and hears that it is back.
     fn probe_by_shuffle(&mut self, now: Now) {
-        while let Some(peer) = self.due_probe(now) {
+        if let Some(peer) = self.due_probe(now) {
             self.shuffle_with(peer, 0, now);
         }
     }
@@ -151,5 +162,6 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         }
         self.lost
             .next_probe(|peer| self.requests.contains_key(&peer))
+            .max(self.probe_at)
     }
 }

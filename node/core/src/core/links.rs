@@ -20,8 +20,12 @@ use crate::{
 
 /// Silence after which a link is pinged (the design's bound).
 const PING_AFTER: Duration = Duration::from_millis(500);
+/// The side that was dialled leaves the pinging to the other, as long as that does it.
+const PING_AFTER_INBOUND: Duration = Duration::from_millis(800);
 /// How soon a ping is repeated that has not been answered.
 const PING_AGAIN: Duration = Duration::from_millis(500);
+/// How often the side that was dialled pings all the same, to know the round trip.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// Silence after which a link is dead: with the clock's grain and a tick it is noticed by 3 s (the design's bound).
 const DEAD_AFTER: Duration = Duration::from_millis(2_750);
 /// A link that no swarm needs is closed after this long: longer than a join's walk and a shuffle take.
@@ -55,6 +59,8 @@ pub(super) struct Link {
     pub(super) congested_since: Option<Time>,
     heard_at: Time,
     ping_at: Time,
+    /// When the round trip is measured even though the other side pings.
+    measure_at: Time,
     /// The ping that is under way: what to echo, and when it was sent.
     pinged: Option<(u64, Time)>,
     waiting: Vec<RequestId>,
@@ -81,6 +87,7 @@ impl Link {
             congested_since: None,
             heard_at: now.time,
             ping_at: now.time,
+            measure_at: now.time,
             pinged: None,
             waiting: Vec::new(),
             used_at: now.time,
@@ -90,6 +97,15 @@ impl Link {
 
     pub(super) const fn is_alive(&self) -> bool {
         !self.dead
+    }
+
+    /// Something was heard or answered: the next ping can wait.
+    fn plan_ping(&mut self, now: Now) {
+        let (silence, measure) = match self.direction {
+            Direction::Outbound => (PING_AFTER, Time::NEVER),
+            Direction::Inbound => (PING_AFTER_INBOUND, self.measure_at.max(now.time)),
+        };
+        self.ping_at = measure.min(now.time + silence);
     }
 
     /// This process was stopped: the silence was its own.
@@ -159,6 +175,9 @@ impl Core {
             self.lose_link(peer, before, now);
         }
         self.send_control(peer, hello);
+        for topic in self.swarms.keys().copied().collect::<Vec<_>>() {
+            self.tell_swarm(topic, swarm::Input::PeerUp(peer), now);
+        }
         if let Some(pending) = self.pending.remove(&peer) {
             for frame in pending.frames {
                 self.send_control(peer, frame);
@@ -208,7 +227,7 @@ impl Core {
         if heard {
             link.heard_at = now.time;
             if link.pinged.is_none() {
-                link.ping_at = now.time + PING_AFTER;
+                link.plan_ping(now);
             }
         }
         link.data_bytes = data_bytes;
@@ -292,7 +311,8 @@ impl Core {
             .map_or(measured, |rtt| rtt - rtt / 8 + measured / 8);
         link.rtt = Some(rtt);
         link.pinged = None;
-        link.ping_at = now.time + PING_AFTER;
+        link.measure_at = now.time + MEASURE_EVERY;
+        link.plan_ping(now);
         let waiting = std::mem::take(&mut link.waiting);
         let swarms: Vec<TopicId> = link.neighbour_in.iter().copied().collect();
         for request in waiting {

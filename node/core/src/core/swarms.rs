@@ -17,6 +17,8 @@ use crate::{
 const HISTORY_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// The root swarm holds announcements, which expire after a minute: longer than that, with the skew of clocks.
 const ROOT_HISTORY: std::time::Duration = std::time::Duration::from_secs(120);
+/// How often a topic's swarm probes a lost peer itself.
+const TOPIC_PROBES: std::time::Duration = std::time::Duration::from_secs(30);
 
 type TopicSwarm = Swarm<PeerContact, TopicBundle>;
 
@@ -48,6 +50,9 @@ impl Core {
         if topic == self.root {
             config.broadcast.start = Start::Retained;
             config.broadcast.history.age_max = ROOT_HISTORY;
+        } else {
+            // The root swarm looks for lost peers; a topic's hears of the link that it makes.
+            config.membership.probe_interval = TOPIC_PROBES;
         }
         let entry = Entry {
             swarm: Swarm::new(self.contact.clone(), config, &mut self.rng, now),
