@@ -25,11 +25,18 @@ pub fn post(dir: &Path, body: &[u8]) -> Response {
     );
     let mut request = head.into_bytes();
     request.extend_from_slice(body);
-    raw(dir, &request)
+    read_all(send(dir, &request))
 }
 
-/// Writes bytes to the daemon's control socket and reads until it hangs up.
+/// Writes bytes to the daemon's control socket, says that no more will come, and reads until the daemon hangs up.
 pub fn raw(dir: &Path, bytes: &[u8]) -> Response {
+    let socket = send(dir, bytes);
+    // A daemon that refuses a request may have hung up by now.
+    let _ = socket.shutdown(std::net::Shutdown::Write);
+    read_all(socket)
+}
+
+fn send(dir: &Path, bytes: &[u8]) -> UnixStream {
     let mut socket =
         UnixStream::connect(dir.join(weft_rpc::SOCKET_NAME)).expect("the daemon listens");
     socket
@@ -40,7 +47,10 @@ pub fn raw(dir: &Path, bytes: &[u8]) -> Response {
         .expect("a positive timeout");
     // A daemon that refuses a request may hang up before it has read all of it.
     let _ = socket.write_all(bytes);
-    let _ = socket.shutdown(std::net::Shutdown::Write);
+    socket
+}
+
+fn read_all(mut socket: UnixStream) -> Response {
     let mut answer = Vec::new();
     let _ = socket.read_to_end(&mut answer);
     let answer = String::from_utf8_lossy(&answer).into_owned();
