@@ -542,4 +542,16 @@ impl<B: Bundle> Broadcast<B> {
     fn send(&mut self, to: B::Peer, message: Message<B::Peer, B>) {
         self.outputs.push_back(Output::Send { to, message });
     }
+
+    /// Checks every bound of the state that peers can fill.
+    #[cfg(test)]
+    pub(crate) fn check_bounds(&self) {
+        assert!(self.trees.publishers().count() <= TREES_MAX);
+        assert!(self.history.streams().count() <= self.config.history.streams_max);
+        assert!(self.history.bytes() <= self.config.history.bytes_max);
+        for neighbour in self.neighbours.values() {
+            neighbour.check_bounds();
+        }
+        self.wants.check_bounds();
+    }
 }

@@ -1,5 +1,10 @@
 //! One swarm at one member: membership, broadcast and delivery, drained and translated in one place.
 
+#[cfg(test)]
+pub(crate) mod network;
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::time::Duration;
 

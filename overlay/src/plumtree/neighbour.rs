@@ -129,4 +129,11 @@ impl<P: Peer> Neighbour<P> {
         self.untold.insert(id);
         self.tell_at = self.tell_at.min(at);
     }
+
+    #[cfg(test)]
+    pub(crate) fn check_bounds(&self) {
+        assert!(self.theirs.len() <= STREAMS_MAX, "{} streams", self.theirs.len());
+        assert!(self.untold.len() <= STREAMS_MAX);
+        assert!(self.supplies.len() <= super::repair::WANT_STREAMS_MAX);
+    }
 }

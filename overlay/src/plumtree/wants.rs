@@ -13,6 +13,9 @@ const ASKED_MAX: usize = 8;
 /// An ask without progress for this long goes to somebody else (a guess: many round trips, below the liveness bound of a link).
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Streams that something is lacked of at once: as many as are kept. What more is shown is noticed again by the next exchange.
+pub(crate) const LACKS_MAX: usize = 4_096;
+
 #[derive(Debug)]
 struct Ask<P> {
     peer: P,
@@ -41,6 +44,9 @@ impl<P: Peer> Wants<P> {
 
     /// Something of a stream is missing: ask at `ask_at` unless it is planned earlier.
     pub(crate) fn lacking(&mut self, id: StreamId<P>, ask_at: Time) {
+        if self.lacks.len() >= LACKS_MAX && !self.lacks.contains_key(&id) {
+            return;
+        }
         let lack = self.lacks.entry(id).or_insert_with(|| Lack {
             ask_at,
             asked: Vec::new(),
@@ -139,5 +145,11 @@ impl<P: Peer> Wants<P> {
             })
             .min()
             .unwrap_or(Time::NEVER)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn check_bounds(&self) {
+        assert!(self.lacks.len() <= LACKS_MAX, "{} lacks", self.lacks.len());
+        assert!(self.lacks.values().all(|lack| lack.asked.len() <= ASKED_MAX));
     }
 }
