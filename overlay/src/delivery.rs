@@ -17,6 +17,8 @@ pub const GAP_BOUND: Duration = Duration::from_secs(15);
 const EPOCH_SETTLE: Duration = Duration::from_millis(500);
 /// How often a blocked publisher is looked at again.
 const RECHECK: Duration = Duration::from_millis(500);
+/// Epochs that were left and whose late messages are still told: as many as a publisher has alive.
+const LEFT_MAX: usize = 8;
 
 /// What a subscriber gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,10 +42,10 @@ pub enum Delivered<P> {
 }
 
 /// Where a subscriber stands with one publisher.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Place {
-    /// Earlier epochs are not owed.
-    first_epoch: u64,
+    /// Epochs that were left, oldest first, and the seq that was due next in each. Earlier ones are not owed.
+    left: VecDeque<(u64, u64)>,
     epoch: u64,
     next: u64,
     /// Since when nothing could be delivered although something later is known.
@@ -118,11 +120,14 @@ impl<P: Peer> Delivery<P> {
         if let Some(place) = self.places.get(&id.publisher)
             && id.epoch < place.epoch
         {
-            if id.epoch >= place.first_epoch && header.first > broadcast.history().base(id) {
+            let left = place.left.iter().find(|(epoch, _)| *epoch == id.epoch);
+            if let Some((_, next)) = left
+                && header.last >= *next
+            {
                 // Its epoch was left because nobody had shown this: it is too late for order, and told.
                 self.outputs.push_back(Delivered::Gap {
                     stream: id,
-                    from: header.first,
+                    from: header.first.max(*next),
                     to: header.last,
                 });
             }
@@ -161,12 +166,9 @@ impl<P: Peer> Delivery<P> {
 
     fn advance<B: Bundle<Peer = P>>(&mut self, publisher: P, broadcast: &Broadcast<B>, now: Now) {
         let history = broadcast.history();
-        let mut place = match self.places.get(&publisher) {
-            Some(place) => *place,
-            None => match first_place(publisher, broadcast) {
-                Some(place) => place,
-                None => return,
-            },
+        let place = self.places.remove(&publisher);
+        let Some(mut place) = place.or_else(|| first_place(publisher, broadcast)) else {
+            return;
         };
         loop {
             let id = StreamId {
@@ -202,11 +204,16 @@ impl<P: Peer> Delivery<P> {
                     place.next = to.saturating_add(1);
                 }
                 Hole::Tail { next_epoch } => {
+                    if place.left.len() >= LEFT_MAX {
+                        place.left.pop_front();
+                    }
+                    place.left.push_back((place.epoch, place.next));
                     place.epoch = next_epoch;
                     place.next = history.base(StreamId {
                         publisher,
                         epoch: next_epoch,
-                    }) + 1;
+                    })
+                    .saturating_add(1);
                 }
             }
             place.blocked = None;
@@ -227,9 +234,21 @@ fn first_place<B: Bundle>(publisher: B::Peer, broadcast: &Broadcast<B>) -> Optio
         history.seen(id).and_then(|seen| seen.last()) > Some(history.base(id))
     };
     let epoch = *epochs.iter().find(has_more).or(epochs.last())?;
+    // What neighbours still hold of an older epoch that began after this member's base is owed as well.
+    let epoch = broadcast
+        .epochs_told(publisher)
+        .filter(|told| *told < epoch && !epochs.contains(told))
+        .find(|epoch| {
+            let id = StreamId {
+                publisher,
+                epoch: *epoch,
+            };
+            broadcast.somebody_has(id, 1, u64::MAX)
+        })
+        .unwrap_or(epoch);
     let base = history.base(StreamId { publisher, epoch });
     Some(Place {
-        first_epoch: epoch,
+        left: VecDeque::new(),
         epoch,
         next: base.saturating_add(1),
         blocked: None,
@@ -254,11 +273,14 @@ fn hole<B: Bundle>(id: StreamId<B::Peer>, next: u64, broadcast: &Broadcast<B>) -
         ..id
     };
     match history.previous_epoch(later) {
-        Some(previous)
-            if previous.epoch == id.epoch && previous.last.is_some_and(|last| last >= next) =>
-        {
-            Some(Hole::KnownTail {
-                to: previous.last.unwrap_or(next),
+        Some(previous) if previous.epoch == id.epoch => match previous.last {
+            Some(last) if last >= next => Some(Hole::KnownTail { to: last }),
+            _ => Some(Hole::Tail { next_epoch }),
+        },
+        // An epoch between the two, of which nothing came at all.
+        Some(previous) if id.epoch < previous.epoch && previous.epoch < next_epoch => {
+            Some(Hole::Tail {
+                next_epoch: previous.epoch,
             })
         }
         _ => Some(Hole::Tail { next_epoch }),
@@ -283,13 +305,13 @@ fn may_give_up<B: Bundle>(
             was_dropped
                 || patience
                 || (waited >= GAP_BOUND
-                    && broadcast.all_told_since(since)
+                    && broadcast.all_told_since(id, since)
                     && !broadcast.somebody_has(id, next, to))
         }
         Hole::KnownTail { to } => {
             patience
                 || (waited >= GAP_BOUND
-                    && broadcast.all_told_since(since)
+                    && broadcast.all_told_since(id, since)
                     && !broadcast.somebody_has(id, next, to))
         }
         Hole::Tail { next_epoch } => {
@@ -303,7 +325,9 @@ fn may_give_up<B: Bundle>(
                 .is_some_and(|previous| previous.epoch == id.epoch && previous.last.is_some());
             settled
                 || patience
-                || (waited >= EPOCH_SETTLE && !broadcast.somebody_has(id, next, u64::MAX))
+                || (waited >= EPOCH_SETTLE
+                    && (broadcast.all_told() || waited >= GAP_BOUND)
+                    && !broadcast.somebody_has(id, next, u64::MAX))
         }
     }
 }

@@ -17,7 +17,7 @@ mod tell;
 pub mod trees;
 mod wants;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 pub use message::{DigestKind, Message, Push, TreeId};
@@ -284,20 +284,35 @@ impl<B: Bundle> Broadcast<B> {
         self.base_until.is_none()
     }
 
-    /// Returns whether any neighbour says that it can supply something of `first..=last`.
+    /// Returns whether any neighbour says that it can supply something of `first..=last` that would be accepted.
     pub fn somebody_has(&self, id: StreamId<B::Peer>, first: u64, last: u64) -> bool {
-        self.neighbours
-            .values()
-            .any(|neighbour| neighbour.can_supply(id).intersects(first, last))
+        self.missing(id).intersects(first, last)
     }
 
-    /// Returns whether there are neighbours and each has told everything it has since `time`.
-    pub fn all_told_since(&self, time: Time) -> bool {
+    /// Returns the epochs of a publisher that neighbours have told of, in ascending order.
+    pub(crate) fn epochs_told(&self, publisher: B::Peer) -> impl Iterator<Item = u64> {
+        let epochs: BTreeSet<u64> = self
+            .neighbours
+            .values()
+            .flat_map(|neighbour| neighbour.epochs(publisher))
+            .collect();
+        epochs.into_iter()
+    }
+
+    /// Returns whether each neighbour has told everything it has at least once.
+    pub(crate) fn all_told(&self) -> bool {
+        self.neighbours
+            .values()
+            .all(|neighbour| neighbour.told_all.is_some())
+    }
+
+    /// Returns whether there are neighbours and each has told what it has of a stream since `time`.
+    pub fn all_told_since(&self, id: StreamId<B::Peer>, time: Time) -> bool {
         !self.neighbours.is_empty()
             && self
                 .neighbours
                 .values()
-                .all(|neighbour| neighbour.told_all.is_some_and(|told| told >= time))
+                .all(|neighbour| neighbour.told_of(id) >= Some(time))
     }
 
     /// Returns up to which seq at least half of the neighbours have everything of a stream; none without neighbours.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use weft_identity::Hash;
+
 use crate::digest::StreamDigest;
 use crate::{Peer, Seqs, StreamId, Time};
 
@@ -16,6 +18,9 @@ const STREAMS_MAX: usize = 4_096;
 pub(crate) struct Theirs {
     pub(crate) seqs: Seqs,
     pub(crate) supplies_from: u64,
+    pub(crate) head: Option<Hash>,
+    /// When it last told this by a digest.
+    told_at: Option<Time>,
 }
 
 #[derive(Debug)]
@@ -28,6 +33,8 @@ pub(crate) struct Neighbour<P> {
     theirs: BTreeMap<StreamId<P>, Theirs>,
     /// When it last told everything it has.
     pub(crate) told_all: Option<Time>,
+    /// Whether the frames that come are parts of everything it has.
+    pub(crate) telling_all: bool,
     /// Streams that changed since it was last told of them.
     pub(crate) untold: BTreeSet<StreamId<P>>,
     /// Bytes that came in since it was last told.
@@ -49,6 +56,7 @@ impl<P: Peer> Neighbour<P> {
             congested: false,
             theirs: BTreeMap::new(),
             told_all: None,
+            telling_all: false,
             untold: BTreeSet::new(),
             untold_bytes: 0,
             tell_at: Time::NEVER,
@@ -61,6 +69,32 @@ impl<P: Peer> Neighbour<P> {
     /// Returns the streams that it has said something of.
     pub(crate) fn streams(&self) -> impl Iterator<Item = StreamId<P>> {
         self.theirs.keys().copied()
+    }
+
+    /// Returns the epochs of a publisher that it has said something of, ascending.
+    pub(crate) fn epochs(&self, publisher: P) -> impl Iterator<Item = u64> {
+        let from = StreamId {
+            publisher,
+            epoch: 0,
+        };
+        let to = StreamId {
+            publisher,
+            epoch: u64::MAX,
+        };
+        self.theirs.range(from..=to).map(|(id, _)| id.epoch)
+    }
+
+    /// Returns the streams that its digests named, with its last seq of each and the head there.
+    pub(crate) fn heads(&self) -> impl Iterator<Item = (StreamId<P>, Hash)> {
+        self.theirs
+            .iter()
+            .filter_map(|(id, theirs)| Some((*id, theirs.head?)))
+    }
+
+    /// Returns when it last said what it has of a stream, by naming it or by telling all.
+    pub(crate) fn told_of(&self, id: StreamId<P>) -> Option<Time> {
+        let named = self.theirs.get(&id).and_then(|theirs| theirs.told_at);
+        named.max(self.told_all)
     }
 
     /// Returns the last seq that it has of a stream; 0 where it has none.
@@ -76,6 +110,11 @@ impl<P: Peer> Neighbour<P> {
         self.theirs
             .get(&id)
             .is_some_and(|theirs| theirs.seqs.covers(first, last))
+    }
+
+    /// Returns the first seq that it says it can supply of a stream.
+    pub(crate) fn supplies_from(&self, id: StreamId<P>) -> u64 {
+        self.theirs.get(&id).map_or(1, |theirs| theirs.supplies_from)
     }
 
     /// Returns what it can supply of a stream.
@@ -102,24 +141,31 @@ impl<P: Peer> Neighbour<P> {
     }
 
     /// Takes its word for a stream, cumulative.
-    pub(crate) fn told(&mut self, digest: StreamDigest<P>) {
-        if self.theirs.len() >= STREAMS_MAX && !self.theirs.contains_key(&digest.stream) {
-            self.theirs.pop_first();
-        }
+    pub(crate) fn told(&mut self, digest: StreamDigest<P>, now: Time) {
+        self.make_room(digest.stream);
         self.theirs.insert(
             digest.stream,
             Theirs {
                 seqs: digest.seqs,
                 supplies_from: digest.supplies_from,
+                head: Some(digest.head),
+                told_at: Some(now),
             },
         );
     }
 
+    fn make_room(&mut self, id: StreamId<P>) {
+        if self.theirs.len() >= STREAMS_MAX && !self.theirs.contains_key(&id) {
+            self.theirs.pop_first();
+        }
+    }
+
     /// It sent a bundle, so it has it.
     pub(crate) fn showed(&mut self, id: StreamId<P>, first: u64, last: u64) {
+        self.make_room(id);
         let theirs = self.theirs.entry(id).or_insert_with(|| Theirs {
-            seqs: Seqs::default(),
             supplies_from: first,
+            ..Theirs::default()
         });
         theirs.seqs.insert(first, last);
     }

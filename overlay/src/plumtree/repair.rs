@@ -50,7 +50,7 @@ impl<B: Bundle> Broadcast<B> {
     }
 
     /// Returns what neighbours can supply of a stream and this member hasn't seen.
-    fn missing(&self, id: StreamId<B::Peer>) -> Seqs {
+    pub(super) fn missing(&self, id: StreamId<B::Peer>) -> Seqs {
         let mut shown = Seqs::default();
         for neighbour in self.neighbours.values() {
             shown.extend(&neighbour.can_supply(id));

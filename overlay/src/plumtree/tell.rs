@@ -3,12 +3,10 @@
 
 use std::time::Duration;
 
-use weft_identity::Hash;
-
 use super::message::{DigestKind, Message};
 use super::{Broadcast, Output, Start};
 use crate::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
-use crate::{Bundle, Now, StreamId};
+use crate::{Bundle, Now};
 
 /// A change this recent is still on its way through the swarm: fingerprints would differ for that alone (a guess).
 const QUIET: Duration = Duration::from_millis(500);
@@ -151,21 +149,22 @@ impl<B: Bundle> Broadcast<B> {
         neighbour.has_base = has_base;
         if kind == DigestKind::Full {
             neighbour.forget_all();
-            neighbour.told_all = Some(now.time);
+            neighbour.telling_all = true;
         }
-        let complete = streams.len() < STREAMS_PER_FRAME_MAX;
-        let mut heads = Vec::with_capacity(streams.len());
+        let is_last = streams.len() < STREAMS_PER_FRAME_MAX;
+        let mut ids = Vec::with_capacity(streams.len().min(STREAMS_PER_FRAME_MAX));
         for digest in streams.into_iter().take(STREAMS_PER_FRAME_MAX) {
-            heads.push((digest.stream, digest.head));
-            neighbour.told(digest);
+            ids.push(digest.stream);
+            neighbour.told(digest, now.time);
         }
-        if kind == DigestKind::Full && complete && has_base && !self.has_base() {
-            self.fix_base_at(from, &heads, now);
-        }
-        for (id, head) in heads {
-            if self.config.start == Start::Retained && self.history.seen(id).is_none() {
-                self.start_at_retained(from, id, head, now);
+        if is_last && neighbour.telling_all {
+            neighbour.telling_all = false;
+            neighbour.told_all = Some(now.time);
+            if has_base && !self.has_base() {
+                self.fix_base_at(from, now);
             }
+        }
+        for id in ids {
             self.notice_missing(id, now);
         }
         if reply {
@@ -173,31 +172,19 @@ impl<B: Bundle> Broadcast<B> {
         }
     }
 
-    /// Begins a stream at the oldest that a neighbour can still supply.
-    fn start_at_retained(&mut self, from: B::Peer, id: StreamId<B::Peer>, head: Hash, now: Now) {
+    /// Begins where a neighbour stands that has told everything.
+    fn fix_base_at(&mut self, from: B::Peer, now: Now) {
         let Some(neighbour) = self.neighbours.get(&from) else {
             return;
         };
-        let before = match neighbour.can_supply(id).first() {
-            Some(first) => first.saturating_sub(1),
-            None => neighbour.last(id),
-        };
-        self.history.start_after(id, before, head, now.time);
-    }
-
-    /// Begins where a neighbour stands.
-    fn fix_base_at(&mut self, from: B::Peer, heads: &[(StreamId<B::Peer>, Hash)], now: Now) {
-        for (id, head) in heads {
-            match self.config.start {
-                Start::Retained => self.start_at_retained(from, *id, *head, now),
-                Start::Latest => {
-                    let last = self
-                        .neighbours
-                        .get(&from)
-                        .map_or(0, |neighbour| neighbour.last(*id));
-                    self.history.start_after(*id, last, *head, now.time);
-                }
-            }
+        for (id, head) in neighbour.heads() {
+            let last = neighbour.last(id);
+            let before = match self.config.start {
+                Start::Latest => last,
+                // What it has seen and can't supply any more.
+                Start::Retained => neighbour.supplies_from(id).saturating_sub(1).min(last),
+            };
+            self.history.start_after(id, before, head, now.time);
         }
         self.fix_base(now);
     }
