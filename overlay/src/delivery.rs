@@ -209,11 +209,12 @@ impl<P: Peer> Delivery<P> {
                     }
                     place.left.push_back((place.epoch, place.next));
                     place.epoch = next_epoch;
-                    place.next = history.base(StreamId {
-                        publisher,
-                        epoch: next_epoch,
-                    })
-                    .saturating_add(1);
+                    place.next = history
+                        .base(StreamId {
+                            publisher,
+                            epoch: next_epoch,
+                        })
+                        .saturating_add(1);
                 }
             }
             place.blocked = None;

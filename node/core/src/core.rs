@@ -218,7 +218,9 @@ impl Core {
 
     fn notice_stall(&mut self, now: Now) {
         // Whoever was called since can't have been stopped for longer.
-        let due = self.wake_by.max(std::mem::replace(&mut self.called_at, now.time));
+        let due = self
+            .wake_by
+            .max(std::mem::replace(&mut self.called_at, now.time));
         let late = now.time.since(due);
         if late < STALL {
             return;

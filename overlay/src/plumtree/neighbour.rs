@@ -114,7 +114,9 @@ impl<P: Peer> Neighbour<P> {
 
     /// Returns the first seq that it says it can supply of a stream.
     pub(crate) fn supplies_from(&self, id: StreamId<P>) -> u64 {
-        self.theirs.get(&id).map_or(1, |theirs| theirs.supplies_from)
+        self.theirs
+            .get(&id)
+            .map_or(1, |theirs| theirs.supplies_from)
     }
 
     /// Returns what it can supply of a stream.
@@ -178,7 +180,11 @@ impl<P: Peer> Neighbour<P> {
 
     #[cfg(test)]
     pub(crate) fn check_bounds(&self) {
-        assert!(self.theirs.len() <= STREAMS_MAX, "{} streams", self.theirs.len());
+        assert!(
+            self.theirs.len() <= STREAMS_MAX,
+            "{} streams",
+            self.theirs.len()
+        );
         assert!(self.untold.len() <= STREAMS_MAX);
         assert!(self.supplies.len() <= super::repair::WANT_STREAMS_MAX);
     }

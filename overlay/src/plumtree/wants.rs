@@ -150,6 +150,10 @@ impl<P: Peer> Wants<P> {
     #[cfg(test)]
     pub(crate) fn check_bounds(&self) {
         assert!(self.lacks.len() <= LACKS_MAX, "{} lacks", self.lacks.len());
-        assert!(self.lacks.values().all(|lack| lack.asked.len() <= ASKED_MAX));
+        assert!(
+            self.lacks
+                .values()
+                .all(|lack| lack.asked.len() <= ASKED_MAX)
+        );
     }
 }

@@ -305,7 +305,13 @@ impl Network {
             for other in self.linked(peer) {
                 self.links.remove(&pair(peer, other));
                 self.at(Duration::ZERO, Event::Lost { at: other, peer });
-                self.at(until.since(self.now), Event::Lost { at: peer, peer: other });
+                self.at(
+                    until.since(self.now),
+                    Event::Lost {
+                        at: peer,
+                        peer: other,
+                    },
+                );
             }
             self.run(until.since(self.now));
         }
@@ -342,7 +348,9 @@ impl Network {
 
     fn linked(&self, peer: u32) -> Vec<u32> {
         let pairs = self.links.keys().filter(|(a, b)| *a == peer || *b == peer);
-        pairs.map(|(a, b)| if *a == peer { *b } else { *a }).collect()
+        pairs
+            .map(|(a, b)| if *a == peer { *b } else { *a })
+            .collect()
     }
 
     fn at(&mut self, after: Duration, event: Event) {
@@ -445,7 +453,9 @@ impl Network {
 
     fn fold(&mut self, parts: &[u64]) {
         for part in parts {
-            self.trace = (self.trace ^ part).wrapping_mul(0x0100_0000_01b3).rotate_left(17);
+            self.trace = (self.trace ^ part)
+                .wrapping_mul(0x0100_0000_01b3)
+                .rotate_left(17);
         }
     }
 
@@ -610,7 +620,12 @@ impl Network {
         let Some(node) = self.nodes.get_mut(&at) else {
             return;
         };
-        let owed: Vec<u32> = node.up.iter().copied().filter(|p| node.swarm.owes(*p)).collect();
+        let owed: Vec<u32> = node
+            .up
+            .iter()
+            .copied()
+            .filter(|p| node.swarm.owes(*p))
+            .collect();
         let fresh: Vec<u32> = owed.into_iter().filter(|p| node.pumps.insert(*p)).collect();
         let wake = node.swarm.poll_timeout();
         let sooner = wake < node.wake;
@@ -629,7 +644,9 @@ impl Network {
             Output::Membership { to, message, .. } => {
                 self.send(at, to, Frame::Membership(message), true);
             }
-            Output::Broadcast { to, message } => self.send(at, to, Frame::Broadcast(message), false),
+            Output::Broadcast { to, message } => {
+                self.send(at, to, Frame::Broadcast(message), false)
+            }
             Output::NeighbourUp(peer) => {
                 assert!(self.node(at).up.insert(peer), "{at}: {peer} up twice");
                 if let Some(link) = self.links.get(&pair(at, peer)).copied() {
@@ -645,7 +662,9 @@ impl Network {
                 let now = self.now;
                 assert!(self.node(at).based_at.replace(now).is_none(), "based twice");
             }
-            Output::Deliver(Delivered::Bundle { header, from }) => self.delivered(at, &header, from),
+            Output::Deliver(Delivered::Bundle { header, from }) => {
+                self.delivered(at, &header, from)
+            }
             Output::Deliver(Delivered::Gap { stream, from, to }) => self.gap(at, stream, from, to),
             Output::Equivocation(_) => self.node(at).equivocations += 1,
             Output::Refused { .. } => self.node(at).refused += 1,
@@ -676,7 +695,10 @@ impl Network {
 
     fn gap(&mut self, at: u32, stream: StreamId<u32>, from: u64, to: u64) {
         let (seed, now, allowed) = (self.seed, self.now, self.gaps_allowed);
-        assert!(allowed, "seed {seed}: {at} told a gap {stream:?} {from}..={to} at {now:?}");
+        assert!(
+            allowed,
+            "seed {seed}: {at} told a gap {stream:?} {from}..={to} at {now:?}"
+        );
         let node = self.node(at);
         assert!(from <= to, "seed {seed}: an empty gap");
         let reached = node.reached.get(&stream.publisher).copied();
@@ -689,8 +711,14 @@ impl Network {
             !got.is_some_and(|got| got.intersects(from, to)),
             "seed {seed}: {at} told a gap over what it had delivered"
         );
-        let told_twice = node.gaps.iter().any(|(id, f, t)| *id == stream && *f <= to && from <= *t);
-        assert!(!told_twice, "seed {seed}: {at} told {stream:?} {from}..={to} twice");
+        let told_twice = node
+            .gaps
+            .iter()
+            .any(|(id, f, t)| *id == stream && *f <= to && from <= *t);
+        assert!(
+            !told_twice,
+            "seed {seed}: {at} told {stream:?} {from}..={to} twice"
+        );
         node.gaps.push((stream, from, to));
     }
 
@@ -700,7 +728,8 @@ impl Network {
             .nodes
             .iter()
             .flat_map(|(peer, node)| node.up.iter().map(move |other| (*peer, *other)));
-        let mutual = |peer: &u32, other: &u32| self.nodes.get(other).is_some_and(|n| n.up.contains(peer));
+        let mutual =
+            |peer: &u32, other: &u32| self.nodes.get(other).is_some_and(|n| n.up.contains(peer));
         pairs.filter(|(peer, other)| !mutual(peer, other)).collect()
     }
 
@@ -711,7 +740,12 @@ impl Network {
             components += 1;
             let mut stack = vec![first];
             while let Some(peer) = stack.pop() {
-                stack.extend(self.nodes[&peer].up.iter().filter(|other| unseen.remove(other)));
+                stack.extend(
+                    self.nodes[&peer]
+                        .up
+                        .iter()
+                        .filter(|other| unseen.remove(other)),
+                );
             }
         }
         components
@@ -748,7 +782,11 @@ impl Network {
 
     /// A member got exactly `from..=to` of a stream, and was told of no gap in it.
     pub(crate) fn assert_got(&self, peer: u32, stream: StreamId<u32>, from: u64, to: u64) {
-        let got = self.nodes[&peer].got.get(&stream).cloned().unwrap_or_default();
+        let got = self.nodes[&peer]
+            .got
+            .get(&stream)
+            .cloned()
+            .unwrap_or_default();
         assert_eq!(
             got,
             Seqs::range(from, to),
@@ -789,7 +827,10 @@ impl Network {
 
     /// Returns the most links that the bundle of a seq travelled.
     pub(crate) fn last_hop(&self, stream: StreamId<u32>, seq: u64) -> u8 {
-        let hops = self.nodes.values().filter_map(|n| n.hops.get(&(stream, seq)));
+        let hops = self
+            .nodes
+            .values()
+            .filter_map(|n| n.hops.get(&(stream, seq)));
         hops.copied().max().unwrap_or(0)
     }
 }

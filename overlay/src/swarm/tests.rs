@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use super::network::{Network, starting};
-use crate::plumtree::Start;
 use crate::StreamId;
+use crate::plumtree::Start;
 
 const SECOND: Duration = Duration::from_secs(1);
 const RATE_50: Duration = Duration::from_millis(20);
 
 /// Returns the stream that a member publishes on.
 fn stream_of(network: &Network, peer: u32) -> StreamId<u32> {
-    network.nodes[&peer].stream.as_ref().expect("it publishes").id
+    network.nodes[&peer]
+        .stream
+        .as_ref()
+        .expect("it publishes")
+        .id
 }
 
 #[test]
@@ -107,7 +111,12 @@ fn half_of_twenty_crash_in_mid_stream_and_the_survivors_miss_nothing() {
             network.assert_all_got(stream_of(&network, peer), 1, 250);
         }
         // What any survivor got of the dead one's, all got.
-        let reached = network.nodes.values().filter_map(|n| n.got[&dead.id].last()).max().unwrap();
+        let reached = network
+            .nodes
+            .values()
+            .filter_map(|n| n.got[&dead.id].last())
+            .max()
+            .unwrap();
         network.assert_all_got(dead.id, 1, reached);
         network.assert_whole();
         let slowest = network.nodes.values().map(|n| n.slowest).max().unwrap();
@@ -239,7 +248,11 @@ fn a_lost_tail_is_told_exactly_after_a_clean_stop() {
     assert!(!network.nodes[&6].got.contains_key(&id), "told too early");
     network.run(SECOND * 20);
     for peer in (1..=12).filter(|peer| *peer != 5) {
-        assert_eq!(network.nodes[&peer].gaps, [(stream.id, 51, 53)], "at {peer}");
+        assert_eq!(
+            network.nodes[&peer].gaps,
+            [(stream.id, 51, 53)],
+            "at {peer}"
+        );
         network.assert_got(peer, id, 1, 50);
     }
 }
@@ -408,7 +421,10 @@ fn a_swarm_at_rest_is_quiet() {
     let before = (network.frames, network.digest_streams);
     network.run(SECOND * 300);
     let frames = (network.frames - before.0) as f64 / 5.0 / 20.0;
-    println!("{frames:.1} frames a minute and member, {} digests", network.digest_streams - before.1);
+    println!(
+        "{frames:.1} frames a minute and member, {} digests",
+        network.digest_streams - before.1
+    );
     assert!(frames < 150.0, "{frames}");
 }
 
