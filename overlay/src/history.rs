@@ -48,6 +48,9 @@ impl Default for Config {
 /// Proofs of equivocation that are kept: each is two bundles; enough to show who and how, bounded for memory.
 pub const PROOFS_MAX: usize = 16;
 
+/// How often streams are looked through for holes that are past the horizon.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
+
 /// Why a bundle may not enter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -88,6 +91,7 @@ pub struct History<B: Bundle> {
     bytes: usize,
     proofs: VecDeque<(B, B)>,
     fingerprint: Option<[u8; 16]>,
+    sweep_at: Time,
 }
 
 impl<B: Bundle> History<B> {
@@ -100,6 +104,7 @@ impl<B: Bundle> History<B> {
             bytes: 0,
             proofs: VecDeque::new(),
             fingerprint: None,
+            sweep_at: Time::ZERO,
         }
     }
 
@@ -243,6 +248,21 @@ impl<B: Bundle> History<B> {
                 break;
             }
             self.drop_oldest();
+        }
+        if self.sweep_at <= now {
+            self.sweep_at = now + SWEEP_INTERVAL;
+            self.write_off_holes(now);
+        }
+    }
+
+    /// Counts holes as seen that are past the horizon: what is missing in them could not enter any more, and members that
+    /// missed different parts would never be in step again.
+    fn write_off_holes(&mut self, now: Time) {
+        let bound = self.config.horizon + self.config.skew * 2;
+        for stream in self.streams.values_mut() {
+            if now.since(stream.touched) > bound && stream.write_off_holes() {
+                self.fingerprint = None;
+            }
         }
     }
 

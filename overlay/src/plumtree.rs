@@ -381,6 +381,8 @@ impl<B: Bundle> Broadcast<B> {
                 for tree in trees.into_iter().take(TREES_MAX + 1) {
                     self.trees.grafted(from, tree, &mut self.orders);
                 }
+                // Whoever grafts shall know at once what it has missed.
+                self.tell_now(from, now);
             }
             Message::Prune { trees } => {
                 for tree in trees.into_iter().take(TREES_MAX + 1) {
@@ -410,11 +412,19 @@ impl<B: Bundle> Broadcast<B> {
             Admission::Duplicate => return self.duplicate(from, &header, push, now),
             Admission::Equivocation => {
                 self.counters.equivocations += 1;
+                self.wants.refused(&header);
                 self.outputs.push_back(Output::Equivocation(header));
                 return;
             }
             Admission::Refused(refusal) => {
                 self.counters.bundles_refused += 1;
+                match refusal {
+                    Refusal::TooOld | Refusal::RetiredEpoch | Refusal::BrokenChain => {
+                        self.wants.refused(&header);
+                    }
+                    // Time, a hole that is filled, or a stream that is dropped may let it in later.
+                    Refusal::Future | Refusal::TooManyHoles | Refusal::TooManyStreams => {}
+                }
                 self.outputs.push_back(Output::Refused { from, refusal });
                 return;
             }
@@ -424,7 +434,7 @@ impl<B: Bundle> Broadcast<B> {
         if push == Push::Eager {
             self.trees.pushed_first(id.publisher, from, now.time);
         }
-        self.wants.progress(id, from, now.time);
+        self.wants.progress(&header, from, now.time);
         self.settle_wants(id, now);
         self.spread(bundle, &header, hops, Some(from), now);
         self.outputs.push_back(Output::New(header));
@@ -434,7 +444,7 @@ impl<B: Bundle> Broadcast<B> {
         self.counters.bundles_duplicate += 1;
         self.showed(from, header);
         let id = header.stream;
-        self.wants.progress(id, from, now.time);
+        self.wants.progress(header, from, now.time);
         if push == Push::Eager && self.neighbours.contains_key(&from) {
             self.trees
                 .pushed_again(id.publisher, from, now.time, &mut self.orders);
@@ -517,9 +527,7 @@ impl<B: Bundle> Broadcast<B> {
         }
         for (to, trees) in grafts {
             self.counters.grafts_sent += trees.len() as u64;
-            // A new parent shall know at once what is missing, and say what it has.
             self.send(to, Message::Graft { trees });
-            self.send_fingerprint(to);
         }
     }
 

@@ -130,6 +130,14 @@ impl<B: Bundle> Stream<B> {
         self.supplies_from = self.supplies_from.max(last.saturating_add(1));
     }
 
+    /// Counts everything below the last seen seq as seen; returns whether anything was missing.
+    pub(crate) fn write_off_holes(&mut self) -> bool {
+        match self.seen.last() {
+            Some(last) if !self.seen.covers(1, last) => self.seen.insert(1, last),
+            _ => false,
+        }
+    }
+
     /// Drops a held bundle; returns what it cost.
     pub(crate) fn forget(&mut self, first: u64) -> usize {
         let Some(held) = self.held.remove(&first) else {

@@ -35,6 +35,9 @@ pub(crate) struct Neighbour<P> {
     pub(crate) told_all: Option<Time>,
     /// Whether the frames that come are parts of everything it has.
     pub(crate) telling_all: bool,
+    /// When it was last told everything, and when a fingerprint was last sent on the timer.
+    pub(crate) told_everything_at: Option<Time>,
+    pub(crate) compared_at: Time,
     /// Streams that changed since it was last told of them.
     pub(crate) untold: BTreeSet<StreamId<P>>,
     /// Bytes that came in since it was last told.
@@ -57,6 +60,8 @@ impl<P: Peer> Neighbour<P> {
             theirs: BTreeMap::new(),
             told_all: None,
             telling_all: false,
+            told_everything_at: None,
+            compared_at: now,
             untold: BTreeSet::new(),
             untold_bytes: 0,
             tell_at: Time::NEVER,

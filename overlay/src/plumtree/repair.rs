@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::message::{Message, Push, TreeId};
+use super::wants::ASK_TIMEOUT;
 use super::{Broadcast, Output};
-use crate::{Bundle, Now, Seqs, StreamId};
+use crate::{Bundle, Now, Seqs, StreamId, Time};
 
 /// The shortest and longest wait for a tree to bring what an announcement has shown: it follows the link's round trip.
 const GRAFT_DELAY_MIN: Duration = Duration::from_millis(50);
@@ -55,10 +56,11 @@ impl<B: Bundle> Broadcast<B> {
         for neighbour in self.neighbours.values() {
             shown.extend(&neighbour.can_supply(id));
         }
-        match self.history.seen(id) {
+        let shown = match self.history.seen(id) {
             Some(seen) => shown.difference(seen),
             None => shown,
-        }
+        };
+        self.wants.acceptable(id, shown)
     }
 
     /// Asks for what has been missing for long enough.
@@ -103,7 +105,9 @@ impl<B: Bundle> Broadcast<B> {
             }
             open = open.difference(&share);
             self.wants.ask(id, peer, share.clone(), now.time);
-            if index == 0 {
+            // A hole below what the tree has brought since is no fault of the tree.
+            let newest = self.history.seen(id).and_then(|seen| seen.last());
+            if index == 0 && share.last() > newest {
                 self.graft_for(id, peer);
             }
             self.send(
@@ -113,9 +117,11 @@ impl<B: Bundle> Broadcast<B> {
                 },
             );
             if open.is_empty() {
-                break;
+                return;
             }
         }
+        // Whoever has the rest is congested or busy with another part.
+        self.wants.lacking(id, now.time + ASK_TIMEOUT);
     }
 
     /// What the tree should have brought comes from a neighbour instead: from now on it pushes.
@@ -182,6 +188,10 @@ impl<B: Bundle> Broadcast<B> {
                 .held_from(id, first)
                 .filter(|held| held.bundle.header().first <= last);
             let Some(held) = held else {
+                // Whatever is left of it isn't held (any more): the next digest says so.
+                if !seqs.is_empty() {
+                    neighbour.mark_untold(id, Time::ZERO);
+                }
                 neighbour.supplies.pop_front();
                 continue;
             };

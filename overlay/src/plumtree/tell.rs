@@ -21,6 +21,16 @@ impl<B: Bundle> Broadcast<B> {
         }
     }
 
+    /// Tells a neighbour now what it hasn't been told.
+    pub(super) fn tell_now(&mut self, peer: B::Peer, now: Now) {
+        if let Some(neighbour) = self.neighbours.get_mut(&peer)
+            && !neighbour.untold.is_empty()
+        {
+            neighbour.tell_at = now.time;
+            self.announce_if_due(peer, now);
+        }
+    }
+
     fn announce_if_due(&mut self, peer: B::Peer, now: Now) {
         let Some(neighbour) = self.neighbours.get_mut(&peer) else {
             return;
@@ -31,8 +41,10 @@ impl<B: Bundle> Broadcast<B> {
         let untold = std::mem::take(&mut neighbour.untold);
         neighbour.untold_bytes = 0;
         neighbour.tell_at = crate::Time::NEVER;
-        // The next comparison waits until the swarm is quiet again.
-        neighbour.exchange_at = neighbour.exchange_at.max(now.time + QUIET);
+        // The next comparison waits until the swarm is quiet again, but not for ever: frames may have been lost.
+        let latest = neighbour.compared_at + self.config.exchange_interval_max;
+        let quiet = (now.time + QUIET).min(latest);
+        neighbour.exchange_at = neighbour.exchange_at.max(quiet);
         let digests: Vec<_> = untold
             .into_iter()
             .filter_map(|id| self.history.digest(id))
@@ -47,6 +59,7 @@ impl<B: Bundle> Broadcast<B> {
         if neighbour.exchange_at > now.time {
             return;
         }
+        neighbour.compared_at = now.time;
         neighbour.exchange_at = now.time + neighbour.exchange_interval;
         neighbour.exchange_interval =
             (neighbour.exchange_interval * 2).min(self.config.exchange_interval_max);
@@ -83,21 +96,27 @@ impl<B: Bundle> Broadcast<B> {
             }
             return;
         }
-        neighbour.exchange_interval = self.config.exchange_interval_min;
-        self.send_everything(from, true);
+        self.send_everything(from, true, now);
     }
 
-    pub(super) fn send_everything(&mut self, to: B::Peer, reply: bool) {
+    /// Tells a neighbour everything, unless it has just been told: two that meet open the exchange both.
+    fn send_everything(&mut self, to: B::Peer, reply: bool, now: Now) {
+        let Some(neighbour) = self.neighbours.get_mut(&to) else {
+            return;
+        };
+        let told = neighbour.told_everything_at;
+        if told.is_some_and(|told| now.time.since(told) < QUIET) {
+            return;
+        }
+        neighbour.told_everything_at = Some(now.time);
+        neighbour.untold.clear();
+        neighbour.untold_bytes = 0;
+        neighbour.tell_at = crate::Time::NEVER;
         let digests: Vec<_> = self
             .history
             .streams()
             .filter_map(|id| self.history.digest(id))
             .collect();
-        if let Some(neighbour) = self.neighbours.get_mut(&to) {
-            neighbour.untold.clear();
-            neighbour.untold_bytes = 0;
-            neighbour.tell_at = crate::Time::NEVER;
-        }
         self.send_digests(to, DigestKind::Full, digests, reply);
     }
 
@@ -168,7 +187,7 @@ impl<B: Bundle> Broadcast<B> {
             self.notice_missing(id, now);
         }
         if reply {
-            self.send_everything(from, false);
+            self.send_everything(from, false, now);
         }
     }
 

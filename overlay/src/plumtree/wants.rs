@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::{Peer, Seqs, StreamId, Time};
+use crate::{Header, Peer, Seqs, StreamId, Time};
 
 /// Neighbours that are asked for parts of one stream at once: each of an active view.
 const ASKED_MAX: usize = 8;
@@ -15,6 +15,9 @@ pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Streams that something is lacked of at once: as many as are kept. What more is shown is noticed again by the next exchange.
 pub(crate) const LACKS_MAX: usize = 4_096;
+
+/// Streams of which refused seqs are remembered: only a faulty publisher or a very late supply has any.
+const REFUSED_MAX: usize = 256;
 
 #[derive(Debug)]
 struct Ask<P> {
@@ -33,12 +36,14 @@ struct Lack<P> {
 #[derive(Debug)]
 pub(crate) struct Wants<P> {
     lacks: BTreeMap<StreamId<P>, Lack<P>>,
+    refused: BTreeMap<StreamId<P>, Seqs>,
 }
 
 impl<P: Peer> Wants<P> {
     pub(crate) const fn new() -> Self {
         Self {
             lacks: BTreeMap::new(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -63,12 +68,32 @@ impl<P: Peer> Wants<P> {
         self.lacks.contains_key(&id)
     }
 
-    /// A neighbour has sent a bundle of a stream: its other supplies are on their way.
-    pub(crate) fn progress(&mut self, id: StreamId<P>, from: P, now: Time) {
-        if let Some(lack) = self.lacks.get_mut(&id) {
-            for ask in lack.asked.iter_mut().filter(|ask| ask.peer == from) {
-                ask.deadline = now + ASK_TIMEOUT;
+    /// A neighbour has sent a bundle. If it was asked for it, its other supplies are on their way; what it pushes besides
+    /// says nothing of them, for a supply may have been lost.
+    pub(crate) fn progress(&mut self, header: &Header<P>, from: P, now: Time) {
+        if let Some(lack) = self.lacks.get_mut(&header.stream) {
+            for ask in &mut lack.asked {
+                if ask.peer == from && ask.seqs.intersects(header.first, header.last) {
+                    ask.deadline = now + ASK_TIMEOUT;
+                }
             }
+        }
+    }
+
+    /// A bundle may never enter: it isn't asked for again.
+    pub(crate) fn refused(&mut self, header: &Header<P>) {
+        if self.refused.len() >= REFUSED_MAX && !self.refused.contains_key(&header.stream) {
+            self.refused.pop_first();
+        }
+        let refused = self.refused.entry(header.stream).or_default();
+        refused.insert(header.first, header.last);
+    }
+
+    /// Returns what is left of `seqs` without what was refused.
+    pub(crate) fn acceptable(&self, id: StreamId<P>, seqs: Seqs) -> Seqs {
+        match self.refused.get(&id) {
+            Some(refused) => seqs.difference(refused),
+            None => seqs,
         }
     }
 
@@ -150,10 +175,7 @@ impl<P: Peer> Wants<P> {
     #[cfg(test)]
     pub(crate) fn check_bounds(&self) {
         assert!(self.lacks.len() <= LACKS_MAX, "{} lacks", self.lacks.len());
-        assert!(
-            self.lacks
-                .values()
-                .all(|lack| lack.asked.len() <= ASKED_MAX)
-        );
+        assert!(self.refused.len() <= REFUSED_MAX);
+        assert!(self.lacks.values().all(|lack| lack.asked.len() <= ASKED_MAX));
     }
 }
