@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use crate::plumtree::Broadcast;
-use crate::{Bundle, Header, Now, Peer, StreamId, Time};
+use crate::{Bundle, Header, Now, Peer, Seqs, StreamId, Time};
 
 /// A hole is told as a gap after this long without progress, if nobody has what is missing (the design's bound).
 pub const GAP_BOUND: Duration = Duration::from_secs(15);
@@ -232,7 +232,7 @@ fn first_place<B: Bundle>(publisher: B::Peer, broadcast: &Broadcast<B>) -> Optio
             publisher,
             epoch: **epoch,
         };
-        history.seen(id).and_then(|seen| seen.last()) > Some(history.base(id))
+        history.seen(id).and_then(Seqs::last) > Some(history.base(id))
     };
     let epoch = *epochs.iter().find(has_more).or(epochs.last())?;
     // What neighbours still hold of an older epoch that began after this member's base is owed as well.
@@ -259,7 +259,7 @@ fn first_place<B: Bundle>(publisher: B::Peer, broadcast: &Broadcast<B>) -> Optio
 /// Returns what keeps a publisher's next message from being delivered; none where nothing later is known.
 fn hole<B: Bundle>(id: StreamId<B::Peer>, next: u64, broadcast: &Broadcast<B>) -> Option<Hole> {
     let history = broadcast.history();
-    let last_seen = history.seen(id).and_then(|seen| seen.last()).unwrap_or(0);
+    let last_seen = history.seen(id).and_then(Seqs::last).unwrap_or(0);
     if last_seen >= next {
         let to = history
             .held_from(id, next)

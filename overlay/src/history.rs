@@ -10,6 +10,7 @@ use std::time::Duration;
 use weft_identity::Hash;
 
 use crate::digest::StreamDigest;
+use crate::seqs::RANGES_MAX;
 use crate::stream::{Fit, Stream};
 use crate::{Bundle, Header, Now, Seqs, StreamId, Time};
 
@@ -238,6 +239,16 @@ impl<B: Bundle> History<B> {
         self.fingerprint = None;
     }
 
+    /// A gap was told. Where holes have become many it counts as seen, so that later holes find room.
+    pub(crate) fn gap_told(&mut self, id: StreamId<B::Peer>, from: u64, to: u64) {
+        if let Some(stream) = self.streams.get_mut(&id)
+            && stream.seen.range_count() > RANGES_MAX / 2
+        {
+            stream.seen.insert(from, to);
+            self.fingerprint = None;
+        }
+    }
+
     /// Drops what is too old or too much, oldest arrival first.
     pub fn shed(&mut self, now: Time) {
         while let Some(&(id, first)) = self.arrivals.front() {
@@ -246,6 +257,16 @@ impl<B: Bundle> History<B> {
                 .is_none_or(|held| now.since(held.received) >= self.config.age_max);
             if self.bytes <= self.config.bytes_max && !too_old {
                 break;
+            }
+            if too_old && let Some(stream) = self.streams.get_mut(&id) {
+                // Whatever is missing before it is older still.
+                let last = stream
+                    .held
+                    .get(&first)
+                    .map(|held| held.bundle.header().last);
+                if stream.write_off_below(last.unwrap_or(0)) {
+                    self.fingerprint = None;
+                }
             }
             self.drop_oldest();
         }
@@ -260,7 +281,7 @@ impl<B: Bundle> History<B> {
     fn write_off_holes(&mut self, now: Time) {
         let bound = self.config.horizon + self.config.skew * 2;
         for stream in self.streams.values_mut() {
-            if now.since(stream.touched) > bound && stream.write_off_holes() {
+            if now.since(stream.touched) > bound && stream.write_off_below(u64::MAX) {
                 self.fingerprint = None;
             }
         }

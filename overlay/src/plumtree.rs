@@ -14,6 +14,8 @@ pub mod message;
 mod neighbour;
 mod repair;
 mod tell;
+#[cfg(test)]
+mod tests;
 pub mod trees;
 mod wants;
 
@@ -262,6 +264,11 @@ impl<B: Bundle> Broadcast<B> {
     /// Drops the oldest bundle of the history; returns the bytes freed.
     pub fn drop_oldest(&mut self) -> usize {
         self.history.drop_oldest()
+    }
+
+    /// A subscriber was told of a gap.
+    pub(crate) fn gap_told(&mut self, id: StreamId<B::Peer>, from: u64, to: u64) {
+        self.history.gap_told(id, from, to);
     }
 
     /// Returns the trees.

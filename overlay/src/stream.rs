@@ -130,10 +130,12 @@ impl<B: Bundle> Stream<B> {
         self.supplies_from = self.supplies_from.max(last.saturating_add(1));
     }
 
-    /// Counts everything below the last seen seq as seen; returns whether anything was missing.
-    pub(crate) fn write_off_holes(&mut self) -> bool {
+    /// Counts everything up to `last`, or the last seen seq if that is less, as seen; returns whether anything was missing.
+    pub(crate) fn write_off_below(&mut self, last: u64) -> bool {
         match self.seen.last() {
-            Some(last) if !self.seen.covers(1, last) => self.seen.insert(1, last),
+            Some(seen) if !self.seen.covers(1, last.min(seen)) => {
+                self.seen.insert(1, last.min(seen))
+            }
             _ => false,
         }
     }

@@ -342,7 +342,7 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
                     .handle(hyparview::Input::Stranger { from }, now);
             }
             plumtree::Output::Equivocation(header) => {
-                self.outputs.push_back(Output::Equivocation(header))
+                self.outputs.push_back(Output::Equivocation(header));
             }
             plumtree::Output::Refused { from, refusal } => {
                 self.outputs.push_back(Output::Refused { from, refusal });
@@ -352,6 +352,9 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
 
     fn drain_delivery(&mut self) {
         while let Some(delivered) = self.delivery.poll_output() {
+            if let Delivered::Gap { stream, from, to } = delivered {
+                self.broadcast.gap_told(stream, from, to);
+            }
             self.outputs.push_back(Output::Deliver(delivered));
         }
     }

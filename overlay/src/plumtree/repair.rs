@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::message::{Message, Push, TreeId};
+use super::neighbour::Neighbour;
 use super::wants::ASK_TIMEOUT;
 use super::{Broadcast, Output};
 use crate::{Bundle, Now, Seqs, StreamId, Time};
@@ -41,7 +42,7 @@ impl<B: Bundle> Broadcast<B> {
         let mut streams: Vec<_> = self
             .neighbours
             .values()
-            .flat_map(|neighbour| neighbour.streams())
+            .flat_map(Neighbour::streams)
             .collect();
         streams.sort_unstable();
         streams.dedup();
@@ -106,7 +107,7 @@ impl<B: Bundle> Broadcast<B> {
             open = open.difference(&share);
             self.wants.ask(id, peer, share.clone(), now.time);
             // A hole below what the tree has brought since is no fault of the tree.
-            let newest = self.history.seen(id).and_then(|seen| seen.last());
+            let newest = self.history.seen(id).and_then(Seqs::last);
             if index == 0 && share.last() > newest {
                 self.graft_for(id, peer);
             }

@@ -13,6 +13,10 @@ const ASKED_MAX: usize = 8;
 /// An ask without progress for this long goes to somebody else (a guess: many round trips, below the liveness bound of a link).
 pub(crate) const ASK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Asks in vain that follow each other quickly: as many as an active view has members.
+const FAILED_QUICK: u32 = 5;
+/// How often the timeout doubles after that: to 32 s.
+const FAILED_DOUBLINGS: u32 = 4;
 /// Streams that something is lacked of at once: as many as are kept. What more is shown is noticed again by the next exchange.
 pub(crate) const LACKS_MAX: usize = 4_096;
 
@@ -31,6 +35,19 @@ struct Lack<P> {
     /// When somebody is asked for what nobody has been asked for yet.
     ask_at: Time,
     asked: Vec<Ask<P>>,
+    /// Asks since the last progress that came to nothing.
+    failed: u32,
+}
+
+impl<P> Lack<P> {
+    /// Whoever announces what it never supplies is asked ever more rarely.
+    fn patience(&self) -> Duration {
+        ASK_TIMEOUT
+            * (1 << self
+                .failed
+                .saturating_sub(FAILED_QUICK)
+                .min(FAILED_DOUBLINGS))
+    }
 }
 
 #[derive(Debug)]
@@ -55,6 +72,7 @@ impl<P: Peer> Wants<P> {
         let lack = self.lacks.entry(id).or_insert_with(|| Lack {
             ask_at,
             asked: Vec::new(),
+            failed: 0,
         });
         lack.ask_at = lack.ask_at.min(ask_at);
     }
@@ -75,6 +93,7 @@ impl<P: Peer> Wants<P> {
             for ask in &mut lack.asked {
                 if ask.peer == from && ask.seqs.intersects(header.first, header.last) {
                     ask.deadline = now + ASK_TIMEOUT;
+                    lack.failed = 0;
                 }
             }
         }
@@ -114,6 +133,8 @@ impl<P: Peer> Wants<P> {
         for (id, lack) in &mut self.lacks {
             let before = lack.asked.len();
             lack.asked.retain(|ask| ask.deadline > now);
+            let failed = u32::try_from(before - lack.asked.len()).unwrap_or(u32::MAX);
+            lack.failed = lack.failed.saturating_add(failed);
             if lack.ask_at <= now || lack.asked.len() < before {
                 lack.ask_at = Time::NEVER;
                 due.push(*id);
@@ -143,10 +164,11 @@ impl<P: Peer> Wants<P> {
     /// A neighbour is asked now.
     pub(crate) fn ask(&mut self, id: StreamId<P>, peer: P, seqs: Seqs, now: Time) {
         if let Some(lack) = self.lacks.get_mut(&id) {
+            let deadline = now + lack.patience();
             lack.asked.push(Ask {
                 peer,
                 seqs,
-                deadline: now + ASK_TIMEOUT,
+                deadline,
             });
         }
     }
@@ -176,6 +198,10 @@ impl<P: Peer> Wants<P> {
     pub(crate) fn check_bounds(&self) {
         assert!(self.lacks.len() <= LACKS_MAX, "{} lacks", self.lacks.len());
         assert!(self.refused.len() <= REFUSED_MAX);
-        assert!(self.lacks.values().all(|lack| lack.asked.len() <= ASKED_MAX));
+        assert!(
+            self.lacks
+                .values()
+                .all(|lack| lack.asked.len() <= ASKED_MAX)
+        );
     }
 }

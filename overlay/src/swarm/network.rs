@@ -374,11 +374,6 @@ impl Network {
         }
     }
 
-    /// A frame from anybody, as a hostile or scripted peer sends it.
-    pub(crate) fn inject(&mut self, from: u32, to: u32, message: Message<u32, TestBundle>) {
-        self.input(to, Input::Broadcast { from, message });
-    }
-
     /// Begins a new epoch of a publisher; `after` names the epoch before, and whether its last seq is known.
     pub(crate) fn begin_epoch(&mut self, peer: u32, after: Option<(&Stream, bool)>) {
         let stream = Stream {
@@ -645,7 +640,7 @@ impl Network {
                 self.send(at, to, Frame::Membership(message), true);
             }
             Output::Broadcast { to, message } => {
-                self.send(at, to, Frame::Broadcast(message), false)
+                self.send(at, to, Frame::Broadcast(message), false);
             }
             Output::NeighbourUp(peer) => {
                 assert!(self.node(at).up.insert(peer), "{at}: {peer} up twice");
@@ -663,7 +658,7 @@ impl Network {
                 assert!(self.node(at).based_at.replace(now).is_none(), "based twice");
             }
             Output::Deliver(Delivered::Bundle { header, from }) => {
-                self.delivered(at, &header, from)
+                self.delivered(at, &header, from);
             }
             Output::Deliver(Delivered::Gap { stream, from, to }) => self.gap(at, stream, from, to),
             Output::Equivocation(_) => self.node(at).equivocations += 1,
