@@ -1,9 +1,7 @@
 //! One swarm at one member: membership, broadcast and delivery, drained and translated in one place.
 
 #[cfg(test)]
-pub(crate) mod network;
-#[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -8,7 +8,8 @@ use super::{Broadcast, Config, DigestKind, Input, Message, Output, Push, Start, 
 use crate::delivery::{Delivered, Delivery};
 use crate::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
 use crate::history::Refusal;
-use crate::swarm::network::{TestBundle, UNIX_START, bundle};
+use crate::swarm::tests::network::UNIX_START;
+use crate::swarm::tests::values::{TestBundle, bundle};
 use crate::{Now, PreviousEpoch, Seqs, StreamId, Time, UnixMicros};
 
 const ME: u32 = 0;

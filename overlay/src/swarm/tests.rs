@@ -1,10 +1,13 @@
 //! Whole swarms: every member gets every message once and in order, whatever happens to links and members.
 
+pub(crate) mod network;
+pub(crate) mod values;
+
 use std::time::Duration;
 
-use super::network::{Network, starting};
 use crate::StreamId;
 use crate::plumtree::Start;
+use network::{Network, starting};
 
 const SECOND: Duration = Duration::from_secs(1);
 const RATE_50: Duration = Duration::from_millis(20);

@@ -1,6 +1,8 @@
 //! Whole swarms in virtual time: links with latencies, order, loss and breaks, members that crash, hang and restart, and
 //! checkers that watch every delivery. One seed decides all.
 
+mod check;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -8,10 +10,11 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_identity::Hash;
 
-use super::{Config, Input, Output, Swarm};
+use super::values::{TestBundle, TestContact, bundle};
 use crate::delivery::Delivered;
-use crate::plumtree::{Counters, Message};
-use crate::{Bundle, Contact, Header, Now, PreviousEpoch, Seqs, StreamId, Time, UnixMicros};
+use crate::plumtree::Message;
+use crate::swarm::{Config, Input, Output, Swarm};
+use crate::{Now, PreviousEpoch, Seqs, StreamId, Time, UnixMicros};
 use crate::{hyparview, plumtree};
 
 /// Where the wall clock stands at the start.
@@ -20,89 +23,6 @@ pub(crate) const UNIX_START: u64 = 1_700_000_000_000_000;
 const LIVENESS: Duration = Duration::from_secs(3);
 /// How often a member without neighbours joins again.
 const REJOIN: Duration = Duration::from_secs(1);
-
-#[derive(Clone, Debug)]
-pub(crate) struct TestContact {
-    peer: u32,
-    issued_at: UnixMicros,
-}
-
-impl Contact for TestContact {
-    type Peer = u32;
-
-    fn peer(&self) -> u32 {
-        self.peer
-    }
-
-    fn issued_at(&self) -> UnixMicros {
-        self.issued_at
-    }
-
-    fn expires_at(&self) -> UnixMicros {
-        self.issued_at + Duration::from_secs(86_400)
-    }
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct TestBundle {
-    pub(crate) header: Header<u32>,
-    pub(crate) predecessor: Option<Hash>,
-    pub(crate) previous_epoch: Option<PreviousEpoch>,
-    pub(crate) published_at: UnixMicros,
-    pub(crate) bytes: usize,
-}
-
-impl Bundle for TestBundle {
-    type Peer = u32;
-
-    fn header(&self) -> Header<u32> {
-        self.header
-    }
-
-    fn predecessor(&self) -> Option<Hash> {
-        self.predecessor
-    }
-
-    fn previous_epoch(&self) -> Option<PreviousEpoch> {
-        self.previous_epoch
-    }
-
-    fn published_at(&self) -> UnixMicros {
-        self.published_at
-    }
-
-    fn cost_bytes(&self) -> usize {
-        self.bytes
-    }
-}
-
-/// Makes a bundle; `variant` tells two for one place apart.
-pub(crate) fn bundle(
-    stream: StreamId<u32>,
-    (first, last): (u64, u64),
-    predecessor: Option<Hash>,
-    published_at: UnixMicros,
-    variant: u8,
-) -> TestBundle {
-    let mut bytes = stream.publisher.to_be_bytes().to_vec();
-    for part in [stream.epoch, first, last] {
-        bytes.extend_from_slice(&part.to_be_bytes());
-    }
-    bytes.push(variant);
-    let hash = Hash::of(&bytes);
-    TestBundle {
-        header: Header {
-            stream,
-            first,
-            last,
-            hash,
-        },
-        predecessor,
-        previous_epoch: None,
-        published_at,
-        bytes: 200,
-    }
-}
 
 /// What a publisher keeps of its stream.
 #[derive(Clone, Debug)]
@@ -668,184 +588,6 @@ impl Network {
                 assert!(self.faulty, "honest {peer} accused of {what}");
             }
         }
-    }
-
-    fn delivered(&mut self, at: u32, header: &Header<u32>, from: u64) {
-        let (seed, now) = (self.seed, self.now);
-        let published = self.published.get(&(header.stream, header.first)).copied();
-        let node = self.node(at);
-        assert!(node.based_at.is_some(), "delivered before the base");
-        let held = node.swarm.held(header).expect("what is delivered is held");
-        assert_eq!(held.bundle.header.hash, header.hash);
-        let hops = held.hops;
-        node.reach(at, header.stream, from, header.last, seed);
-        let got = node.got.entry(header.stream).or_default();
-        assert!(!got.intersects(from, header.last), "seed {seed}: twice");
-        got.insert(from, header.last);
-        node.hops.insert((header.stream, header.first), hops);
-        if let Some(published) = published {
-            node.slowest = node.slowest.max(now.since(published));
-        }
-    }
-
-    fn gap(&mut self, at: u32, stream: StreamId<u32>, from: u64, to: u64) {
-        let (seed, now, allowed) = (self.seed, self.now, self.gaps_allowed);
-        assert!(
-            allowed,
-            "seed {seed}: {at} told a gap {stream:?} {from}..={to} at {now:?}"
-        );
-        let node = self.node(at);
-        assert!(from <= to, "seed {seed}: an empty gap");
-        let reached = node.reached.get(&stream.publisher).copied();
-        let is_late = reached.is_some_and(|(epoch, _)| stream.epoch < epoch);
-        if !is_late {
-            node.reach(at, stream, from, to, seed);
-        }
-        let got = node.got.get(&stream);
-        assert!(
-            !got.is_some_and(|got| got.intersects(from, to)),
-            "seed {seed}: {at} told a gap over what it had delivered"
-        );
-        let told_twice = node
-            .gaps
-            .iter()
-            .any(|(id, f, t)| *id == stream && *f <= to && from <= *t);
-        assert!(
-            !told_twice,
-            "seed {seed}: {at} told {stream:?} {from}..={to} twice"
-        );
-        node.gaps.push((stream, from, to));
-    }
-
-    /// Returns who is a neighbour of whom on one side only.
-    pub(crate) fn one_sided(&self) -> Vec<(u32, u32)> {
-        let pairs = self
-            .nodes
-            .iter()
-            .flat_map(|(peer, node)| node.up.iter().map(move |other| (*peer, *other)));
-        let mutual =
-            |peer: &u32, other: &u32| self.nodes.get(other).is_some_and(|n| n.up.contains(peer));
-        pairs.filter(|(peer, other)| !mutual(peer, other)).collect()
-    }
-
-    pub(crate) fn components(&self) -> usize {
-        let mut unseen: BTreeSet<u32> = self.nodes.keys().copied().collect();
-        let mut components = 0;
-        while let Some(first) = unseen.pop_first() {
-            components += 1;
-            let mut stack = vec![first];
-            while let Some(peer) = stack.pop() {
-                stack.extend(
-                    self.nodes[&peer]
-                        .up
-                        .iter()
-                        .filter(|other| unseen.remove(other)),
-                );
-            }
-        }
-        components
-    }
-
-    pub(crate) fn is_whole(&self) -> bool {
-        self.one_sided().is_empty() && self.components() == 1
-    }
-
-    /// Runs until the views are symmetric and the swarm is one component; returns how long that took.
-    pub(crate) fn run_until_whole(&mut self, limit: Duration) -> Duration {
-        let start = self.now;
-        while !self.is_whole() {
-            assert!(
-                self.now.since(start) < limit,
-                "seed {}: {} components, one-sided {:?} at {:?}",
-                self.seed,
-                self.components(),
-                self.one_sided(),
-                self.now
-            );
-            self.run(Duration::from_millis(20));
-        }
-        self.now.since(start)
-    }
-
-    pub(crate) fn assert_whole(&mut self) {
-        self.run_until_whole(Duration::from_secs(1));
-        for node in self.nodes.values() {
-            assert_eq!(node.up, node.swarm.membership().active().collect());
-            node.swarm.broadcast.check_bounds();
-        }
-    }
-
-    /// A member got exactly `from..=to` of a stream, and was told of no gap in it.
-    pub(crate) fn assert_got(&self, peer: u32, stream: StreamId<u32>, from: u64, to: u64) {
-        let got = self.nodes[&peer]
-            .got
-            .get(&stream)
-            .cloned()
-            .unwrap_or_default();
-        assert_eq!(
-            got,
-            Seqs::range(from, to),
-            "seed {}: what {peer} got of {stream:?} (base {})",
-            self.seed,
-            self.nodes[&peer].swarm.history().base(stream)
-        );
-        let gaps = &self.nodes[&peer].gaps;
-        assert!(gaps.iter().all(|(id, ..)| *id != stream), "{gaps:?}");
-    }
-
-    pub(crate) fn assert_all_got(&self, stream: StreamId<u32>, from: u64, to: u64) {
-        for peer in self.nodes.keys() {
-            self.assert_got(*peer, stream, from, to);
-        }
-    }
-
-    pub(crate) fn counters(&self) -> Counters {
-        let mut sum = Counters::default();
-        for node in self.nodes.values() {
-            let counters = node.swarm.counters();
-            sum.bundles_new += counters.bundles_new;
-            sum.bundles_duplicate += counters.bundles_duplicate;
-            sum.bundles_supplied += counters.bundles_supplied;
-            sum.digests_sent += counters.digests_sent;
-            sum.grafts_sent += counters.grafts_sent;
-            sum.prunes_sent += counters.prunes_sent;
-        }
-        sum
-    }
-
-    /// Returns the relative message redundancy since `before`.
-    pub(crate) fn rmr_since(&self, before: Counters) -> f64 {
-        let now = self.counters();
-        let new = now.bundles_new - before.bundles_new;
-        (now.bundles_duplicate - before.bundles_duplicate) as f64 / new.max(1) as f64
-    }
-
-    /// Returns the most links that the bundle of a seq travelled.
-    pub(crate) fn last_hop(&self, stream: StreamId<u32>, seq: u64) -> u8 {
-        let hops = self
-            .nodes
-            .values()
-            .filter_map(|n| n.hops.get(&(stream, seq)));
-        hops.copied().max().unwrap_or(0)
-    }
-}
-
-impl Node {
-    /// Deliveries and gaps of a publisher follow each other without a seam.
-    fn reach(&mut self, at: u32, stream: StreamId<u32>, from: u64, to: u64, seed: u64) {
-        let reached = self.reached.get(&stream.publisher).copied();
-        if let Some((epoch, seq)) = reached {
-            let follows = if stream.epoch == epoch {
-                from == seq + 1
-            } else {
-                stream.epoch > epoch
-            };
-            assert!(
-                follows,
-                "seed {seed}: {at} got {stream:?} {from}..={to} after {epoch}:{seq}"
-            );
-        }
-        self.reached.insert(stream.publisher, (stream.epoch, to));
     }
 }
 
