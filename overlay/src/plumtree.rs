@@ -341,7 +341,18 @@ impl<B: Bundle> Broadcast<B> {
         if self.neighbours.contains_key(&peer) {
             return;
         }
-        let neighbour = Neighbour::new(now.time, self.config.exchange_interval_min);
+        let interval = if self.has_base() {
+            self.config.exchange_interval_min
+        } else {
+            self.config.base_timeout / tell::BASE_ATTEMPTS
+        };
+        // The first neighbour gets its time to tell the base, however long it took to find it.
+        if let Some(until) = &mut self.base_until
+            && self.neighbours.is_empty()
+        {
+            *until = (*until).max(now.time + self.config.base_timeout);
+        }
+        let neighbour = Neighbour::new(now.time, interval);
         self.neighbours.insert(peer, neighbour);
         self.trees.neighbour_up(peer, &mut self.orders);
         self.send_fingerprint(peer);

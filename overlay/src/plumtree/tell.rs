@@ -11,6 +11,9 @@ use crate::{Bundle, Now};
 /// A change this recent is still on its way through the swarm: fingerprints would differ for that alone (a guess).
 const QUIET: Duration = Duration::from_millis(500);
 
+/// How often a joining member asks each neighbour for a base before it does without.
+pub(super) const BASE_ATTEMPTS: u32 = 4;
+
 impl<B: Bundle> Broadcast<B> {
     /// Sends the announcements and fingerprints whose time has come.
     pub(super) fn tell_due(&mut self, now: Now) {
@@ -60,6 +63,10 @@ impl<B: Bundle> Broadcast<B> {
             return;
         }
         neighbour.compared_at = now.time;
+        if self.base_until.is_some() {
+            // The answer holds the base, and either frame may have been lost.
+            neighbour.exchange_interval = self.config.base_timeout / BASE_ATTEMPTS;
+        }
         neighbour.exchange_at = now.time + neighbour.exchange_interval;
         neighbour.exchange_interval =
             (neighbour.exchange_interval * 2).min(self.config.exchange_interval_max);
@@ -105,7 +112,8 @@ impl<B: Bundle> Broadcast<B> {
             return;
         };
         let told = neighbour.told_everything_at;
-        if told.is_some_and(|told| now.time.since(told) < QUIET) {
+        // One without a base asks again only where the answer was lost.
+        if neighbour.has_base && told.is_some_and(|told| now.time.since(told) < QUIET) {
             return;
         }
         neighbour.told_everything_at = Some(now.time);

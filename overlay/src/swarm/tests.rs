@@ -450,3 +450,50 @@ fn five_hundred_settle_and_get_all() {
     );
     assert!(network.rmr_since(warm) <= 0.05);
 }
+
+#[test]
+fn a_gap_is_told_though_others_never_pause() {
+    let mut network = Network::new(10);
+    network.config.broadcast.history.bytes_max = 300 * 200;
+    network.gaps_allowed = true;
+    network.grow(12);
+    network.run(SECOND * 20);
+    network.publish_at_rate(3, 1_750, RATE_50);
+    network.publish_at_rate(2, 100, RATE_50);
+    network.run(SECOND);
+    network.partition([12]);
+    network.run(SECOND * 15);
+    network.heal();
+    network.run(SECOND * 20);
+    let id = network.publish(2, 1);
+    network.publish_at_rate(3, 100, SECOND * 2 / 5);
+    network.run(SECOND * 40);
+    let far = &network.nodes[&12];
+    let gap = far.gaps.iter().find(|(of, ..)| *of == id);
+    let Some((_, from, 100)) = gap else {
+        panic!("{:?}", far.gaps);
+    };
+    assert_eq!(
+        far.got[&id],
+        [1..=from - 1, 101..=101].into_iter().collect()
+    );
+}
+
+#[test]
+fn a_joiner_finds_its_base_though_frames_are_lost() {
+    for seed in 0..10 {
+        let mut network = Network::settled(seed, 20);
+        network.publish_at_rate(5, 300, RATE_50);
+        network.loss = 0.1;
+        network.run(SECOND * 3);
+        // Long enough for a lost join.
+        let mut config = network.config.clone();
+        config.broadcast.base_timeout = SECOND * 4;
+        network.start_with(30, config);
+        network.run(SECOND * 15);
+        let id = stream_of(&network, 5);
+        let base = network.nodes[&30].swarm.history().base(id);
+        assert!(base >= 120, "seed {seed}: it began at {base}");
+        network.assert_got(30, id, base + 1, 300);
+    }
+}
