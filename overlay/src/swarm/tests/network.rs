@@ -71,6 +71,11 @@ enum Event {
         at: u32,
         peer: u32,
     },
+    Linked {
+        at: u32,
+        peer: u32,
+        link: u64,
+    },
     Wake(u32),
     Pump(u32, u32),
     Join(u32),
@@ -382,7 +387,7 @@ impl Network {
     fn step(&mut self, event: Event) {
         let actor = match event {
             Event::Frame { to, .. } => to,
-            Event::Lost { at, .. } => at,
+            Event::Lost { at, .. } | Event::Linked { at, .. } => at,
             Event::Wake(at) | Event::Pump(at, _) | Event::Join(at) => at,
             Event::Publish(at, _) | Event::Congested(at, ..) => at,
         };
@@ -409,6 +414,11 @@ impl Network {
                 if !self.links.contains_key(&pair(at, peer)) {
                     self.fold(&[self.now.as_micros(), 1, at.into(), peer.into()]);
                     self.input(at, Input::PeerLost(peer));
+                }
+            }
+            Event::Linked { at, peer, link } => {
+                if self.links.get(&pair(at, peer)).map(|l| l.number) == Some(link) {
+                    self.input(at, Input::PeerUp(peer));
                 }
             }
             Event::Wake(at) => {
@@ -497,6 +507,10 @@ impl Network {
             };
             self.next += 1;
             self.links.insert(key, link);
+            for (at, peer) in [(from, to), (to, from)] {
+                let link = link.number;
+                self.at(latency * 2, Event::Linked { at, peer, link });
+            }
         }
         let link = self.links[&key];
         if self.rng.random_bool(self.loss) {
