@@ -156,6 +156,8 @@ pub struct Membership<P, C> {
     probe_at: Time,
     /// The next peer that is back takes a neighbour's place no earlier.
     reunion_at: Time,
+    /// How long the view must be full for the next swap.
+    promotion_wait: Duration,
 
     shuffle_at: Time,
     shuffle_wait: Duration,
@@ -194,6 +196,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             promotion_at: Time::NEVER,
             probe_at: Time::ZERO,
             reunion_at: Time::ZERO,
+            promotion_wait: config.promotion_first.min(config.promotion_interval),
             shuffle_at: Time::NEVER,
             shuffle_wait: config.shuffle_interval_min,
             outstanding: VecDeque::new(),

@@ -63,6 +63,13 @@ pub struct Config {
     pub walk_min: Duration,
     /// Where that doubling ends: an odd sum of degrees leaves a vacancy for ever, and this is what it may cost. A guess.
     pub walk_max: Duration,
+    /// How long a view must first have been full for an early swap; the wait quadruples up to the interval. Members that
+    /// come within the same moment fill their views among those of whom they hear first, and two full groups that hear
+    /// of each other later look for nobody: so two of thirty topics of 20 real nodes were split. A quarter of a second is a guess: announcements have arrived.
+    pub promotion_first: Duration,
+    /// About how many members of a swarm that each knows whole take part in a round of early swaps; each member draws.
+    /// A swap costs those below it in a tree a repair, so not all do; four rounds of four leave no split of 20 unmended.
+    pub promotion_early: u32,
     /// The time between swaps of a full member with a random passive peer; `Duration::MAX` turns them off. A guess.
     pub promotion_interval: Duration,
     /// How often one of the lost peers is probed.
@@ -102,6 +109,8 @@ impl Default for Config {
             walk_needy: Duration::from_secs(1),
             walk_min: Duration::from_secs(5),
             walk_max: Duration::from_secs(60),
+            promotion_first: Duration::from_millis(250),
+            promotion_early: 4,
             promotion_interval: Duration::from_secs(300),
             probe_interval: Duration::from_secs(3),
             probe_timeout: Duration::from_secs(30),

@@ -11,6 +11,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         if self.left {
             self.left = false;
             self.promotion_at = self.later(now, self.config.promotion_interval);
+            self.promotion_wait = (self.config.promotion_first).min(self.config.promotion_interval);
         }
         if via == self.me.peer() || self.active.contains_key(&via) || self.vacancies() == 0 {
             return;

@@ -359,6 +359,9 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         self.active.insert(peer, Neighbour { contact, since });
         if self.vacancies() == 0 {
             self.full_since = now.time;
+            if self.promotion_wait < self.config.promotion_interval {
+                self.promotion_at = self.promotion_at.min(self.later(now, self.promotion_wait));
+            }
         }
         self.outputs.push_back(Output::NeighborUp { peer });
     }

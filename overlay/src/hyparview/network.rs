@@ -405,6 +405,40 @@ fn two_halves_merge_once_one_member_learns_of_the_other() {
     }
 }
 
+/// Two groups whose members hear of their own group first; then all twenty hear of all.
+fn two_groups(seed: u64) -> Network {
+    let mut network = Network::new(seed, Config::default());
+    (1..=20).for_each(|peer| network.start(peer));
+    for groups in [vec![1..=6, 7..=20], vec![1..=20]] {
+        for group in groups {
+            for peer in group.clone() {
+                let contacts = group.clone().filter(|&other| other != peer);
+                let contacts = contacts.map(|other| contact(other, UNIX_START));
+                let contacts = contacts.collect();
+                network.input(peer, Input::Learned { contacts });
+            }
+        }
+        network.run(Duration::from_millis(80));
+    }
+    network
+}
+
+#[test]
+fn full_groups_that_hear_of_each_other_do_not_keep_to_themselves() {
+    let (mut split, mut after_first) = (0, 0);
+    for seed in 0..200 {
+        let mut network = two_groups(seed);
+        split += u32::from(network.components() > 1);
+        network.run(Duration::from_secs(2));
+        after_first += u32::from(network.components() > 1);
+        network.run(Duration::from_secs(8));
+        network.run_until_whole(Duration::from_secs(40));
+    }
+    println!("of 200, {split} were split at first, {after_first} still after 2 s");
+    assert!(split > 100, "the case didn't arise");
+    assert!(after_first < 10, "early swaps are too rare");
+}
+
 #[test]
 fn a_restarted_member_comes_back() {
     let mut network = settled(3, 20);

@@ -1,5 +1,7 @@
 //! Filling vacancies: rounds over the passive view, deficit walks, promotions, probes of lost peers.
 
+use rand::RngExt;
+
 use super::neighbor::{Ask, Overflow, Request};
 use super::views::choose;
 use super::{Membership, Priority};
@@ -115,11 +117,23 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
 
     /// Swaps a neighbour for a random passive peer, if the member is at rest.
     pub(super) fn promote(&mut self, now: Now) {
-        self.promotion_at = self.later(now, self.config.promotion_interval);
-        if self.vacancies() > 0 || !self.requests.is_empty() {
+        let interval = self.config.promotion_interval;
+        if self.vacancies() > 0 {
+            self.promotion_at = self.later(now, interval);
             return;
         }
+        if !self.requests.is_empty() {
+            self.promotion_at = self.later(now, self.promotion_wait);
+            return;
+        }
+        let early = self.promotion_wait < interval;
+        self.promotion_wait = self.promotion_wait.saturating_mul(4).min(interval);
+        self.promotion_at = self.later(now, self.promotion_wait);
         let candidates = self.candidates(now);
+        let known = u32::try_from(self.active.len() + candidates.len()).unwrap_or(u32::MAX);
+        if early && self.rng.random_range(0..known.max(1)) >= self.config.promotion_early {
+            return;
+        }
         if let Some(peer) = choose(&candidates, &mut self.rng) {
             self.swap_in(peer, now);
         }
