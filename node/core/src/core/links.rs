@@ -32,7 +32,12 @@ const DEAD_AFTER: Duration = Duration::from_millis(2_750);
 const IDLE_AFTER: Duration = Duration::from_secs(15);
 /// A lane for data that holds this much takes no pushes: half of what the link queues, so that one more bundle always fits.
 const CONGESTED_BYTES: usize = 2 * 1024 * 1024;
-/// A congested lane takes pushes again below this.
+/// A lane that holds this much makes this node's own publishers wait, until it is clear.
+const BUSY_BYTES: usize = CONGESTED_BYTES / 2;
+/// How long publishers wait for a busy lane: whoever needs longer than this for half a mebibyte is left to fill its lane, which
+/// turns it lazy, and holds up nobody else (a guess).
+const BUSY_MAX: Duration = Duration::from_secs(1);
+/// A congested or busy lane takes pushes again below this.
 const CLEAR_BYTES: usize = 512 * 1024;
 /// A neighbour that stays congested is replaced after this long.
 const REPLACE_AFTER: Duration = Duration::from_secs(10);
@@ -57,6 +62,8 @@ pub(super) struct Link {
     pub(super) repair_bytes: usize,
     pub(super) neighbour_in: BTreeSet<TopicId>,
     pub(super) congested_since: Option<Time>,
+    /// Since when its lane for data holds more than publishers go on with.
+    busy_since: Option<Time>,
     heard_at: Time,
     ping_at: Time,
     /// When the round trip is measured even though the other side pings.
@@ -85,6 +92,7 @@ impl Link {
             repair_bytes: 0,
             neighbour_in: BTreeSet::new(),
             congested_since: None,
+            busy_since: None,
             heard_at: now.time,
             ping_at: now.time,
             measure_at: now.time,
@@ -115,6 +123,9 @@ impl Link {
         self.pinged = None;
         if self.congested_since.is_some() {
             self.congested_since = Some(now.time);
+        }
+        if self.busy_since.is_some() {
+            self.busy_since = Some(now.time);
         }
     }
 
@@ -232,6 +243,11 @@ impl Core {
         }
         link.data_bytes = data_bytes;
         link.repair_bytes = repair_bytes;
+        if data_bytes <= CLEAR_BYTES {
+            link.busy_since = None;
+        } else if data_bytes > BUSY_BYTES {
+            link.busy_since.get_or_insert(now.time);
+        }
         if link.congested_since.is_some() && data_bytes <= CLEAR_BYTES {
             link.congested_since = None;
             self.tell_congested(peer, false, now);
@@ -360,6 +376,9 @@ impl Core {
                     return;
                 }
                 link.data_bytes += bytes;
+                if link.data_bytes > BUSY_BYTES {
+                    link.busy_since.get_or_insert(now.time);
+                }
                 if link.data_bytes >= CONGESTED_BYTES && link.congested_since.is_none() {
                     link.congested_since = Some(now.time);
                     self.count("links_congested");
@@ -421,14 +440,9 @@ impl Core {
             .map_or_else(Vec::new, |link| link.neighbour_in.iter().copied().collect())
     }
 
-    /// Whether a publisher shall wait for a neighbour's lane: it is busy, and hasn't been full for so long that it is slow.
-    pub(super) fn is_busy(&self, peer: PeerId, now: Now) -> bool {
-        self.links.get(&peer).is_some_and(|link| {
-            link.data_bytes > CONGESTED_BYTES / 2
-                && link
-                    .congested_since
-                    .is_none_or(|since| now.time.since(since) < Duration::from_secs(1))
-        })
+    /// Returns until when a publisher waits for a neighbour's lane at most; none where the lane isn't busy.
+    pub(super) fn busy_until(&self, peer: PeerId) -> Option<Time> {
+        Some(self.links.get(&peer)?.busy_since? + BUSY_MAX)
     }
 
     /// Sends a swarm's control frame, over a link that is made for it if there is none.

@@ -12,6 +12,7 @@ use weft_identity::Hash;
 use weft_overlay::{Bundle, Now, PreviousEpoch, StreamId, Time};
 
 use super::Core;
+use super::swarms::Entry;
 use crate::bundle::{MESSAGE_BYTES_MAX, Place, fits};
 use crate::config::PreviousRun;
 use crate::{PublishError, Receipt, Reply, RequestId, TopicBundle, TopicId, TopicName};
@@ -177,7 +178,10 @@ impl Core {
             publishing.acknowledge(u64::MAX);
             publishing.acknowledged_bytes = 0;
         }
-        !neighbours.iter().any(|peer| self.is_busy(*peer, now))
+        neighbours
+            .iter()
+            .filter_map(|peer| self.busy_until(*peer))
+            .all(|until| until <= now.time)
     }
 
     /// Returns when a publisher that waits goes on even if nothing happens.
@@ -185,19 +189,23 @@ impl Core {
         self.swarms
             .values()
             .filter(|entry| !entry.publishing.is_idle())
-            .map(|entry| {
-                let alone = entry.joined_at + NEIGHBOUR_WAIT;
-                let full = entry
-                    .publishing
-                    .full_since
-                    .map_or(Time::NEVER, |since| since + WINDOW_TIMEOUT);
-                if entry.swarm.membership().active().next().is_none() {
-                    alone
-                } else {
-                    full
-                }
-            })
+            .map(|entry| self.goes_on_at(entry))
             .min()
+            .unwrap_or(Time::NEVER)
+    }
+
+    /// Returns when a topic's publisher goes on at the latest, by what it waits for.
+    fn goes_on_at(&self, entry: &Entry) -> Time {
+        let mut neighbours = entry.swarm.membership().active().peekable();
+        if neighbours.peek().is_none() {
+            return entry.joined_at + NEIGHBOUR_WAIT;
+        }
+        if let Some(since) = entry.publishing.full_since {
+            return since + WINDOW_TIMEOUT;
+        }
+        neighbours
+            .filter_map(|peer| self.busy_until(peer))
+            .max()
             .unwrap_or(Time::NEVER)
     }
 

@@ -347,6 +347,21 @@ fn an_oversize_message_is_refused_and_nothing_of_its_batch_is_published() {
 }
 
 #[test]
+fn a_neighbour_that_takes_nothing_holds_a_publisher_up_for_a_second() {
+    let mut net = subscribed(8, 11);
+    publish_steadily(&mut net, 0, 5);
+    let view = net.node(0).core.swarm_view(TOPIC, net.now()).unwrap();
+    let slow = view.active[0].peer;
+    // Its lane is half full and gets neither fuller nor emptier; it answers heartbeats.
+    net.stuck.insert((0, slow), 1_500_000);
+    net.run(seconds(1));
+    let request = net.publish(0, TOPIC, vec![message("on")]);
+    net.run_until(Duration::from_millis(1_100), "it is published", |net| {
+        net.node(0).replies.contains_key(&request)
+    });
+}
+
+#[test]
 fn a_topic_that_is_not_used_is_left_after_five_minutes() {
     let mut net = subscribed(4, 4);
     publish_steadily(&mut net, 0, 1);

@@ -110,6 +110,8 @@ pub struct Net {
     next_link: u64,
     next_request: u64,
     cut: BTreeSet<(usize, usize)>,
+    /// Bytes that lie in a node's lane for data to a peer that takes none of them.
+    pub stuck: BTreeMap<(usize, PeerId), usize>,
 }
 
 fn address(index: usize) -> Address {
@@ -146,6 +148,7 @@ impl Net {
             next_link: 0,
             next_request: 0,
             cut: BTreeSet::new(),
+            stuck: BTreeMap::new(),
         };
         for node in 0..count {
             net.boot(node, None);
@@ -441,12 +444,13 @@ impl Net {
     }
 
     fn link_state(&mut self, node: usize, peer: PeerId, heard: bool) {
+        let data_bytes = self.stuck.get(&(node, peer)).copied().unwrap_or(0);
         self.tell(
             node,
             Input::LinkState {
                 peer,
                 heard,
-                data_bytes: 0,
+                data_bytes,
                 repair_bytes: 0,
             },
         );
