@@ -265,11 +265,14 @@ impl Core {
         stream.next_seq += count;
         stream.head = Some(bundle.0.hash);
         let reach = entry.swarm.publish(bundle, now);
-        let publishing = &mut entry.publishing;
-        publishing
-            .under_way
-            .push_back((place.first + count - 1, cost));
-        publishing.under_way_bytes += cost;
+        // Announcements over the root swarm have no pace, so nobody would ever take them off again.
+        if topic != self.root {
+            let publishing = &mut entry.publishing;
+            publishing
+                .under_way
+                .push_back((place.first + count - 1, cost));
+            publishing.under_way_bytes += cost;
+        }
         entry.used_at = now.time;
         self.drain(topic, now);
         let receipt = Receipt {
