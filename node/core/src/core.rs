@@ -75,6 +75,8 @@ pub struct Core {
 
     swarms: BTreeMap<TopicId, Entry>,
     timers: BTreeSet<(Time, TopicId)>,
+    /// Topics on which publishes wait.
+    publishing: BTreeSet<TopicId>,
     history_bytes: usize,
 
     members: Members,
@@ -126,6 +128,7 @@ impl Core {
             feed_wait: join::FEED_WAIT_MIN,
             swarms: BTreeMap::new(),
             timers: BTreeSet::new(),
+            publishing: BTreeSet::new(),
             history_bytes: 0,
             members: Members::default(),
             announce_at: Time::NEVER,

@@ -61,6 +61,8 @@ pub(super) struct Link {
     pub(super) data_bytes: usize,
     pub(super) repair_bytes: usize,
     pub(super) neighbour_in: BTreeSet<TopicId>,
+    /// Swarms in which the peer waits for supplies.
+    owed_in: BTreeSet<TopicId>,
     pub(super) congested_since: Option<Time>,
     /// Since when its lane for data holds more than publishers go on with.
     busy_since: Option<Time>,
@@ -91,6 +93,7 @@ impl Link {
             data_bytes: 0,
             repair_bytes: 0,
             neighbour_in: BTreeSet::new(),
+            owed_in: BTreeSet::new(),
             congested_since: None,
             busy_since: None,
             heard_at: now.time,
@@ -409,9 +412,21 @@ impl Core {
         }
     }
 
+    /// A peer has asked for supplies in a swarm.
+    pub(super) fn owe(&mut self, peer: PeerId, topic: TopicId, now: Now) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.owed_in.insert(topic);
+        }
+        self.supply(peer, now);
+    }
+
     /// Supplies what a peer asked for, as far as its lane for repair has room.
-    pub(super) fn supply(&mut self, peer: PeerId, now: Now) {
-        for topic in self.neighbour_in(peer) {
+    fn supply(&mut self, peer: PeerId, now: Now) {
+        // Follows every word of every link: it looks at the swarms in which something is owed, not at all that are shared.
+        let Some(owed) = self.links.get(&peer).map(|link| &link.owed_in) else {
+            return;
+        };
+        for topic in owed.iter().copied().collect::<Vec<_>>() {
             let Some(link) = self.links.get(&peer) else {
                 return;
             };
@@ -419,11 +434,15 @@ impl Core {
             if room == 0 {
                 return;
             }
-            if let Some(entry) = self.swarms.get_mut(&topic)
-                && entry.swarm.owes(peer)
-            {
+            if let Some(entry) = self.swarms.get_mut(&topic) {
                 entry.swarm.supply(peer, room, now);
                 self.drain(topic, now);
+            }
+            let entry = self.swarms.get(&topic);
+            if !entry.is_some_and(|entry| entry.swarm.owes(peer))
+                && let Some(link) = self.links.get_mut(&peer)
+            {
+                link.owed_in.remove(&topic);
             }
         }
     }

@@ -118,8 +118,10 @@ impl Core {
         let may_open =
             self.own_streams.len() < OWN_STREAMS_MAX || self.own_streams.contains_key(&name);
         let topic = may_open.then(|| self.join_topic(name, now)).flatten();
-        let entry = topic.and_then(|topic| self.swarms.get_mut(&topic));
-        let Some(entry) = entry.filter(|entry| entry.publishing.jobs.len() < JOBS_MAX) else {
+        let open = topic.and_then(|topic| Some((topic, self.swarms.get_mut(&topic)?)));
+        let Some((topic, entry)) =
+            open.filter(|(_, entry)| entry.publishing.jobs.len() < JOBS_MAX)
+        else {
             return self.reply(request, Reply::Published(Err(PublishError::Busy)));
         };
         entry.used_at = now.time;
@@ -131,19 +133,20 @@ impl Core {
             receipts: Vec::with_capacity(messages.len()),
             messages: messages.into(),
         });
+        self.publishing.insert(topic);
     }
 
     /// Publishes what waits, on every topic that may go on.
     pub(super) fn pump_publishing(&mut self, now: Now) {
-        let waiting: Vec<TopicId> = self
-            .swarms
-            .iter()
-            .filter(|(_, entry)| !entry.publishing.is_idle())
-            .map(|(topic, _)| *topic)
-            .collect();
+        // This follows every input: a node that publishes nothing, on however many topics, must not pay for it.
+        let waiting: Vec<TopicId> = self.publishing.iter().copied().collect();
         for topic in waiting {
             while self.may_publish(topic, now) {
                 self.publish_next(topic, now);
+            }
+            let entry = self.swarms.get(&topic);
+            if entry.is_none_or(|entry| entry.publishing.is_idle()) {
+                self.publishing.remove(&topic);
             }
         }
     }
@@ -186,9 +189,9 @@ impl Core {
 
     /// Returns when a publisher that waits goes on even if nothing happens.
     pub(super) fn next_publish_tick(&self) -> Time {
-        self.swarms
-            .values()
-            .filter(|entry| !entry.publishing.is_idle())
+        self.publishing
+            .iter()
+            .filter_map(|topic| self.swarms.get(topic))
             .map(|entry| self.goes_on_at(entry))
             .min()
             .unwrap_or(Time::NEVER)

@@ -156,7 +156,7 @@ impl Core {
             now,
         );
         if wants {
-            self.supply(peer, now);
+            self.owe(peer, topic, now);
         }
     }
 
