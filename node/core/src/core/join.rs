@@ -109,6 +109,13 @@ impl Core {
         }
     }
 
+    /// A neighbour has gone: whether its swarm runs short is looked at anew, however long others have been short in vain.
+    pub(super) fn feed_soon(&mut self, now: Now) {
+        self.feed_wait = FEED_WAIT_MIN;
+        let soon = now.time + self.jitter(FEED_WAIT_MIN);
+        self.feed_at = self.feed_at.min(soon);
+    }
+
     /// Looks whether the root swarm, or a topic's, has too few neighbours and nobody to ask.
     fn feed(&mut self, now: Now) {
         let short: Vec<_> = self
@@ -134,12 +141,12 @@ impl Core {
             self.tell_swarm(topic, swarm::Input::Learned(contacts.clone()), now);
             if self.root_is_alone() {
                 self.dial_book(&contacts);
-                for join in self
-                    .joins
-                    .iter_mut()
-                    .filter(|join| join.answered && !join.own)
-                {
-                    join.try_at = join.try_at.min(now.time);
+                for join in self.joins.iter_mut().filter(|join| !join.own) {
+                    if join.answered {
+                        join.try_at = join.try_at.min(now.time);
+                    } else if join.try_at != Time::NEVER {
+                        join.try_at = join.try_at.min(now.time + RETRY_MAX);
+                    }
                 }
             }
         }

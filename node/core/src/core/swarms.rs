@@ -295,6 +295,7 @@ impl Core {
             link.neighbour_in.remove(&topic);
             link.touch(now);
         }
+        self.feed_soon(now);
         if topic == self.root && !self.stopping && self.root_is_alone() {
             self.event(Event::Isolated);
         }
