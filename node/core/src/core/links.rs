@@ -296,11 +296,13 @@ impl Core {
     }
 
     fn send_ping(&mut self, peer: PeerId, now: Now) {
-        self.next_nonce += 1;
-        let nonce = self.next_nonce;
         if let Some(link) = self.links.get_mut(&peer) {
+            // A repetition asks the same: where the way is longer than its pace, the first answer still counts.
+            let (nonce, _) = *link.pinged.get_or_insert_with(|| {
+                self.next_nonce += 1;
+                (self.next_nonce, now.time)
+            });
             link.ping_at = now.time + PING_AGAIN;
-            link.pinged = Some((nonce, now.time));
             self.send_control(peer, encode_ping(nonce));
         }
     }
@@ -346,7 +348,10 @@ impl Core {
         match self.links.get_mut(&peer).filter(|link| link.is_alive()) {
             Some(link) if link.waiting.len() < PINGS_MAX => {
                 link.waiting.push(request);
-                self.send_ping(peer, now);
+                // The answer to one that is under way serves as well.
+                if link.pinged.is_none() {
+                    self.send_ping(peer, now);
+                }
             }
             _ => self.reply(request, Reply::Pong(None)),
         }
