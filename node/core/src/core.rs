@@ -268,7 +268,7 @@ impl Core {
             Command::AddPeer { request, address } => self.add_peer(request, address, now),
             Command::RemovePeer { request, peer } => self.remove_peer(request, peer, now),
             Command::Ping { request, peer } => self.ping(request, peer, now),
-            Command::Cancel { request } => self.cancel(request),
+            Command::Cancel { request } => self.cancel(request, now),
             Command::Stop { request } => self.stop(request, now),
         }
     }
@@ -292,12 +292,14 @@ impl Core {
     }
 
     fn stop(&mut self, request: RequestId, now: Now) {
+        self.end_publishing(now);
         self.refuse_waiting();
+        // From here on nothing is dialled, and the neighbours that go are no loss.
+        self.stopping = true;
         let topics: Vec<TopicId> = self.swarms.keys().copied().collect();
         for topic in topics {
             self.close_swarm(topic, now);
         }
-        self.stopping = true;
         let peers: Vec<PeerId> = self.links.keys().copied().collect();
         for peer in peers {
             self.outputs.push_back(Output::Close {
@@ -309,11 +311,32 @@ impl Core {
         self.reply(request, Reply::Stopped(run));
     }
 
+    /// Answers everybody else who waits.
+    fn refuse_waiting(&mut self) {
+        let swarms = self.swarms.values_mut();
+        let subscribers: Vec<RequestId> = swarms
+            .flat_map(|entry| std::mem::take(&mut entry.waiting))
+            .collect();
+        for request in subscribers {
+            self.reply(request, Reply::TooManyTopics);
+        }
+        let links = self.links.values_mut();
+        let pings: Vec<RequestId> = links.flat_map(Link::take_waiting).collect();
+        for request in pings {
+            self.reply(request, Reply::Pong(None));
+        }
+        for dial in std::mem::take(&mut self.dials).into_values() {
+            if let Dial::Add(request) = dial {
+                self.reply(request, Reply::PeerAdded(Err(AddPeerError::Stopping)));
+            }
+        }
+    }
+
     /// A caller has gone.
-    fn cancel(&mut self, request: RequestId) {
+    fn cancel(&mut self, request: RequestId, now: Now) {
         self.forget_ping(request);
         self.forget_dial(request);
-        self.forget_subscriber(request);
+        self.forget_subscriber(request, now);
         self.forget_publish(request);
     }
 

@@ -132,6 +132,10 @@ impl Link {
         }
     }
 
+    pub(super) fn take_waiting(&mut self) -> Vec<RequestId> {
+        std::mem::take(&mut self.waiting)
+    }
+
     /// A swarm has used it.
     pub(super) const fn touch(&mut self, now: Now) {
         self.used_at = now.time;
@@ -334,7 +338,7 @@ impl Core {
         link.pinged = None;
         link.measure_at = now.time + MEASURE_EVERY;
         link.plan_ping(now);
-        let waiting = std::mem::take(&mut link.waiting);
+        let waiting = link.take_waiting();
         let swarms: Vec<TopicId> = link.neighbour_in.iter().copied().collect();
         for request in waiting {
             self.reply(request, Reply::Pong(Some(measured)));

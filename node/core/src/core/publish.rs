@@ -119,8 +119,7 @@ impl Core {
             self.own_streams.len() < OWN_STREAMS_MAX || self.own_streams.contains_key(&name);
         let topic = may_open.then(|| self.join_topic(name, now)).flatten();
         let open = topic.and_then(|topic| Some((topic, self.swarms.get_mut(&topic)?)));
-        let Some((topic, entry)) =
-            open.filter(|(_, entry)| entry.publishing.jobs.len() < JOBS_MAX)
+        let Some((topic, entry)) = open.filter(|(_, entry)| entry.publishing.jobs.len() < JOBS_MAX)
         else {
             return self.reply(request, Reply::Published(Err(PublishError::Busy)));
         };
@@ -311,14 +310,22 @@ impl Core {
         }
     }
 
-    /// Answers everybody who waits, since this node stops.
-    pub(super) fn refuse_waiting(&mut self) {
-        let mut waiting = Vec::new();
-        for entry in self.swarms.values_mut() {
-            waiting.extend(entry.publishing.jobs.drain(..).map(|job| job.request));
-        }
-        for request in waiting {
-            self.reply(request, Reply::Published(Err(PublishError::Stopping)));
+    /// Publishes what is left of batches that have begun, at no pace, and refuses the others, since this node stops.
+    pub(super) fn end_publishing(&mut self, now: Now) {
+        for topic in std::mem::take(&mut self.publishing) {
+            let Some(entry) = self.swarms.get_mut(&topic) else {
+                continue;
+            };
+            // Batches go out one after another, so only the first can have begun.
+            let jobs = &mut entry.publishing.jobs;
+            let begun = jobs.front().is_some_and(|job| !job.receipts.is_empty());
+            for job in jobs.split_off(usize::from(begun)) {
+                self.reply(job.request, Reply::Published(Err(PublishError::Stopping)));
+            }
+            let has_more = |entry: &Entry| !entry.publishing.is_idle();
+            while self.swarms.get(&topic).is_some_and(has_more) {
+                self.publish_next(topic, now);
+            }
         }
     }
 }

@@ -301,11 +301,17 @@ impl Core {
         self.announce_at = self.announce_at.min(now.time + MEMBERSHIP_RENEWED);
     }
 
-    pub(super) fn forget_subscriber(&mut self, request: RequestId) {
-        for entry in self.swarms.values_mut() {
-            let before = entry.waiting.len();
-            entry.waiting.retain(|waiting| *waiting != request);
-            entry.subscriptions -= before - entry.waiting.len();
+    pub(super) fn forget_subscriber(&mut self, request: RequestId, now: Now) {
+        let waits_in = self.swarms.values_mut().find_map(|entry| {
+            let at = entry
+                .waiting
+                .iter()
+                .position(|waiting| *waiting == request)?;
+            entry.waiting.remove(at);
+            Some(entry.name.clone())
+        });
+        if let Some(name) = waits_in {
+            self.unsubscribe(&name, now);
         }
     }
 }

@@ -415,11 +415,22 @@ fn a_stopping_node_answers_everybody_and_refuses_what_comes_later() {
     let mut net = whole(3, 10);
     // It waits for a first neighbour in the topic.
     let waiting = net.publish(0, TOPIC, vec![message("late")]);
+    let subscriber = net.subscribe(0, "another");
+    let gone = net.peer_at(1);
+    let ping = net.command(0, |request| Command::Ping {
+        request,
+        peer: gone,
+    });
     let stop = net.command(0, |request| Command::Stop { request });
     let refused = |reply: Option<&Reply>| {
         matches!(reply, Some(Reply::Published(Err(PublishError::Stopping))))
     };
     assert!(refused(net.node(0).replies.get(&waiting)));
+    for request in [subscriber, ping] {
+        assert!(net.node(0).replies.contains_key(&request));
+    }
+    let isolated = net.node(0).events.contains(&Event::Isolated);
+    assert!(!isolated, "whoever leaves is not alone, but gone");
     assert!(matches!(net.node(0).replies.get(&stop), Some(Reply::Stopped(run)) if run.clean));
     let later = net.command(0, |request: RequestId| Command::Publish {
         request,
@@ -427,6 +438,32 @@ fn a_stopping_node_answers_everybody_and_refuses_what_comes_later() {
         messages: vec![message("later")],
     });
     assert!(refused(net.node(0).replies.get(&later)));
+}
+
+#[test]
+fn a_batch_that_has_begun_is_whole_when_its_node_stops() {
+    let mut net = subscribed(5, 12);
+    publish_steadily(&mut net, 0, 1);
+    let batch = vec![Bytes::from(vec![b'x'; 1_000]); 1_000];
+    let begun = net.publish(0, TOPIC, batch.clone());
+    let waiting = net.publish(0, TOPIC, batch);
+    assert!(
+        !net.node(0).replies.contains_key(&begun),
+        "it waits for the window"
+    );
+    let stop = net.command(0, |request| Command::Stop { request });
+    let replies = &net.node(0).replies;
+    let Some(Reply::Published(Ok(receipts))) = replies.get(&begun) else {
+        panic!("{:?}", replies.get(&begun));
+    };
+    assert_eq!(receipts.len(), 1_000);
+    assert!(matches!(
+        replies.get(&waiting),
+        Some(Reply::Published(Err(PublishError::Stopping)))
+    ));
+    assert!(
+        matches!(replies.get(&stop), Some(Reply::Stopped(run)) if run.last_seqs[&topic()] == 1_001)
+    );
 }
 
 #[test]
