@@ -61,7 +61,7 @@ impl Failure {
             Exit::Timeout,
             format!("no answer within {}", humantime::format_duration(after)),
         )
-        .hint("it may still happen; allow more time with --timeout")
+        .hint("what was asked for may still happen; allow more time with --timeout, or see whether the node hangs: weft testnet status")
     }
 
     /// Prints it to stderr; with `--quiet` the message alone.

@@ -85,6 +85,12 @@ pub(crate) fn list(values: &[String]) -> String {
     }
 }
 
+/// Counts things in words: `1 neighbour`, `2 neighbours`.
+pub(crate) fn count(number: usize, what: &str) -> String {
+    let s = if number == 1 { "" } else { "s" };
+    format!("{number} {what}{s}")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

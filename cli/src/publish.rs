@@ -12,7 +12,7 @@ use weft_rpc::types::{PublishParams, Receipt};
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
-use crate::{signals, topic};
+use crate::{output, signals, topic};
 use lines::{Batches, Stopped};
 
 const AFTER_HELP: &str = "\
@@ -211,8 +211,10 @@ impl Summary {
             count => format!("{count} messages, {seq} to {}", last.seq),
         };
         format!(
-            "published to {topic}: {what} (epoch {epoch}); pushed to {} neighbours, announced to {}; {} subscribers known\n",
-            last.eager, last.lazy, last.subscribers_known
+            "published to {topic}: {what} (epoch {epoch}); pushed to {}, announced to {}; {} known\n",
+            output::count(last.eager, "neighbour"),
+            last.lazy,
+            output::count(last.subscribers_known, "subscriber")
         )
     }
 }

@@ -222,6 +222,10 @@ fn key_failure(error: &KeyFileError) -> Failure {
                 path.display()
             ))
         }
+        KeyFileError::Unreadable { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            Failure::new(Exit::NotAllowed, message)
+                .hint("ssh-keygen -t ed25519 -N '' -f FILE makes one; without --key the node makes its own")
+        }
         KeyFileError::Unreadable { .. } => Failure::new(Exit::NotAllowed, message)
             .hint("make it readable for this user alone, or name another with --key"),
         KeyFileError::Invalid { .. } => Failure::new(Exit::Error, message)

@@ -55,8 +55,8 @@ async fn print_all(
         match stream.next().await {
             Ok(Notification::Ready(ready)) => {
                 global.note(format_args!(
-                    "subscribed to {topic} ({} neighbours)",
-                    ready.neighbours
+                    "subscribed to {topic} ({})",
+                    crate::output::count(ready.neighbours, "neighbour")
                 ));
             }
             Ok(Notification::Items(batch)) => printer.batch(topic, batch.items)?,

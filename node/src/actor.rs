@@ -29,7 +29,7 @@ pub(crate) use requests::{Ask, Call, Gone};
 /// Calls that wait for the core's task; past it callers wait to ask.
 const CALLS_MAX: usize = 256;
 /// Bytes of a network's name: it stands in the name of a protocol.
-const NETWORK_BYTES_MAX: usize = 100;
+const NETWORK_BYTES_MAX: usize = 64;
 
 /// A node's task and how to reach it.
 #[derive(Debug)]

@@ -13,6 +13,9 @@ mod disk;
 mod handle;
 mod links;
 
+pub use libp2p::Multiaddr;
+pub use weft_identity::{Keypair, PeerId};
+
 pub use handle::{
     AddPeerError, Config, Delivery, Item, Node, PingError, PublishError, Receipt, StartError,
     SubscribeError, Subscription, TopicName, TopicNameError,

@@ -111,6 +111,9 @@ impl Testnet {
     /// Publishes from several nodes to all that are up, and reports what came of it. Never hangs: what is missing when
     /// nothing moves any more is part of the report.
     pub async fn check(&self, options: CheckOptions) -> anyhow::Result<CheckReport> {
+        if options.messages == 0 {
+            bail!("a check publishes at least one message");
+        }
         if !(options.rate.is_finite() && options.rate > 0.0) {
             bail!("the rate must be a positive number of messages a second");
         }

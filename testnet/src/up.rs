@@ -87,7 +87,7 @@ impl Testnet {
     /// On failure, or when the future is dropped, everything that was started is ended and removed.
     pub async fn up(options: Options, progress: &mut dyn FnMut(Progress)) -> anyhow::Result<Self> {
         if options.nodes == 0 || options.nodes > NODES_MAX {
-            bail!("a testnet has 1 to {NODES_MAX} nodes; for more, simulate");
+            bail!("a testnet has 1 to {NODES_MAX} nodes, as many as one machine runs");
         }
         let layout = Layout::new(&options.base_dir);
         let base_dir = layout.base_dir().to_owned();

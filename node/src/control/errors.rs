@@ -40,11 +40,8 @@ pub(super) fn message_too_large(index: usize, bytes: usize) -> Error {
 pub(super) fn add_peer(error: AddPeerError, address: &str) -> Error {
     match error {
         AddPeerError::Unreachable { reason } => {
-            let mut error = Error::new(
-                Kind::NotFound,
-                format!("nobody can be reached at {address}: {reason}"),
-            )
-            .hint("is a daemon running there? Its addresses: weft id");
+            let mut error = Error::new(Kind::NotFound, format!("nobody can be reached: {reason}"))
+                .hint("is a daemon running there? Its addresses: weft id");
             error.retryable = true;
             error
         }

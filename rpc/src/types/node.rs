@@ -29,7 +29,7 @@ pub struct Status {
     pub topics: Vec<String>,
     /// One verdict, and why.
     pub health: Health,
-    /// Every counter of the node that isn't zero, by name (`bad_frames`, `forged_bundles`, `dropped_frames`, …).
+    /// Every counter of the node that isn't zero, by name (`bad_frames`, `forged`, `dropped_frames`, …).
     pub counters: BTreeMap<String, u64>,
 }
 

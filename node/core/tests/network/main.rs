@@ -1,5 +1,7 @@
 //! Whole nodes in virtual time: what a user of a network relies on, without sockets.
 
+#![allow(clippy::unwrap_used, reason = "a test's harness fails by panicking")]
+
 mod net;
 
 use std::time::Duration;
