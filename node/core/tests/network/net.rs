@@ -24,7 +24,7 @@ const UNIX_START: u64 = 1_767_225_600_000_000;
 
 /// What a subscriber has got.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Got {
+pub(crate) enum Got {
     Message {
         publisher: PeerId,
         epoch: u64,
@@ -78,7 +78,7 @@ impl Event {
 }
 
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     pub core: Core,
     pub peer: PeerId,
     pub got: BTreeMap<TopicName, Vec<Got>>,
@@ -97,7 +97,7 @@ struct LinkEnd {
     down: [bool; 2],
 }
 
-pub struct Net {
+pub(crate) struct Net {
     pub nodes: Vec<Option<Node>>,
     peers: Vec<PeerId>,
     pub time: Time,
@@ -131,7 +131,7 @@ fn index(address: &Address) -> usize {
 
 impl Net {
     /// Starts `count` nodes at once; each joins through the first three.
-    pub fn start(count: usize, seed: u64) -> Self {
+    pub(crate) fn start(count: usize, seed: u64) -> Self {
         println!("seed {seed}");
         let mut net = Self {
             nodes: (0..count).map(|_| None).collect(),
@@ -156,7 +156,7 @@ impl Net {
         net
     }
 
-    pub fn now(&self) -> Now {
+    pub(crate) fn now(&self) -> Now {
         Now {
             time: self.time,
             unix: UnixMicros(UNIX_START + self.time.as_micros()),
@@ -193,18 +193,18 @@ impl Net {
         self.tell(node, Input::Listening(vec![address(node)]));
     }
 
-    pub fn node(&self, node: usize) -> &Node {
+    pub(crate) fn node(&self, node: usize) -> &Node {
         self.nodes[node].as_ref().expect("the node is up")
     }
 
-    pub fn live(&self) -> Vec<usize> {
+    pub(crate) fn live(&self) -> Vec<usize> {
         (0..self.nodes.len())
             .filter(|node| self.nodes[*node].is_some())
             .collect()
     }
 
     /// Tells a core something and carries out its orders.
-    pub fn tell(&mut self, node: usize, input: Input) {
+    pub(crate) fn tell(&mut self, node: usize, input: Input) {
         let now = self.now();
         if let Some(node) = self.nodes[node].as_mut() {
             node.core.handle(input, now);
@@ -212,19 +212,19 @@ impl Net {
         self.carry_out(node);
     }
 
-    pub fn command(&mut self, node: usize, command: impl FnOnce(RequestId) -> Command) -> u64 {
+    pub(crate) fn command(&mut self, node: usize, command: impl FnOnce(RequestId) -> Command) -> u64 {
         self.next_request += 1;
         let request = self.next_request;
         self.tell(node, Input::Command(command(RequestId(request))));
         request
     }
 
-    pub fn subscribe(&mut self, node: usize, topic: &str) -> u64 {
+    pub(crate) fn subscribe(&mut self, node: usize, topic: &str) -> u64 {
         let topic: TopicName = topic.parse().unwrap();
         self.command(node, |request| Command::Subscribe { request, topic })
     }
 
-    pub fn publish(&mut self, node: usize, topic: &str, messages: Vec<Bytes>) -> u64 {
+    pub(crate) fn publish(&mut self, node: usize, topic: &str, messages: Vec<Bytes>) -> u64 {
         let topic: TopicName = topic.parse().unwrap();
         self.command(node, |request| Command::Publish {
             request,
@@ -234,7 +234,7 @@ impl Net {
     }
 
     /// Lets virtual time pass.
-    pub fn run(&mut self, duration: Duration) {
+    pub(crate) fn run(&mut self, duration: Duration) {
         let until = self.time + duration;
         while let Some((&(at, order), _)) = self.queue.first_key_value() {
             if at > until {
@@ -248,7 +248,7 @@ impl Net {
     }
 
     /// Lets time pass until a condition holds; fails after `limit`.
-    pub fn run_until(
+    pub(crate) fn run_until(
         &mut self,
         limit: Duration,
         what: &str,
@@ -267,7 +267,7 @@ impl Net {
     }
 
     /// A process ends without a word.
-    pub fn crash(&mut self, node: usize) {
+    pub(crate) fn crash(&mut self, node: usize) {
         self.nodes[node] = None;
         for link in self.links.values_mut() {
             if let Some(at) = link.ends.iter().position(|end| *end == node) {
@@ -278,7 +278,7 @@ impl Net {
     }
 
     /// A process stops in order, and remembers what its next run needs.
-    pub fn stop(&mut self, node: usize) -> PreviousRun {
+    pub(crate) fn stop(&mut self, node: usize) -> PreviousRun {
         let request = self.command(node, |request| Command::Stop { request });
         let Some(Reply::Stopped(run)) = self.nodes[node].as_mut().unwrap().replies.remove(&request)
         else {
@@ -289,18 +289,18 @@ impl Net {
         run
     }
 
-    pub fn restart(&mut self, node: usize, previous_run: PreviousRun) {
+    pub(crate) fn restart(&mut self, node: usize, previous_run: PreviousRun) {
         self.boot(node, Some(previous_run));
     }
 
     /// A process is stopped by a signal: nothing happens to it until it resumes.
-    pub fn hang(&mut self, node: usize, duration: Duration) {
+    pub(crate) fn hang(&mut self, node: usize, duration: Duration) {
         let until = self.time + duration;
         self.nodes[node].as_mut().unwrap().hung_until = Some(until);
     }
 
     /// Cuts all links between two groups, and lets none be made.
-    pub fn partition(&mut self, left: &[usize], right: &[usize]) {
+    pub(crate) fn partition(&mut self, left: &[usize], right: &[usize]) {
         for &a in left {
             for &b in right {
                 self.cut.extend([(a, b), (b, a)]);
@@ -317,7 +317,7 @@ impl Net {
         }
     }
 
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.cut.clear();
     }
 
@@ -439,7 +439,7 @@ impl Net {
         );
     }
 
-    pub fn peer_at(&self, node: usize) -> PeerId {
+    pub(crate) fn peer_at(&self, node: usize) -> PeerId {
         self.peers[node]
     }
 
@@ -646,7 +646,7 @@ impl Net {
     }
 
     /// The messages that a node has got on a topic from one publisher, checked to be in order and once.
-    pub fn messages(&self, node: usize, topic: &str, publisher: PeerId) -> Vec<Bytes> {
+    pub(crate) fn messages(&self, node: usize, topic: &str, publisher: PeerId) -> Vec<Bytes> {
         let topic: TopicName = topic.parse().unwrap();
         let mut last = (0, 0);
         let mut messages = Vec::new();
@@ -684,7 +684,7 @@ impl Net {
         messages
     }
 
-    pub fn gaps(&self, node: usize, topic: &str) -> Vec<Got> {
+    pub(crate) fn gaps(&self, node: usize, topic: &str) -> Vec<Got> {
         let topic: TopicName = topic.parse().unwrap();
         let got = self.node(node).got.get(&topic).into_iter().flatten();
         got.filter(|got| matches!(got, Got::Gap { .. }))
@@ -693,7 +693,7 @@ impl Net {
     }
 
     /// Whether the active views of a swarm are symmetric and connect all live nodes that are members of it.
-    pub fn is_whole(&self, topic: &str) -> bool {
+    pub(crate) fn is_whole(&self, topic: &str) -> bool {
         let views: BTreeMap<usize, BTreeSet<usize>> = self
             .live()
             .into_iter()
