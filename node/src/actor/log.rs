@@ -49,10 +49,14 @@ impl EventLog {
                 publisher,
                 epoch,
                 seq,
-            } => tracing::warn!(
-                %topic, %publisher, epoch, seq,
-                "a publisher signed two different bundles for one place; is its key used by two nodes?"
-            ),
+            } => {
+                if self.is_new("equivocation", publisher.to_string()) {
+                    tracing::warn!(
+                        %topic, %publisher, epoch, seq,
+                        "a publisher signed two different bundles for one place; is its key used by two nodes?"
+                    );
+                }
+            }
             Event::Misbehaviour { peer, what } => {
                 if self.is_new(what, peer.to_string()) {
                     tracing::warn!(%peer, what, "a peer sends what no honest peer sends; it is counted in `weft status`");
