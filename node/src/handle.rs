@@ -196,7 +196,7 @@ impl Node {
     }
 
     /// Publishes messages in order; resolves once they are in history and queued to links. None of them is published where
-    /// it fails. Dropping the future gives up what has not been published yet.
+    /// it fails. Dropping the future gives up a batch of which nothing has been published yet; one that has begun is published whole.
     pub async fn publish(
         &self,
         topic: &TopicName,
