@@ -111,6 +111,11 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     }
     node.shutdown().await;
     control.stop().await;
+    if node.has_failed() {
+        // Whoever watches over the daemon shall know that this was no ordinary end.
+        return Err(Failure::new(Exit::Error, "the node has failed")
+            .hint("its log says why; start it again: weft run"));
+    }
     Ok(())
 }
 

@@ -25,6 +25,7 @@ use crate::links::{self, ListenError, Setup};
 
 pub(crate) use clock::Clock;
 pub(crate) use requests::{Ask, Call, Gone};
+use run::Ended;
 
 /// Calls that wait for the core's task; past it callers wait to ask.
 const CALLS_MAX: usize = 256;
@@ -91,8 +92,10 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
     let listening = links.listening.clone();
     let actor = run::Actor::new(core, clock, links, disk, gone.clone());
     let task = tokio::spawn(async move {
-        actor.run(calls_taken, gone_taken).await;
-        stopped_told.send_replace(true);
+        // A channel that closes without this word says that the task has failed.
+        if actor.run(calls_taken, gone_taken).await == Ended::AsTold {
+            stopped_told.send_replace(true);
+        }
     });
     Ok(Running {
         calls,

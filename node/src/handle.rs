@@ -246,6 +246,12 @@ impl Node {
         let _ = stopped.wait_for(|stopped| *stopped).await;
     }
 
+    /// Returns whether the node has stopped though nobody told it to: a failure, of which the log says more.
+    pub fn has_failed(&self) -> bool {
+        let stopped = &self.shared.stopped;
+        stopped.has_changed().is_err() && !*stopped.borrow()
+    }
+
     /// Asks the core for something; none once the node has stopped. If the future is dropped, the core forgets the request.
     async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Option<T> {
         let request = RequestId(self.shared.requests.fetch_add(1, Ordering::Relaxed));

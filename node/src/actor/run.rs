@@ -36,6 +36,15 @@ const DISK_MAX: Duration = Duration::from_secs(1);
 /// Names the request to stop; handles count theirs from 1.
 const STOP: RequestId = RequestId(0);
 
+/// How the task has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// It was told to stop, or no handle was left.
+    AsTold,
+    /// What it needs is gone.
+    Failed,
+}
+
 /// A link as the core's task sees it.
 struct Linked {
     link: Arc<Link>,
@@ -106,7 +115,8 @@ impl Actor {
         mut self,
         mut calls: mpsc::Receiver<Call>,
         mut gone: mpsc::UnboundedReceiver<Gone>,
-    ) {
+    ) -> Ended {
+        let mut ended = Ended::AsTold;
         let mut events = Vec::with_capacity(EVENTS_A_WAKE);
         let mut called = Vec::with_capacity(EVENTS_A_WAKE);
         let mut left = Vec::new();
@@ -119,6 +129,7 @@ impl Actor {
                     if count == 0 {
                         tracing::error!("the links' task has ended; the node stops");
                         self.stop_by = Some(Instant::now());
+                        ended = Ended::Failed;
                     }
                 }
                 count = calls.recv_many(&mut called, EVENTS_A_WAKE), if self.has_handles => {
@@ -156,6 +167,7 @@ impl Actor {
             self.drain();
         }
         self.finish().await;
+        ended
     }
 
     fn is_over(&self) -> bool {
