@@ -4,11 +4,11 @@ mod lines;
 
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 
-use weft_rpc::Client;
 use weft_rpc::limits::MESSAGE_BYTES_MAX;
 use weft_rpc::method::TopicPublish;
 use weft_rpc::payload::Payload;
 use weft_rpc::types::{PublishParams, Receipt};
+use weft_rpc::{CallError, Client};
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
@@ -40,6 +40,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     let mut publisher = Publisher {
         global,
         topic: &args.topic,
+        prints_receipts: global.json,
         summary: Summary::default(),
     };
     match args.message.as_deref() {
@@ -52,11 +53,12 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
                     () = interrupted => (true, Ok(())),
                 }
             };
-            publisher.finish()?;
+            let said = publisher.finish();
             if stopped {
                 global.note("interrupted; what was read and not yet published is dropped");
             }
-            ended
+            // That nobody reads the summary must not hide what went wrong before.
+            ended.and(said)
         }
         message => {
             let message = match message {
@@ -128,6 +130,7 @@ struct Summary {
 struct Publisher<'a> {
     global: &'a Global,
     topic: &'a str,
+    prints_receipts: bool,
     summary: Summary,
 }
 
@@ -137,7 +140,12 @@ impl Publisher<'_> {
         let client = self.global.within(self.global.connect()).await?;
         let mut batches = Batches::of_stdin();
         loop {
-            match batches.next().await {
+            let batch = tokio::select! {
+                batch = batches.next() => batch,
+                // It may be hours until the next line shows that nobody takes it.
+                () = client.closed() => return Err(CallError::Disconnected.into()),
+            };
+            match batch {
                 Ok(batch) => {
                     let receipts = call(&client, self.topic, &batch).await?;
                     self.take(receipts)?;
@@ -162,13 +170,14 @@ impl Publisher<'_> {
 
     /// Counts receipts, and prints them with `--json`.
     fn take(&mut self, receipts: Vec<Receipt>) -> Result<(), Failure> {
-        if self.global.json {
-            let mut out = BufWriter::new(io::stdout().lock());
-            for receipt in &receipts {
-                serde_json::to_writer(&mut out, receipt).map_err(io::Error::from)?;
-                out.write_all(b"\n")?;
+        if self.prints_receipts {
+            match print(&receipts) {
+                // Whoever read the receipts has gone; the messages go on.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    self.prints_receipts = false;
+                }
+                printed => printed?,
             }
-            out.flush()?;
         }
         self.summary.published += receipts.len() as u64;
         if let Some(first) = receipts.first() {
@@ -199,6 +208,15 @@ impl Publisher<'_> {
         }
         Ok(())
     }
+}
+
+fn print(receipts: &[Receipt]) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for receipt in receipts {
+        serde_json::to_writer(&mut out, receipt)?;
+        out.write_all(b"\n")?;
+    }
+    out.flush()
 }
 
 impl Summary {

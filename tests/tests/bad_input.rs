@@ -5,6 +5,7 @@
     reason = "helpers of tests, outside functions that are marked as tests"
 )]
 
+use std::io::Write;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -101,6 +102,26 @@ fn an_oversize_line_stops_with_its_number_and_those_before_it_stand() {
         got.stdout.len(),
         expected.len()
     );
+}
+
+#[test]
+fn a_publisher_that_waits_for_a_line_notices_that_its_daemon_has_gone() {
+    let (home, weft) = weft();
+    let path = home.path().join("d");
+    let daemon = Daemon::start(&weft, &path, "bad-input");
+    let (input, mut lines) = std::io::pipe().expect("there are descriptors");
+    let args = ["--dir", path.to_str().expect("a name in ASCII")];
+    let args = args.into_iter().chain(["--json", "pub", "t", "-"]);
+    let mut publisher = weft.start(args, input.into());
+    lines.write_all(b"one\n").expect("it reads");
+    publisher.wait_stdout("\"seq\":1", SOON);
+    // It has nothing to do any more, and no line shows it that nobody would take one.
+    daemon.stop().expect_code(0);
+    publisher
+        .wait(SOON)
+        .expect_code(3)
+        .expect_stderr("the daemon has closed the connection");
+    drop(lines);
 }
 
 #[test]
