@@ -1,11 +1,13 @@
 //! The node as a value: the parent of every swarm, who drains them in one place and translates.
 //!
-//! The parts are one file each: [`links`] (liveness, lanes, dials), [`book`] (own descriptor and known peers), [`join`] (into
+//! The parts are one file each: [`links`] (liveness), [`lanes`] (how much waits on them), [`dials`] (how they are made), [`book`] (own descriptor and known peers), [`join`] (into
 //! the network, for ever), [`topics`] (who is a member of what), [`publish`] (bundles and their pace). They share [`Core`]'s fields and
 //! call each other downwards only: topics and publish use swarms, swarms use links.
 
 mod book;
+mod dials;
 mod join;
+mod lanes;
 mod links;
 mod publish;
 mod swarms;
@@ -14,6 +16,7 @@ mod topics;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use weft_identity::{KeyCache, Keypair, PeerId};
@@ -29,8 +32,9 @@ use crate::{
     RequestId, TopicId, TopicName,
 };
 use book::AddressBook;
+use dials::{Dial, PendingDial};
 use join::JoinAddress;
-use links::{Dial, Link, PendingDial};
+use links::Link;
 use publish::OwnStream;
 use swarms::Entry;
 use topics::Members;
@@ -338,6 +342,12 @@ impl Core {
         self.forget_dial(request);
         self.forget_subscriber(request, now);
         self.forget_publish(request);
+    }
+
+    /// Returns a duration between half and the whole of `of`.
+    pub(super) fn jitter(&mut self, of: Duration) -> Duration {
+        let micros = u64::try_from(of.as_micros()).unwrap_or(u64::MAX);
+        Duration::from_micros(self.rng.random_range(micros / 2..=micros))
     }
 
     fn reply(&mut self, request: RequestId, reply: Reply) {

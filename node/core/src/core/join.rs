@@ -6,7 +6,7 @@ use weft_identity::PeerId;
 use weft_overlay::{Now, Time, swarm};
 
 use super::Core;
-use super::links::Dial;
+use super::dials::Dial;
 use crate::{Address, DialError, Event, PeerContact};
 
 /// The first wait before an address is tried again; doubles up to [`RETRY_MAX`].

@@ -212,7 +212,11 @@ impl Net {
         self.carry_out(node);
     }
 
-    pub(crate) fn command(&mut self, node: usize, command: impl FnOnce(RequestId) -> Command) -> u64 {
+    pub(crate) fn command(
+        &mut self,
+        node: usize,
+        command: impl FnOnce(RequestId) -> Command,
+    ) -> u64 {
         self.next_request += 1;
         let request = self.next_request;
         self.tell(node, Input::Command(command(RequestId(request))));

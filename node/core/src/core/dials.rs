@@ -1,0 +1,133 @@
+//! Dials: the links that swarms, addresses to join and callers ask for, and what waits for them.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use weft_identity::PeerId;
+use weft_overlay::{Now, swarm};
+
+use super::Core;
+use crate::wire::OutFrame;
+use crate::{
+    AddPeerError, Address, DialError, DialId, Output, PeerContact, Reply, RequestId, TopicId,
+};
+
+/// Dials under way: more than an active and a passive view together need at once.
+const DIALS_MAX: usize = 128;
+/// Frames that wait for one dial: a request or two of each shared swarm.
+const PENDING_FRAMES_MAX: usize = 64;
+
+/// Why something is dialled.
+#[derive(Debug)]
+pub(super) enum Dial {
+    /// A swarm has something to send.
+    Peer(PeerId),
+    /// One of the addresses to join, by index.
+    Join(usize),
+    /// A peer of the address book, dialled by a node without neighbours.
+    Book,
+    /// A caller wants the peer.
+    Add(RequestId),
+}
+
+/// What waits for a dial: frames, and which swarms to tell if it fails.
+#[derive(Debug, Default)]
+pub(super) struct PendingDial {
+    pub(super) frames: VecDeque<OutFrame>,
+    swarms: BTreeSet<TopicId>,
+}
+
+impl Core {
+    /// Sends a swarm's control frame, over a link that is made for it if there is none.
+    pub(super) fn send_or_dial(
+        &mut self,
+        topic: TopicId,
+        to: PeerId,
+        contact: Option<PeerContact>,
+        frame: OutFrame,
+        now: Now,
+    ) {
+        if let Some(link) = self.links.get_mut(&to) {
+            if !link.is_alive() {
+                return self.unreachable(topic, to);
+            }
+            link.touch(now);
+            return self.send_control(to, frame);
+        }
+        if let Some(pending) = self.pending.get_mut(&to) {
+            if pending.frames.len() < PENDING_FRAMES_MAX {
+                pending.frames.push_back(frame);
+            }
+            pending.swarms.insert(topic);
+            return;
+        }
+        let addresses = contact
+            .map(|contact| contact.0.value.addresses.clone())
+            .filter(|addresses| !addresses.is_empty())
+            .or_else(|| self.book.addresses(to))
+            .unwrap_or_default();
+        if addresses.is_empty() || self.dials.len() >= DIALS_MAX || self.stopping {
+            return self.unreachable(topic, to);
+        }
+        let pending = self.pending.entry(to).or_default();
+        pending.frames.push_back(frame);
+        pending.swarms.insert(topic);
+        self.dial(Dial::Peer(to), Some(to), addresses);
+    }
+
+    pub(super) fn dial(&mut self, dial: Dial, peer: Option<PeerId>, addresses: Vec<Address>) {
+        self.next_dial += 1;
+        let id = DialId(self.next_dial);
+        self.dials.insert(id, dial);
+        self.outputs.push_back(Output::Dial {
+            dial: id,
+            peer,
+            addresses,
+        });
+    }
+
+    pub(super) fn add_peer(&mut self, request: RequestId, address: Address, _now: Now) {
+        if self.dials.len() >= DIALS_MAX {
+            return self.reply(request, Reply::PeerAdded(Err(AddPeerError::Busy)));
+        }
+        self.dial(Dial::Add(request), None, vec![address]);
+    }
+
+    pub(super) fn dialled(&mut self, dial: DialId, peer: PeerId, now: Now) {
+        match self.dials.remove(&dial) {
+            None => {}
+            Some(Dial::Peer(expected)) if expected == peer => {}
+            Some(Dial::Peer(expected)) => self.dial_lost(expected, now),
+            Some(Dial::Join(index)) => self.joined(index, peer, now),
+            Some(Dial::Book) => self.tell_swarm(self.root, swarm::Input::Join { via: peer }, now),
+            Some(Dial::Add(request)) => {
+                self.tell_swarm(self.root, swarm::Input::Join { via: peer }, now);
+                self.reply(request, Reply::PeerAdded(Ok(peer)));
+            }
+        }
+    }
+
+    pub(super) fn dial_failed(&mut self, dial: DialId, error: DialError, now: Now) {
+        match self.dials.remove(&dial) {
+            None | Some(Dial::Book) => {}
+            Some(Dial::Peer(peer)) => self.dial_lost(peer, now),
+            Some(Dial::Join(index)) => self.join_failed(index, error, now),
+            Some(Dial::Add(request)) => {
+                self.reply(request, Reply::PeerAdded(Err(AddPeerError::Dial(error))));
+            }
+        }
+    }
+
+    /// A dial ended without the peer. It may have dialled us meanwhile: then what waited has been sent.
+    fn dial_lost(&mut self, peer: PeerId, now: Now) {
+        if let Some(pending) = self.pending.remove(&peer) {
+            for topic in pending.swarms {
+                self.tell_swarm(topic, swarm::Input::PeerLost(peer), now);
+            }
+        }
+    }
+
+    pub(super) fn forget_dial(&mut self, request: RequestId) {
+        self.dials
+            .retain(|_, dial| !matches!(dial, Dial::Add(waiting) if *waiting == request));
+    }
+}

@@ -1,0 +1,153 @@
+//! Lanes: how much waits on each link, what is sent all the same, and what is left out.
+//!
+//! A neighbour whose lane for data is full is pushed nothing more: it hears announcements, asks when it has caught up, and is
+//! replaced if it never does. Supplies are ordered as far as the lane for repair has room.
+
+use std::time::Duration;
+
+use weft_identity::PeerId;
+use weft_overlay::{Now, Time, swarm};
+
+use super::Core;
+use crate::wire::OutFrame;
+use crate::{Lane, Output, TopicId};
+
+/// A lane for data that holds this much takes no pushes: half of what the link queues, so that one more bundle always fits.
+const CONGESTED_BYTES: usize = 2 * 1024 * 1024;
+/// A lane that holds this much makes this node's own publishers wait, until it is clear.
+const BUSY_BYTES: usize = CONGESTED_BYTES / 2;
+/// How long publishers wait for a busy lane: whoever needs longer than this for half a mebibyte is left to fill its lane, which
+/// turns it lazy, and holds up nobody else (a guess).
+const BUSY_MAX: Duration = Duration::from_secs(1);
+/// A congested or busy lane takes pushes again below this.
+const CLEAR_BYTES: usize = 512 * 1024;
+/// Supplies are queued to a link up to this much, so that what is asked for later doesn't wait long.
+const REPAIR_BYTES: usize = 1024 * 1024;
+
+impl Core {
+    /// The shell says how a link stands.
+    pub(super) fn link_state(
+        &mut self,
+        peer: PeerId,
+        heard: bool,
+        data_bytes: usize,
+        repair_bytes: usize,
+        now: Now,
+    ) {
+        let Some(link) = self.links.get_mut(&peer).filter(|link| link.is_alive()) else {
+            return;
+        };
+        if heard {
+            link.heard_at = now.time;
+            if link.pinged.is_none() {
+                link.plan_ping(now);
+            }
+        }
+        link.data_bytes = data_bytes;
+        link.repair_bytes = repair_bytes;
+        if data_bytes <= CLEAR_BYTES {
+            link.busy_since = None;
+        } else if data_bytes > BUSY_BYTES {
+            link.busy_since.get_or_insert(now.time);
+        }
+        if link.congested_since.is_some() && data_bytes <= CLEAR_BYTES {
+            link.congested_since = None;
+            self.tell_congested(peer, false, now);
+        }
+        self.supply(peer, now);
+    }
+
+    pub(super) fn send_control(&mut self, peer: PeerId, frame: OutFrame) {
+        self.outputs.push_back(Output::Send {
+            peer,
+            lane: Lane::Control,
+            frame,
+        });
+    }
+
+    /// Sends a bundle unless the lane is full: what is left out is announced, and supplied when it is asked for.
+    pub(super) fn send_bundle(&mut self, peer: PeerId, lane: Lane, frame: OutFrame, now: Now) {
+        let Some(link) = self.links.get_mut(&peer).filter(|link| link.is_alive()) else {
+            return;
+        };
+        let bytes = frame.len();
+        match lane {
+            Lane::Data => {
+                if link.data_bytes >= CONGESTED_BYTES {
+                    self.count("pushes_left_out");
+                    return;
+                }
+                link.data_bytes += bytes;
+                if link.data_bytes > BUSY_BYTES {
+                    link.busy_since.get_or_insert(now.time);
+                }
+                if link.data_bytes >= CONGESTED_BYTES && link.congested_since.is_none() {
+                    link.congested_since = Some(now.time);
+                    self.count("links_congested");
+                    self.newly_congested.push(peer);
+                }
+            }
+            Lane::Control | Lane::Repair => link.repair_bytes += bytes,
+        }
+        self.outputs.push_back(Output::Send { peer, lane, frame });
+    }
+
+    /// Tells the swarms of links that filled up while they were being drained.
+    pub(super) fn tell_newly_congested(&mut self, now: Now) {
+        while let Some(peer) = self.newly_congested.pop() {
+            self.tell_congested(peer, true, now);
+        }
+    }
+
+    fn tell_congested(&mut self, peer: PeerId, congested: bool, now: Now) {
+        for topic in self.neighbour_in(peer) {
+            self.tell_swarm(topic, swarm::Input::Congested { peer, congested }, now);
+        }
+    }
+
+    pub(super) fn replace_neighbour(&mut self, peer: PeerId, now: Now) {
+        for topic in self.neighbour_in(peer) {
+            self.tell_swarm(topic, swarm::Input::Evict(peer), now);
+        }
+    }
+
+    /// A peer has asked for supplies in a swarm.
+    pub(super) fn owe(&mut self, peer: PeerId, topic: TopicId, now: Now) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.owed_in.insert(topic);
+        }
+        self.supply(peer, now);
+    }
+
+    /// Supplies what a peer asked for, as far as its lane for repair has room.
+    fn supply(&mut self, peer: PeerId, now: Now) {
+        // Follows every word of every link: it looks at the swarms in which something is owed, not at all that are shared.
+        let Some(owed) = self.links.get(&peer).map(|link| &link.owed_in) else {
+            return;
+        };
+        for topic in owed.iter().copied().collect::<Vec<_>>() {
+            let Some(link) = self.links.get(&peer) else {
+                return;
+            };
+            let room = REPAIR_BYTES.saturating_sub(link.repair_bytes);
+            if room == 0 {
+                return;
+            }
+            if let Some(entry) = self.swarms.get_mut(&topic) {
+                entry.swarm.supply(peer, room, now);
+                self.drain(topic, now);
+            }
+            let entry = self.swarms.get(&topic);
+            if !entry.is_some_and(|entry| entry.swarm.owes(peer))
+                && let Some(link) = self.links.get_mut(&peer)
+            {
+                link.owed_in.remove(&topic);
+            }
+        }
+    }
+
+    /// Returns until when a publisher waits for a neighbour's lane at most; none where the lane isn't busy.
+    pub(super) fn busy_until(&self, peer: PeerId) -> Option<Time> {
+        Some(self.links.get(&peer)?.busy_since? + BUSY_MAX)
+    }
+}
