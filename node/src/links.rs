@@ -27,6 +27,7 @@ mod frames;
 mod handler;
 mod lanes;
 mod link;
+mod pace;
 mod reader;
 #[cfg(test)]
 mod tests;
@@ -85,6 +86,8 @@ pub(crate) struct ReadFrames {
     pub(crate) frames: Vec<Frame>,
     /// Frames that were left out because a signature in them was not its author's.
     pub(crate) forged: u32,
+    /// Whether the peer floods: it is read more slowly from here on.
+    pub(crate) slowed: bool,
     pub(crate) cost: u32,
 }
 

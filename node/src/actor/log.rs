@@ -11,11 +11,16 @@ use crate::links::address::unpack;
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
 /// Warnings that are remembered; past it they are all forgotten, and may be said again.
 const REMEMBERED_MAX: usize = 1_024;
+/// Warnings of one kind within [`REPEAT_AFTER`], whoever they are about: identities cost an attacker nothing. The counters in
+/// `weft status` go on.
+const OF_A_KIND_MAX: u32 = 8;
 
 /// Says what happened, and leaves out what was said lately.
 #[derive(Debug, Default)]
 pub(crate) struct EventLog {
     said: BTreeMap<(&'static str, String), Instant>,
+    /// How many warnings of a kind were said since a moment.
+    kinds: BTreeMap<&'static str, (u32, Instant)>,
 }
 
 impl EventLog {
@@ -83,6 +88,26 @@ impl EventLog {
     /// Returns whether something was not said lately, and remembers that it is said now.
     pub(crate) fn is_new(&mut self, what: &'static str, whose: String) -> bool {
         let now = Instant::now();
+        if !self.is_rare(what, now) {
+            return false;
+        }
+        let is_new = self.is_first(what, whose, now);
+        if is_new && let Some((count, _)) = self.kinds.get_mut(what) {
+            *count += 1;
+        }
+        is_new
+    }
+
+    /// Returns whether few warnings of a kind were said lately.
+    fn is_rare(&mut self, what: &'static str, now: Instant) -> bool {
+        let (count, since) = self.kinds.entry(what).or_insert((0, now));
+        if now.duration_since(*since) >= REPEAT_AFTER {
+            (*count, *since) = (0, now);
+        }
+        *count < OF_A_KIND_MAX
+    }
+
+    fn is_first(&mut self, what: &'static str, whose: String, now: Instant) -> bool {
         if self.said.len() >= REMEMBERED_MAX {
             self.said.clear();
         }
@@ -97,5 +122,22 @@ impl EventLog {
                 true
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_is_said_once_about_a_peer_and_a_few_times_about_many() {
+        let mut log = EventLog::default();
+        assert!(log.is_new("bad frame", "a".to_owned()));
+        assert!(!log.is_new("bad frame", "a".to_owned()));
+        let said = (0..10_000)
+            .filter(|peer| log.is_new("bad frame", peer.to_string()))
+            .count();
+        assert_eq!(said as u32, OF_A_KIND_MAX - 1);
+        assert!(log.is_new("forged", "a".to_owned()), "another kind");
     }
 }

@@ -282,6 +282,12 @@ impl Actor {
             if read.forged > 0 && self.log.is_new("forged", peer.to_string()) {
                 tracing::warn!(%peer, "frames with a forged signature are dropped; the peer passes on what it did not check");
             }
+            if read.slowed {
+                self.core.count("links_slowed");
+                if self.log.is_new("slowed", peer.to_string()) {
+                    tracing::warn!(%peer, "a peer floods this node with frames and is read more slowly");
+                }
+            }
             let now = self.clock.now();
             for frame in read.frames {
                 self.tell_at(Input::Frame { peer, frame }, now);

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use futures::{AsyncRead, AsyncReadExt};
 use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 use weft_core::DownReason;
 use weft_core::wire::{DecodeError, Decoder, Frame};
 
 use super::frames::{FrameBuffer, Piece};
 use super::link::{Link, READ_AHEAD_BYTES_MAX};
+use super::pace::Pace;
 use super::{LinkEvent, ReadFrames};
 
 /// Frames of one hand-over: enough to spare wake-ups, few enough that checking their signatures (about 50 µs each) keeps
@@ -18,6 +20,9 @@ const BATCH_FRAMES_MAX: usize = 64;
 const BATCH_COST_MAX: usize = 256 * 1024;
 /// Bytes that are still read once the link is over: what came before its end. More than a window is not buffered.
 const READ_AFTER_END_BYTES_MAX: usize = 1024 * 1024;
+/// Frames with a forged signature after which a link ends. A node checks what it passes on, so there is no honest one; a few
+/// are borne so that their count shows in `weft status` what it was.
+const FORGED_MAX: u32 = 8;
 
 /// Reads until the link is over, then tells the core's task so.
 pub(super) async fn run<R: AsyncRead + Unpin>(
@@ -32,6 +37,8 @@ pub(super) async fn run<R: AsyncRead + Unpin>(
         decoder,
         events,
         buffer: FrameBuffer::default(),
+        pace: Pace::new(Instant::now()),
+        forged: 0,
     };
     let reason = reader.read().await;
     let Reader {
@@ -52,6 +59,9 @@ struct Reader<R> {
     decoder: Decoder,
     events: mpsc::Sender<LinkEvent>,
     buffer: FrameBuffer,
+    pace: Pace,
+    /// Frames with a forged signature so far.
+    forged: u32,
 }
 
 impl<R: AsyncRead + Unpin> Reader<R> {
@@ -89,8 +99,16 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             let mut batch = Batch::default();
             let ended = self.decode(&mut batch);
             let is_full = batch.is_full();
+            let pause = self.pace.pause(Instant::now());
+            batch.slowed = !pause.is_zero();
             batch.send(&self.link, &self.events).await?;
             ended?;
+            if !pause.is_zero() {
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    () = self.link.ended() => return Err(self.link.reason()),
+                }
+            }
             if !is_full {
                 return Ok(());
             }
@@ -107,10 +125,18 @@ impl<R: AsyncRead + Unpin> Reader<R> {
             };
             batch.cost += frame.len() + size_of::<Frame>();
             match self.decoder.decode(frame) {
-                Ok(frame) => batch.frames.push(frame),
+                Ok(frame) => {
+                    self.pace.spend(&frame, Instant::now());
+                    batch.frames.push(frame);
+                }
                 Err(DecodeError::Forged(what)) => {
                     tracing::debug!(peer = %self.link.peer(), what, "forged");
                     batch.forged += 1;
+                    self.forged += 1;
+                    if self.forged >= FORGED_MAX {
+                        let reason = format!("{FORGED_MAX} frames with a forged signature");
+                        return Err(DownReason::BadFrame(reason));
+                    }
                 }
                 Err(DecodeError::Malformed(what)) => {
                     return Err(DownReason::BadFrame(what.to_owned()));
@@ -125,6 +151,7 @@ impl<R: AsyncRead + Unpin> Reader<R> {
 struct Batch {
     frames: Vec<Frame>,
     forged: u32,
+    slowed: bool,
     cost: usize,
 }
 
@@ -155,6 +182,7 @@ impl Batch {
             link: link.clone(),
             frames: self.frames,
             forged: self.forged,
+            slowed: self.slowed,
             cost,
         };
         events

@@ -1,0 +1,104 @@
+//! How fast a peer may talk.
+//!
+//! Bundles pay for themselves: each is signed, is worth having once, and its bytes are bounded by what a link may have waiting.
+//! Everything else is small for the sender and work for the receiver, so it is counted in units of work, and a peer that sends
+//! more than any honest one is read more slowly. Nothing is lost by that, and nobody but the peer itself waits.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+use weft_core::wire::Frame;
+use weft_overlay::hyparview::Message as Membership;
+use weft_overlay::plumtree::Message as Broadcast;
+
+/// The time in which one unit of work is earned: some 4,000 a second, five in each of a node's swarms (1,024 at most), and a
+/// few percent of a core.
+const UNIT: Duration = Duration::from_micros(250);
+/// Units that may be spent at once: a node that joins a thousand topics sends some eight frames for each.
+const BURST: u32 = 8_192;
+/// Streams of a digest or a request that are one unit of work.
+const STREAMS_A_UNIT: usize = 64;
+
+/// What one peer has spent.
+#[derive(Debug)]
+pub(super) struct Pace {
+    /// When all that was spent is earned again.
+    paid_at: Instant,
+}
+
+impl Pace {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { paid_at: now }
+    }
+
+    /// Takes what a frame costs.
+    pub(super) fn spend(&mut self, frame: &Frame, now: Instant) {
+        self.paid_at = self.paid_at.max(now) + UNIT.saturating_mul(work(frame));
+    }
+
+    /// Returns how long to read nothing.
+    pub(super) fn pause(&self, now: Instant) -> Duration {
+        let owed = self.paid_at.saturating_duration_since(now);
+        owed.saturating_sub(UNIT.saturating_mul(BURST))
+    }
+}
+
+/// Returns the units of work that a frame makes.
+fn work(frame: &Frame) -> u32 {
+    let entries = match frame {
+        Frame::Broadcast { message, .. } => match message {
+            Broadcast::Bundle { .. } | Broadcast::Duplicate { .. } => return 0,
+            Broadcast::Digest { streams, .. } => streams.len() / STREAMS_A_UNIT,
+            Broadcast::Want { ranges } => ranges.len() / STREAMS_A_UNIT,
+            Broadcast::Graft { trees } | Broadcast::Prune { trees } => {
+                trees.len() / STREAMS_A_UNIT
+            }
+            Broadcast::Fingerprint { .. } => 0,
+        },
+        // Each descriptor has a signature, and checking one takes longer than all else.
+        Frame::Membership {
+            message: Membership::Shuffle { sample, .. } | Membership::ShuffleReply { sample },
+            ..
+        } => sample.len(),
+        Frame::Membership { .. }
+        | Frame::Hello { .. }
+        | Frame::Ping { .. }
+        | Frame::Pong { .. }
+        | Frame::Unknown => 0,
+    };
+    1 + entries as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_free_and_a_flood_is_slowed_to_the_rate() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        for _ in 0..BURST {
+            pace.spend(&Frame::Ping { nonce: 1 }, now);
+        }
+        assert_eq!(pace.pause(now), Duration::ZERO);
+        for _ in 0..400 {
+            pace.spend(&Frame::Unknown, now);
+        }
+        assert_eq!(pace.pause(now), UNIT * 400);
+        assert_eq!(pace.pause(now + UNIT * 400), Duration::ZERO);
+    }
+
+    #[test]
+    fn a_peer_that_rests_may_talk_again() {
+        let now = Instant::now();
+        let mut pace = Pace::new(now);
+        for _ in 0..10 * BURST {
+            pace.spend(&Frame::Ping { nonce: 1 }, now);
+        }
+        let later = now + UNIT * 11 * BURST;
+        for _ in 0..BURST {
+            pace.spend(&Frame::Ping { nonce: 1 }, later);
+        }
+        assert_eq!(pace.pause(later), Duration::ZERO);
+    }
+}

@@ -1,0 +1,425 @@
+//! Three honest nodes with a stream of messages, and what is measured of the one that is attacked.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use libp2p::Multiaddr;
+use libp2p::multiaddr::Protocol;
+use serde_json::Value;
+use tokio::task::JoinHandle;
+use weft_core::wire::{Frame, encode_membership};
+use weft_core::{Address, TopicId, TopicName};
+use weft_identity::{Keypair, PeerId};
+use weft_overlay::hyparview::{Message, Priority};
+use weft_testnet::traffic::{Subscriber, quantile};
+use weft_tests::command::Weft;
+use weft_tests::net::{Net, names};
+use weft_tests::stream::Stream;
+use weft_tests::wait;
+
+use super::peer::{Connection, Manners, Peer, contact, key};
+
+const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
+/// The node that is attacked: it neither published first nor was joined through first.
+const TARGET: &str = "n2";
+const TOPIC: &str = "stream";
+/// Honest messages a second.
+const RATE: u32 = 50;
+/// What the issue allows a daemon's memory to grow by a case.
+const GROWTH_MAX: i64 = 16 * 1024 * 1024;
+/// Warnings that one case may cost: a few kinds, whatever the count of frames and identities.
+const WARNINGS_MAX: usize = 24;
+/// How long the machine may take for what takes it well under a second when idle.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How often `weft status` is asked while an attack runs.
+const SAMPLE_EVERY: Duration = Duration::from_millis(50);
+/// Samples of `weft status` before anything is attacked.
+const CALM_SAMPLES: usize = 100;
+/// What a loaded machine may add to the longest of a hundred commands.
+const STATUS_SLACK: Duration = Duration::from_millis(300);
+
+/// What a case must leave behind.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Expected {
+    /// A counter of `status` that rises.
+    pub(crate) counter: Option<&'static str>,
+    /// What a warning says.
+    pub(crate) warning: Option<&'static str>,
+}
+
+/// What a case has left behind.
+struct Row {
+    name: &'static str,
+    counted: String,
+    growth: i64,
+    warnings: usize,
+    status_p99: Duration,
+    took: Duration,
+}
+
+/// Honest nodes under attack.
+pub(crate) struct Scene {
+    /// How often each case repeats its attack.
+    pub(crate) repeats: u64,
+    /// Where the attacked daemon listens, and who it is.
+    pub(crate) daemon: (Multiaddr, PeerId),
+    /// The network's name.
+    pub(crate) network: String,
+    /// The topic that honest nodes use.
+    pub(crate) topic: TopicId,
+    /// The swarm of all nodes.
+    pub(crate) root: TopicId,
+    /// The command, meaning these nodes.
+    pub(crate) weft: Weft,
+    net: Net,
+    subscribers: Vec<Subscriber>,
+    publishers: Vec<String>,
+    stream: Stream,
+    keys: AtomicU64,
+    calm: Vec<Duration>,
+    rows: Vec<Row>,
+    failures: Vec<String>,
+}
+
+impl Scene {
+    /// Starts the nodes and the stream, and waits until it flows.
+    pub(crate) async fn start() -> Self {
+        let repeats = std::env::var("WEFT_HOSTILE_N")
+            .ok()
+            .map_or(8, |n| n.parse().expect("WEFT_HOSTILE_N is a number"));
+        let net = Net::up(WEFT, 3).await;
+        let weft = net.weft(WEFT);
+        let all = names(1..=3);
+        let subscribers = net.subscribe(&all, TOPIC).await;
+        let publishers = net.publishers(&names([1, 2]), TOPIC).await;
+        let ids = publishers.iter().map(|one| one.peer_id.clone()).collect();
+        let stream = Stream::start(publishers, RATE);
+        stream.wait_for(u64::from(RATE), PATIENCE).await;
+        let status = status(&weft);
+        let text = |value: &Value| value.as_str().expect("status names it").to_owned();
+        let network = text(&status["network"]);
+        let address: Multiaddr = text(&status["addresses"][0]).parse().expect("an address");
+        // Who answers is known; the transport is told only where.
+        let address = address
+            .into_iter()
+            .filter(|part| !matches!(part, Protocol::P2p(_)))
+            .collect();
+        let peer = text(&status["peer_id"]).parse().expect("a peer id");
+        let id = |name: &str| name.parse::<TopicName>().expect("a name").id(&network);
+        let mut scene = Self {
+            repeats,
+            daemon: (address, peer),
+            topic: id(TOPIC),
+            root: TopicName::network().id(&network),
+            network,
+            weft,
+            net,
+            subscribers,
+            publishers: ids,
+            stream,
+            keys: AtomicU64::new(1),
+            calm: Vec::new(),
+            rows: Vec::new(),
+            failures: Vec::new(),
+        };
+        let sampler = Sampler::start(&scene.weft);
+        wait::until_async("a hundred calm answers", PATIENCE, async || {
+            (sampler.count.load(Ordering::Relaxed) >= CALM_SAMPLES as u64).then_some(())
+        })
+        .await;
+        scene.calm = sampler.stop().await;
+        scene
+    }
+
+    /// Makes a key that no other case has.
+    pub(crate) fn new_key(&self) -> Keypair {
+        key(self.keys.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// Links a new peer to the attacked daemon.
+    pub(crate) async fn peer(&self) -> Peer {
+        self.peer_with(&Manners::default()).await
+    }
+
+    /// Links a new peer with manners of its own.
+    pub(crate) async fn peer_with(&self, manners: &Manners) -> Peer {
+        match Peer::link(self.new_key(), &self.daemon, &self.network, manners).await {
+            Ok(peer) => peer,
+            Err(error) => panic!("no link to {TARGET}: {error}"),
+        }
+    }
+
+    /// Connects a new peer without making a link.
+    pub(crate) async fn connection(&self, manners: &Manners) -> Connection {
+        let key = self.new_key();
+        match Connection::open(&key, &self.daemon.0, &self.network, manners).await {
+            Ok(connection) => connection,
+            Err(error) => panic!("no connection to {TARGET}: {error}"),
+        }
+    }
+
+    /// Links a new peer and makes it a neighbour in a swarm.
+    pub(crate) async fn neighbour(&self, topic: TopicId) -> Peer {
+        self.neighbour_at(topic, &[]).await
+    }
+
+    /// Links a new peer that says where it is reached, and makes it a neighbour in a swarm.
+    pub(crate) async fn neighbour_at(&self, topic: TopicId, addresses: &[Address]) -> Peer {
+        let mut peer = self.peer().await;
+        let message = Message::Neighbor {
+            sender: contact(&peer.key, addresses),
+            priority: Priority::High,
+        };
+        assert!(peer.frame(&encode_membership(topic, &message)).await);
+        let accepted = peer
+            .wait_frame("the answer to a Neighbor", |frame| match frame {
+                Frame::Membership {
+                    topic: of,
+                    message: Message::NeighborReply { accepted, .. },
+                } if *of == topic => Some(*accepted),
+                _ => None,
+            })
+            .await;
+        assert!(accepted, "a neighbour is refused though there is room");
+        peer
+    }
+
+    /// The attacked daemon's counters.
+    pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
+        serde_json::from_value(status(&self.weft)["counters"].clone()).expect("counters are numbers")
+    }
+
+    /// How a node sees a swarm.
+    pub(crate) fn view(&self, node: &str, topic: &str) -> Value {
+        let args = ["--node", node, "overlay", "view", topic, "--json"];
+        self.weft.run(args).expect_code(0).json()
+    }
+
+    /// The attacked daemon's log.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.net.node_dir(TARGET).join("daemon.log")
+    }
+
+    fn rss(&self) -> i64 {
+        let process = &self.net.processes()[1];
+        let status = std::fs::read_to_string(format!("/proc/{}/status", process.pid));
+        let status = status.expect("the attacked daemon lives");
+        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
+        let kib = line.and_then(|line| line.split_whitespace().nth(1));
+        kib.and_then(|kib| kib.parse::<i64>().ok())
+            .expect("a process has memory")
+            * 1_024
+    }
+
+    /// Runs one case and measures what it does to the daemon and to honest traffic.
+    pub(crate) async fn case(
+        &mut self,
+        name: &'static str,
+        expected: Expected,
+        attack: impl AsyncFnOnce(&Self),
+    ) {
+        let began = Instant::now();
+        let (counters, rss, log) = (self.counters(), self.rss(), self.log().len());
+        let sampler = Sampler::start(&self.weft);
+        attack(self).await;
+        self.delivered(name).await;
+        let mut samples = sampler.stop().await;
+        let growth = self.settled_growth(rss).await;
+        let counted = self.counted(name, expected, &counters).await;
+        let log_now = self.log();
+        let warnings = log_now[log.min(log_now.len())..]
+            .lines()
+            .filter(|line| line.contains("WARN") || line.contains("ERROR"))
+            .count();
+        samples.sort_unstable();
+        let row = Row {
+            name,
+            counted,
+            growth,
+            warnings,
+            status_p99: quantile(&samples, 0.99).unwrap_or_default(),
+            took: began.elapsed(),
+        };
+        println!("{row}");
+        let calm = self.calm_p99();
+        let status_max = calm * 2 + STATUS_SLACK;
+        for (wrong, what) in [
+            (growth >= GROWTH_MAX, "its memory grew too much"),
+            (warnings > WARNINGS_MAX, "its log was flooded"),
+            (row.status_p99 > status_max, "`weft status` became slow"),
+            (log_now.contains("panicked"), "it panicked"),
+            (
+                expected.warning.is_some_and(|text| !log_now.contains(text)),
+                "its log has no warning of this",
+            ),
+        ] {
+            if wrong {
+                self.failures.push(format!("{name}: {what}"));
+            }
+        }
+        self.rows.push(row);
+    }
+
+    /// Waits until every honest message so far was delivered everywhere.
+    async fn delivered(&mut self, name: &str) {
+        let accepted = self.stream.accepted();
+        let missing = || {
+            let mut missing = Vec::new();
+            for subscriber in &self.subscribers {
+                let book = subscriber.book();
+                for (publisher, accepted) in self.publishers.iter().zip(&accepted) {
+                    if !book.holds(publisher, 1, *accepted) {
+                        let last = book.stream(publisher).and_then(|stream| stream.last());
+                        missing.push(format!(
+                            "{} has {last:?} of {accepted} messages of {publisher}",
+                            subscriber.name
+                        ));
+                    }
+                }
+            }
+            missing
+        };
+        let deadline = Instant::now() + PATIENCE;
+        let patience = PATIENCE + Duration::from_secs(1);
+        let late = wait::until_async("honest deliveries", patience, async || {
+            let missing = missing();
+            (missing.is_empty() || Instant::now() > deadline).then_some(missing)
+        })
+        .await;
+        if !late.is_empty() {
+            self.failures
+                .push(format!("{name}: not delivered: {}", late.join("; ")));
+        }
+    }
+
+    /// Waits until memory has come down, and returns by how much it grew.
+    async fn settled_growth(&self, before: i64) -> i64 {
+        let deadline = Instant::now() + Duration::from_secs(5);
+        wait::until_async("memory", PATIENCE, async || {
+            let growth = self.rss() - before;
+            (growth < GROWTH_MAX || Instant::now() > deadline).then_some(growth)
+        })
+        .await
+    }
+
+    /// Waits until the expected counter has risen, and says what all counters rose by.
+    async fn counted(
+        &mut self,
+        name: &str,
+        expected: Expected,
+        before: &BTreeMap<String, u64>,
+    ) -> String {
+        let risen = |now: &BTreeMap<String, u64>| {
+            let mut risen = now.clone();
+            for (what, count) in before {
+                risen.entry(what.clone()).and_modify(|now| *now -= count);
+            }
+            risen.retain(|_, count| *count > 0);
+            risen
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let risen = wait::until_async("a counter", PATIENCE, async || {
+            let risen = risen(&self.counters());
+            let seen = expected.counter.is_none_or(|name| risen.contains_key(name));
+            (seen || Instant::now() > deadline).then_some(risen)
+        })
+        .await;
+        if let Some(counter) = expected.counter.filter(|name| !risen.contains_key(*name)) {
+            self.failures
+                .push(format!("{name}: {counter} did not rise: {risen:?}"));
+        }
+        let risen: Vec<String> = risen
+            .iter()
+            .map(|(what, count)| format!("{what} {count}"))
+            .collect();
+        risen.join(", ")
+    }
+
+    fn calm_p99(&self) -> Duration {
+        let mut calm = self.calm.clone();
+        calm.sort_unstable();
+        quantile(&calm, 0.99).unwrap_or_default()
+    }
+
+    /// Ends the nodes and fails if any case went wrong.
+    pub(crate) async fn finish(mut self) {
+        let published = self.stream.total();
+        self.delivered("at the end").await;
+        println!(
+            "{} cases, {} times each; `weft status` p99 {:?} before any; {published} honest messages, delivered everywhere",
+            self.rows.len(),
+            self.repeats,
+            self.calm_p99(),
+        );
+        for row in &self.rows {
+            println!("{row}");
+        }
+        self.stream.stop().await;
+        drop(self.subscribers);
+        assert!(self.failures.is_empty(), "\n{}", self.failures.join("\n"));
+        self.net.down().await;
+    }
+}
+
+impl std::fmt::Display for Row {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "| {:44} | {:+7.1} MiB | {:2} warnings | status p99 {:4} ms | {:5.1} s | {}",
+            self.name,
+            self.growth as f64 / (1024.0 * 1024.0),
+            self.warnings,
+            self.status_p99.as_millis(),
+            self.took.as_secs_f64(),
+            self.counted,
+        )
+    }
+}
+
+fn status(weft: &Weft) -> Value {
+    let status = weft.run(["--node", TARGET, "status", "--json"]);
+    status.expect_code(0).json()
+}
+
+/// Asks for the status again and again, and notes how long each answer takes.
+struct Sampler {
+    stop: Arc<AtomicBool>,
+    count: Arc<AtomicU64>,
+    task: JoinHandle<Vec<Duration>>,
+}
+
+impl Sampler {
+    fn start(weft: &Weft) -> Self {
+        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::default());
+        let (weft, stopped, counted) = (weft.clone(), Arc::clone(&stop), Arc::clone(&count));
+        let task = tokio::spawn(async move {
+            let mut samples = Vec::new();
+            let mut ticks = tokio::time::interval(SAMPLE_EVERY);
+            while !stopped.load(Ordering::Relaxed) {
+                ticks.tick().await;
+                let weft = weft.clone();
+                let asked = tokio::task::spawn_blocking(move || {
+                    let began = Instant::now();
+                    status(&weft);
+                    began.elapsed()
+                });
+                samples.push(asked.await.expect("the daemon answers"));
+                AtomicU64::fetch_add(&counted, 1, Ordering::Relaxed);
+            }
+            samples
+        });
+        Self { stop, count, task }
+    }
+
+    async fn stop(self) -> Vec<Duration> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.expect("the daemon answers")
+    }
+}
