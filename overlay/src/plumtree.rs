@@ -135,6 +135,13 @@ pub enum Output<P, B> {
         /// Why.
         refusal: Refusal,
     },
+    /// A neighbour sent what no honest one sends, or broke its word.
+    Misbehaviour {
+        /// Who.
+        peer: P,
+        /// What it did.
+        what: &'static str,
+    },
 }
 
 /// What the broadcast has counted.
@@ -397,7 +404,14 @@ impl<B: Bundle> Broadcast<B> {
             }
             Message::Graft { trees } => {
                 for tree in trees.into_iter().take(TREES_MAX + 1) {
-                    self.trees.grafted(from, tree, &mut self.orders);
+                    // Trees of publishers that nothing was seen of would crowd out those that carry something.
+                    let is_known = match tree {
+                        TreeId::Shared => true,
+                        TreeId::Publisher(publisher) => self.knows(publisher),
+                    };
+                    if is_known {
+                        self.trees.grafted(from, tree, &mut self.orders);
+                    }
                 }
                 // Whoever grafts shall know at once what it has missed.
                 self.tell_now(from, now);
@@ -409,6 +423,11 @@ impl<B: Bundle> Broadcast<B> {
             }
             Message::Want { ranges } => self.wanted(from, ranges),
         }
+    }
+
+    /// Returns whether anything of a publisher was seen, or it is this member.
+    fn knows(&self, publisher: B::Peer) -> bool {
+        publisher == self.me || self.history.epochs(publisher).next().is_some()
     }
 
     fn publish(&mut self, bundle: &B, now: Now) {

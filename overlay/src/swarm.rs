@@ -342,6 +342,9 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
             plumtree::Output::Equivocation(header) => {
                 self.outputs.push_back(Output::Equivocation(header));
             }
+            plumtree::Output::Misbehaviour { peer, what } => {
+                self.outputs.push_back(Output::Misbehaviour { peer, what });
+            }
             plumtree::Output::Refused { from, refusal } => {
                 self.outputs.push_back(Output::Refused { from, refusal });
             }

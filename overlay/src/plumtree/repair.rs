@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::message::{Message, Push, TreeId};
 use super::neighbour::Neighbour;
+use super::trees::Order;
 use super::wants::ASK_TIMEOUT;
 use super::{Broadcast, Output};
 use crate::{Bundle, Now, Seqs, StreamId, Time};
@@ -54,8 +55,10 @@ impl<B: Bundle> Broadcast<B> {
     /// Returns what neighbours can supply of a stream and this member hasn't seen.
     pub(super) fn missing(&self, id: StreamId<B::Peer>) -> Seqs {
         let mut shown = Seqs::default();
-        for neighbour in self.neighbours.values() {
-            shown.extend(&neighbour.can_supply(id));
+        for (peer, neighbour) in &self.neighbours {
+            if !self.wants.distrusts(*peer) {
+                shown.extend(&neighbour.can_supply(id));
+            }
         }
         let shown = match self.history.seen(id) {
             Some(seen) => shown.difference(seen),
@@ -69,6 +72,10 @@ impl<B: Bundle> Broadcast<B> {
         for id in self.wants.due(now.time) {
             self.ask_for(id, now);
         }
+        while let Some(peer) = self.wants.unmasked() {
+            let what = "announced bundles that it does not supply";
+            self.outputs.push_back(Output::Misbehaviour { peer, what });
+        }
     }
 
     fn ask_for(&mut self, id: StreamId<B::Peer>, now: Now) {
@@ -77,15 +84,17 @@ impl<B: Bundle> Broadcast<B> {
             self.wants.complete(id);
             return;
         }
-        let mut open = missing.difference(&self.wants.asked(id));
+        let mut open = missing.difference(&self.wants.expected(id));
         if open.is_empty() {
             return;
         }
-        // Whoever has most of it is asked first: one supplier in order beats several in pieces.
+        // Whoever was asked in vain is asked last. Of the others, whoever has most of it is asked first: one supplier in order
+        // beats several in pieces.
         let mut suppliers: Vec<_> = self
             .neighbours
             .iter()
             .filter(|(peer, neighbour)| !neighbour.congested && self.wants.may_ask(id, **peer))
+            .filter(|(peer, _)| !self.wants.distrusts(**peer))
             .map(|(peer, neighbour)| {
                 (
                     open.intersection(&neighbour.can_supply(id)),
@@ -95,7 +104,10 @@ impl<B: Bundle> Broadcast<B> {
             })
             .filter(|(share, ..)| !share.is_empty())
             .collect();
-        suppliers.sort_by_key(|(share, rtt, peer)| (std::cmp::Reverse(share.count()), *rtt, *peer));
+        suppliers.sort_by_key(|(share, rtt, peer)| {
+            let is_vain = self.wants.is_vain(*peer);
+            (is_vain, std::cmp::Reverse(share.count()), *rtt, *peer)
+        });
         for (index, (_, _, peer)) in suppliers.into_iter().enumerate() {
             let Some(neighbour) = self.neighbours.get(&peer) else {
                 continue;
@@ -108,7 +120,7 @@ impl<B: Bundle> Broadcast<B> {
             self.wants.ask(id, peer, share.clone(), now.time);
             // A hole below what the tree has brought since is no fault of the tree.
             let newest = self.history.seen(id).and_then(Seqs::last);
-            if index == 0 && share.last() > newest {
+            if index == 0 && share.last() > newest && !self.wants.is_vain(peer) {
                 self.graft_for(id, peer);
             }
             self.send(
@@ -129,9 +141,15 @@ impl<B: Bundle> Broadcast<B> {
     fn graft_for(&mut self, id: StreamId<B::Peer>, peer: B::Peer) {
         let newest = self.history.epochs(id.publisher).last();
         let is_current = newest.is_none_or(|newest| newest <= id.epoch);
-        if is_current && id.publisher != self.me {
-            self.trees
-                .graft(TreeId::Publisher(id.publisher), peer, &mut self.orders);
+        if !is_current || id.publisher == self.me {
+            return;
+        }
+        let tree = TreeId::Publisher(id.publisher);
+        if newest.is_some() {
+            self.trees.graft(tree, peer, &mut self.orders);
+        } else {
+            // Whether there is such a publisher shows with its first bundle; its tree begins there.
+            self.orders.push(Order::Graft(peer, tree));
         }
     }
 
@@ -157,11 +175,23 @@ impl<B: Bundle> Broadcast<B> {
         let Some(neighbour) = self.neighbours.get_mut(&from) else {
             return;
         };
+        let mut never_had = false;
         for (id, seqs) in ranges.into_iter().take(WANT_STREAMS_MAX) {
+            // Only what was announced is asked for, and what was announced was seen.
+            let seen = self.history.seen(id).and_then(Seqs::last);
+            never_had |= seqs.last() > seen;
+            if seen.is_none() {
+                continue;
+            }
             neighbour.supplies.retain(|(of, _)| *of != id);
             if neighbour.supplies.len() < WANT_STREAMS_MAX {
                 neighbour.supplies.push_back((id, seqs));
             }
+        }
+        if never_had {
+            let what = "a request for bundles that nobody has announced to it";
+            self.outputs
+                .push_back(Output::Misbehaviour { peer: from, what });
         }
     }
 

@@ -1,5 +1,7 @@
 //! Handler tests: a fact in, orders out. And a property: whatever peers send, the broadcast stays bounded and delivers in order.
 
+mod liars;
+
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;

@@ -23,6 +23,22 @@ pub(crate) const LACKS_MAX: usize = 4_096;
 /// Streams of which refused seqs are remembered: only a faulty publisher or a very late supply has any.
 const REFUSED_MAX: usize = 256;
 
+/// Asks in vain after which a neighbour's word may count for nothing, and how long they must have been all that came of it: well
+/// before a gap is told, and longer than an honest neighbour's link stays silent.
+const VAIN_MAX: u32 = 3;
+const VAIN_FOR: Duration = Duration::from_secs(8);
+/// How long its word counts for nothing then (a guess).
+const DISTRUSTED_FOR: Duration = Duration::from_secs(60);
+
+/// What a neighbour was asked for in vain since it last supplied something.
+#[derive(Debug)]
+struct Vain {
+    asks: u32,
+    since: Time,
+    /// Until when its word counts for nothing; none while it counts.
+    distrusted_until: Option<Time>,
+}
+
 #[derive(Debug)]
 struct Ask<P> {
     peer: P,
@@ -54,6 +70,10 @@ impl<P> Lack<P> {
 pub(crate) struct Wants<P> {
     lacks: BTreeMap<StreamId<P>, Lack<P>>,
     refused: BTreeMap<StreamId<P>, Seqs>,
+    /// Neighbours that were asked in vain: an entry dies with the neighbourhood.
+    vain: BTreeMap<P, Vain>,
+    /// Who has come to be distrusted and was not told of yet.
+    unmasked: Vec<P>,
 }
 
 impl<P: Peer> Wants<P> {
@@ -61,6 +81,8 @@ impl<P: Peer> Wants<P> {
         Self {
             lacks: BTreeMap::new(),
             refused: BTreeMap::new(),
+            vain: BTreeMap::new(),
+            unmasked: Vec::new(),
         }
     }
 
@@ -93,7 +115,11 @@ impl<P: Peer> Wants<P> {
             for ask in &mut lack.asked {
                 if ask.peer == from && ask.seqs.intersects(header.first, header.last) {
                     ask.deadline = now + ASK_TIMEOUT;
+                    // What comes a second time is no progress.
+                    let came = Seqs::range(header.first, header.last);
+                    ask.seqs = ask.seqs.difference(&came);
                     lack.failed = 0;
+                    self.vain.remove(&from);
                 }
             }
         }
@@ -118,6 +144,7 @@ impl<P: Peer> Wants<P> {
 
     /// Forgets what a neighbour was asked for, so that others are asked at once.
     pub(crate) fn neighbour_down(&mut self, peer: P, now: Time) {
+        self.vain.remove(&peer);
         for lack in self.lacks.values_mut() {
             let before = lack.asked.len();
             lack.asked.retain(|ask| ask.peer != peer);
@@ -130,9 +157,25 @@ impl<P: Peer> Wants<P> {
     /// Returns the streams for which somebody shall be asked now; asks without progress are dropped.
     pub(crate) fn due(&mut self, now: Time) -> Vec<StreamId<P>> {
         let mut due = Vec::new();
+        self.vain
+            .retain(|_, vain| vain.distrusted_until.is_none_or(|until| until > now));
         for (id, lack) in &mut self.lacks {
             let before = lack.asked.len();
-            lack.asked.retain(|ask| ask.deadline > now);
+            for ask in lack.asked.extract_if(.., |ask| ask.deadline <= now) {
+                let vain = self.vain.entry(ask.peer).or_insert(Vain {
+                    asks: 0,
+                    since: now,
+                    distrusted_until: None,
+                });
+                vain.asks = vain.asks.saturating_add(1);
+                if vain.asks >= VAIN_MAX
+                    && now.since(vain.since) >= VAIN_FOR
+                    && vain.distrusted_until.is_none()
+                {
+                    vain.distrusted_until = Some(now + DISTRUSTED_FOR);
+                    self.unmasked.push(ask.peer);
+                }
+            }
             let failed = u32::try_from(before - lack.asked.len()).unwrap_or(u32::MAX);
             lack.failed = lack.failed.saturating_add(failed);
             if lack.ask_at <= now || lack.asked.len() < before {
@@ -141,6 +184,35 @@ impl<P: Peer> Wants<P> {
             }
         }
         due
+    }
+
+    /// Returns whether a neighbour's word counts for nothing: it has announced things and supplied none of them.
+    pub(crate) fn distrusts(&self, peer: P) -> bool {
+        let vain = self.vain.get(&peer);
+        vain.is_some_and(|vain| vain.distrusted_until.is_some())
+    }
+
+    /// Returns whether a neighbour has supplied nothing since it was last asked in vain.
+    pub(crate) fn is_vain(&self, peer: P) -> bool {
+        self.vain.contains_key(&peer)
+    }
+
+    /// Returns a neighbour whose word has come to count for nothing, each time once.
+    pub(crate) fn unmasked(&mut self) -> Option<P> {
+        self.unmasked.pop()
+    }
+
+    /// Returns what has been asked for of a stream and is likely to come: from whom others were asked in vain, it isn't.
+    pub(crate) fn expected(&self, id: StreamId<P>) -> Seqs {
+        let mut all = Seqs::default();
+        if let Some(lack) = self.lacks.get(&id) {
+            for ask in &lack.asked {
+                if !self.vain.contains_key(&ask.peer) {
+                    all.extend(&ask.seqs);
+                }
+            }
+        }
+        all
     }
 
     /// Returns what has been asked for of a stream and not come yet.
@@ -164,7 +236,12 @@ impl<P: Peer> Wants<P> {
     /// A neighbour is asked now.
     pub(crate) fn ask(&mut self, id: StreamId<P>, peer: P, seqs: Seqs, now: Time) {
         if let Some(lack) = self.lacks.get_mut(&id) {
-            let deadline = now + lack.patience();
+            // Only whoever was asked in vain is asked more rarely: others shall not wait for its sake.
+            let patience = match self.vain.contains_key(&peer) {
+                true => lack.patience(),
+                false => ASK_TIMEOUT,
+            };
+            let deadline = now + patience;
             lack.asked.push(Ask {
                 peer,
                 seqs,
@@ -190,6 +267,7 @@ impl<P: Peer> Wants<P> {
                     .map(|ask| ask.deadline)
                     .chain([lack.ask_at])
             })
+            .chain(self.vain.values().filter_map(|vain| vain.distrusted_until))
             .min()
             .unwrap_or(Time::NEVER)
     }
