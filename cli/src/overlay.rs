@@ -80,6 +80,12 @@ fn describe_view(view: &OverlayView) -> String {
         .map(|peer| [peer.peer_id.clone(), output::seconds(peer.age_s)])
         .collect();
     text += &output::table(["PASSIVE", "HEARD OF"], &passive);
+    for proof in &view.equivocations {
+        text += &format!(
+            "two different bundles of {} for epoch {}, seq {}: is its key used by two nodes?\n",
+            proof.publisher, proof.epoch, proof.seq
+        );
+    }
     let counters = view.counters;
     text += &format!(
         "bundles: {} new, {} again, {} pushed, {} supplied; messages: {} delivered, {} lost; \
@@ -119,7 +125,7 @@ fn describe_tree(tree: &types::OverlayTree) -> String {
 
 #[cfg(test)]
 mod tests {
-    use weft_rpc::types::{ActivePeer, PassivePeer, SwarmCounters, Tree};
+    use weft_rpc::types::{ActivePeer, Equivocation, PassivePeer, SwarmCounters, Tree};
 
     use super::*;
 
@@ -139,6 +145,11 @@ mod tests {
                 age_s: 61.0,
             }],
             counters: SwarmCounters::default(),
+            equivocations: vec![Equivocation {
+                publisher: "12D3C".into(),
+                epoch: 7,
+                seq: 9,
+            }],
         };
         let text = describe_view(&view);
         assert!(
@@ -147,6 +158,10 @@ mod tests {
         );
         assert!(text.contains("12D3A   eager  -    3s     0 B\n"), "{text}");
         assert!(text.contains("12D3B    1m 1s\n"), "{text}");
+        assert!(
+            text.contains("bundles of 12D3C for epoch 7, seq 9"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -10,8 +10,8 @@ mod topic;
 
 pub use node::{Health, Identity, LogLevel, NoParams, Status, Stopping, Verdict};
 pub use overlay::{
-    ActivePeer, OverlayTree, OverlayTreeParams, OverlayView, OverlayViewsParams, PassivePeer,
-    SwarmCounters, Tree,
+    ActivePeer, Equivocation, OverlayTree, OverlayTreeParams, OverlayView, OverlayViewsParams,
+    PassivePeer, SwarmCounters, Tree,
 };
 pub use peer::{
     Direction, Peer, PeerAddParams, PeerAdded, PeerParams, PeerPinged, PeerRemoved, Peers,

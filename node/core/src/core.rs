@@ -20,11 +20,11 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use weft_identity::{KeyCache, Keypair, PeerId};
-use weft_overlay::{Contact, Now, Time};
+use weft_overlay::{Bundle, Contact, Now, Time};
 
 use crate::config::PreviousRun;
 use crate::views::{
-    ActiveView, PeerView, StatusView, SwarmCounters, SwarmView, TopicView, TreeView,
+    ActiveView, Equivocation, PeerView, StatusView, SwarmCounters, SwarmView, TopicView, TreeView,
 };
 use crate::wire::Frame;
 use crate::{
@@ -440,6 +440,19 @@ impl Core {
                 .map(|passive| (passive.peer, now.time.since(passive.heard_at)))
                 .collect(),
             counters: entry.counters(),
+            equivocations: entry
+                .swarm
+                .history()
+                .proofs()
+                .map(|(_, second)| {
+                    let header = second.header();
+                    Equivocation {
+                        publisher: header.stream.publisher,
+                        epoch: header.stream.epoch,
+                        seq: header.first,
+                    }
+                })
+                .collect(),
         })
     }
 

@@ -50,6 +50,19 @@ pub struct SwarmView {
     pub passive: Vec<(PeerId, Duration)>,
     /// Counters of the swarm.
     pub counters: SwarmCounters,
+    /// Places for which their publishers have signed two bundles, as far as the proofs are kept.
+    pub equivocations: Vec<Equivocation>,
+}
+
+/// A place for which its publisher has signed two bundles.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Equivocation {
+    /// Who signed them.
+    pub publisher: PeerId,
+    /// In which epoch.
+    pub epoch: u64,
+    /// The first seq of the second bundle.
+    pub seq: u64,
 }
 
 /// A neighbour.

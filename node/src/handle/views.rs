@@ -69,6 +69,15 @@ pub(super) fn swarm(topic: &str, view: &views::SwarmView) -> types::OverlayView 
             })
             .collect(),
         counters: counters(&view.counters),
+        equivocations: view
+            .equivocations
+            .iter()
+            .map(|proof| types::Equivocation {
+                publisher: proof.publisher.to_string(),
+                epoch: proof.epoch,
+                seq: proof.seq,
+            })
+            .collect(),
     }
 }
 

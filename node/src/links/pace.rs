@@ -16,8 +16,8 @@ use weft_overlay::plumtree::Message as Broadcast;
 const UNIT: Duration = Duration::from_micros(250);
 /// Units that may be spent at once: a node that joins a thousand topics sends some eight frames for each.
 const BURST: u32 = 8_192;
-/// Streams of a digest or a request that are one unit of work.
-const STREAMS_A_UNIT: usize = 64;
+/// Streams of a digest, a request or a graft that are one unit of work.
+const STREAMS_A_UNIT: usize = 8;
 
 /// What one peer has spent.
 #[derive(Debug)]
@@ -50,9 +50,7 @@ fn work(frame: &Frame) -> u32 {
             Broadcast::Bundle { .. } | Broadcast::Duplicate { .. } => return 0,
             Broadcast::Digest { streams, .. } => streams.len() / STREAMS_A_UNIT,
             Broadcast::Want { ranges } => ranges.len() / STREAMS_A_UNIT,
-            Broadcast::Graft { trees } | Broadcast::Prune { trees } => {
-                trees.len() / STREAMS_A_UNIT
-            }
+            Broadcast::Graft { trees } | Broadcast::Prune { trees } => trees.len() / STREAMS_A_UNIT,
             Broadcast::Fingerprint { .. } => 0,
         },
         // Each descriptor has a signature, and checking one takes longer than all else.

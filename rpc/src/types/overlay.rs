@@ -22,6 +22,20 @@ pub struct OverlayView {
     pub passive: Vec<PassivePeer>,
     /// This node's counters for the swarm.
     pub counters: SwarmCounters,
+    /// Places for which this node holds two different bundles that their publisher signed, the newest 16.
+    #[serde(default)]
+    pub equivocations: Vec<Equivocation>,
+}
+
+/// A place for which its publisher has signed two bundles.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Equivocation {
+    /// The publisher's peer id.
+    pub publisher: String,
+    /// Which run of the publisher.
+    pub epoch: u64,
+    /// The seq of the second bundle's first message.
+    pub seq: u64,
 }
 
 /// What `overlay_tree` takes.

@@ -107,6 +107,9 @@ impl Core {
     }
 
     pub(super) fn dial_failed(&mut self, dial: DialId, error: DialError, now: Now) {
+        if error == DialError::SelfDial {
+            self.count("self_dials");
+        }
         match self.dials.remove(&dial) {
             None | Some(Dial::Book) => {}
             Some(Dial::Peer(peer)) => self.dial_lost(peer, now),

@@ -9,6 +9,7 @@ use weft_identity::PeerId;
 use weft_overlay::{Now, Time, swarm};
 
 use super::Core;
+use super::links::Link;
 use crate::wire::OutFrame;
 use crate::{Lane, Output, TopicId};
 
@@ -23,6 +24,30 @@ const BUSY_MAX: Duration = Duration::from_secs(1);
 const CLEAR_BYTES: usize = 512 * 1024;
 /// Supplies are queued to a link up to this much, so that what is asked for later doesn't wait long.
 const REPAIR_BYTES: usize = 1024 * 1024;
+
+/// What a peer may be supplied with at once: half of all that a node holds, so that a neighbour that comes back is served as fast as
+/// its link allows.
+const SUPPLIES_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// What it may be supplied with after that (a guess: a tenth of a core, and more than a swarm carries). Whoever asks for the same
+/// things again and again shall not keep a node busy.
+const SUPPLIES_BYTES_PER_SECOND: u64 = 32 * 1024 * 1024;
+/// How long supplies are held back that came to their rate's end: a few frames of the largest size are earned in it.
+const SUPPLY_PAUSE: Duration = Duration::from_millis(100);
+
+impl Link {
+    /// Returns how many bytes it may be supplied with now.
+    fn supplies_allowed(&self, now: Now) -> usize {
+        let owed = self.supplies_paid_at.since(now.time).as_micros();
+        let owed = owed.saturating_mul(SUPPLIES_BYTES_PER_SECOND.into()) / 1_000_000;
+        let owed = u64::try_from(owed).unwrap_or(u64::MAX);
+        usize::try_from(SUPPLIES_BYTES_MAX.saturating_sub(owed)).unwrap_or(usize::MAX)
+    }
+
+    fn supplied(&mut self, bytes: usize, now: Now) {
+        let micros = (bytes as u64).saturating_mul(1_000_000) / SUPPLIES_BYTES_PER_SECOND;
+        self.supplies_paid_at = self.supplies_paid_at.max(now.time) + Duration::from_micros(micros);
+    }
+}
 
 impl Core {
     /// The shell says how a link stands.
@@ -120,21 +145,27 @@ impl Core {
     }
 
     /// Supplies what a peer asked for, as far as its lane for repair has room.
-    fn supply(&mut self, peer: PeerId, now: Now) {
+    pub(super) fn supply(&mut self, peer: PeerId, now: Now) {
         // Follows every word of every link: it looks at the swarms in which something is owed, not at all that are shared.
         let Some(owed) = self.links.get(&peer).map(|link| &link.owed_in) else {
             return;
         };
         for topic in owed.iter().copied().collect::<Vec<_>>() {
-            let Some(link) = self.links.get(&peer) else {
+            let Some(link) = self.links.get_mut(&peer) else {
                 return;
             };
             let room = REPAIR_BYTES.saturating_sub(link.repair_bytes);
             if room == 0 {
                 return;
             }
+            let allowed = link.supplies_allowed(now);
+            if allowed == 0 {
+                link.supply_at = now.time + SUPPLY_PAUSE;
+                return self.count("supplies_slowed");
+            }
             if let Some(entry) = self.swarms.get_mut(&topic) {
-                entry.swarm.supply(peer, room, now);
+                let ordered = entry.swarm.supply(peer, room.min(allowed), now);
+                link.supplied(ordered, now);
                 self.drain(topic, now);
             }
             let entry = self.swarms.get(&topic);

@@ -12,7 +12,9 @@ use weft_overlay::{Now, Time, swarm};
 
 use super::{Core, peer_of};
 use crate::wire::{encode_hello, encode_ping, encode_pong};
-use crate::{Address, Direction, DownReason, Output, PeerContact, Reply, RequestId, TopicId};
+use crate::{
+    Address, Direction, DownReason, Event, Output, PeerContact, Reply, RequestId, TopicId,
+};
 
 /// Silence after which a link is pinged (the design's bound).
 const PING_AFTER: Duration = Duration::from_millis(500);
@@ -28,6 +30,8 @@ const DEAD_AFTER: Duration = Duration::from_millis(2_750);
 const IDLE_AFTER: Duration = Duration::from_secs(15);
 /// A neighbour that stays congested is replaced after this long.
 const REPLACE_AFTER: Duration = Duration::from_secs(10);
+/// Frames for neighbours from a peer that is none, after which it is told of: honest ones cross with a goodbye, a few at a time.
+const STRANGE_FRAMES_MAX: u32 = 64;
 /// Callers that wait for one link's echo.
 const PINGS_MAX: usize = 64;
 
@@ -54,6 +58,12 @@ pub(super) struct Link {
     /// The ping that is under way: what to echo, and when it was sent.
     pub(super) pinged: Option<(u64, Time)>,
     waiting: Vec<RequestId>,
+    /// When all that it was supplied with lately is paid off.
+    pub(super) supplies_paid_at: Time,
+    /// When supplies go on that were held back.
+    pub(super) supply_at: Time,
+    /// Frames for a neighbour that came while it was none.
+    strange_frames: u32,
     used_at: Time,
     /// It was closed or given up; its LinkDown is on its way.
     dead: bool,
@@ -82,6 +92,9 @@ impl Link {
             measure_at: now.time,
             pinged: None,
             waiting: Vec::new(),
+            supplies_paid_at: now.time,
+            supply_at: Time::NEVER,
+            strange_frames: 0,
             used_at: now.time,
             dead: false,
         }
@@ -138,6 +151,7 @@ impl Link {
             .min(self.heard_at + DEAD_AFTER)
             .min(idle)
             .min(replace)
+            .min(self.supply_at)
     }
 }
 
@@ -224,8 +238,15 @@ impl Core {
             self.replace_neighbour(peer, now);
             return;
         }
+        let supplies = link.supply_at <= now.time;
+        if supplies {
+            link.supply_at = Time::NEVER;
+        }
         if link.ping_at <= now.time {
             self.send_ping(peer, now);
+        }
+        if supplies {
+            self.supply(peer, now);
         }
     }
 
@@ -300,6 +321,19 @@ impl Core {
     pub(super) fn touch_link(&mut self, peer: PeerId, now: Now) {
         if let Some(link) = self.links.get_mut(&peer) {
             link.touch(now);
+        }
+    }
+
+    /// A peer sends what only a neighbour in a swarm may send: now and then that crosses with a goodbye.
+    pub(super) fn strange_frame(&mut self, peer: PeerId) {
+        self.count("frames_of_strangers");
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
+        link.strange_frames = link.strange_frames.saturating_add(1);
+        if link.strange_frames == STRANGE_FRAMES_MAX {
+            let what = "a neighbour's frames, though it is none";
+            self.event(Event::Misbehaviour { peer, what });
         }
     }
 

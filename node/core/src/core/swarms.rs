@@ -130,6 +130,7 @@ impl Core {
                 now,
             );
         }
+        self.count("frames_of_other_swarms");
         // Who asks for something here learns that this node is no member. A Disconnect is never answered.
         if !matches!(message, hyparview::Message::Disconnect { .. }) {
             self.send_not_a_member(peer, topic);
@@ -144,7 +145,12 @@ impl Core {
         now: Now,
     ) {
         if !self.swarms.contains_key(&topic) {
+            self.count("frames_of_other_swarms");
             return self.send_not_a_member(peer, topic);
+        }
+        let is_bundle = matches!(message, plumtree::Message::Bundle { .. });
+        if !is_bundle && !self.neighbour_in(peer).contains(&topic) {
+            self.strange_frame(peer);
         }
         let wants = matches!(message, plumtree::Message::Want { .. });
         self.tell_swarm(
@@ -217,6 +223,12 @@ impl Core {
                 contact,
                 message,
             } => {
+                if let hyparview::Message::NeighborReply {
+                    accepted: false, ..
+                } = message
+                {
+                    self.count("neighbours_refused");
+                }
                 let frame = encode_membership(topic, &message);
                 self.send_or_dial(topic, to, contact, frame, now);
             }
