@@ -130,8 +130,12 @@ pub(crate) async fn maxima(scene: &Scene) {
         }
         peer.forget_frames();
     }
-    let tree = scene.weft.run(["--node", "n2", "overlay", "tree", "stream", "--json"]);
-    let trees = tree.expect_code(0).json()["trees"].as_array().map_or(0, Vec::len);
+    let tree = scene
+        .weft
+        .run(["--node", "n2", "overlay", "tree", "stream", "--json"]);
+    let trees = tree.expect_code(0).json()["trees"]
+        .as_array()
+        .map_or(0, Vec::len);
     assert!(trees < 20, "a peer has made up {trees} trees");
 }
 
@@ -157,7 +161,11 @@ pub(crate) async fn wants(scene: &Scene) {
 }
 
 /// Keeps up claims until the daemon has seen through them.
-async fn keep_claiming(scene: &Scene, peer: &mut Peer, claims: impl Fn(u64) -> Vec<StreamDigest<PeerId>>) {
+async fn keep_claiming(
+    scene: &Scene,
+    peer: &mut Peer,
+    claims: impl Fn(u64) -> Vec<StreamDigest<PeerId>>,
+) {
     let deadline = tokio::time::Instant::now() + SEEN_THROUGH;
     let mut ticks = tokio::time::interval(SEEN_THROUGH / scene.repeats.min(100) as u32);
     for round in 0..scene.repeats.max(100) {
@@ -197,7 +205,8 @@ pub(crate) async fn claims_of_no_stream(scene: &Scene) {
 
 pub(crate) async fn fingerprints(scene: &Scene) {
     let mut peer = scene.neighbour(scene.topic).await;
-    for round in 0..scene.repeats.max(40) {
+    // More than any honest peer sends at once, however few repeats there are.
+    for round in 0..scene.repeats.max(1) * 10 + 5_000 {
         let fingerprint = Message::Fingerprint {
             fingerprint: [round as u8; 16],
             has_base: true,

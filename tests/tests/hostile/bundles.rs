@@ -7,8 +7,8 @@ use weft_core::TopicBundle;
 use weft_core::bundle::Place;
 use weft_core::wire::encode_broadcast;
 use weft_identity::{Hash, Keypair};
-use weft_overlay::plumtree::{Message, Push};
 use weft_overlay::UnixMicros;
+use weft_overlay::plumtree::{Message, Push};
 
 use super::peer::{Peer, unix};
 use super::scene::Scene;
@@ -91,7 +91,11 @@ pub(crate) async fn replayed(scene: &Scene) {
     };
     let before = again(scene.view("n2", "stream"));
     for round in 0..scene.repeats {
-        let why = if round % 2 == 0 { Push::Eager } else { Push::Supplied };
+        let why = if round % 2 == 0 {
+            Push::Eager
+        } else {
+            Push::Supplied
+        };
         push(scene, &peer, &bundle, why).await;
     }
     weft_tests::wait::until_async("duplicates", Duration::from_secs(10), async || {
@@ -136,7 +140,13 @@ pub(crate) async fn ninth_epoch(scene: &Scene) {
         let bundle = first(scene, &peer.key, begin + round, unix(), b"another run");
         push(scene, &peer, &bundle, Push::Eager).await;
     }
-    let before = first(scene, &peer.key, begin - 1, unix(), b"a run before them all");
+    let before = first(
+        scene,
+        &peer.key,
+        begin - 1,
+        unix(),
+        b"a run before them all",
+    );
     push(scene, &peer, &before, Push::Eager).await;
 }
 
@@ -165,25 +175,44 @@ pub(crate) async fn equivocation(scene: &Scene) {
         push(scene, &peer, &other, Push::Eager).await;
     }
     let publisher = peer.key.peer_id().to_string();
-    weft_tests::wait::until_async("the proof in the view", Duration::from_secs(10), async || {
-        let view = scene.view("n2", "stream");
-        let proofs = view["equivocations"].as_array()?;
-        let mine = proofs.iter().find(|proof| proof["publisher"] == publisher)?;
-        (mine["epoch"] == epoch && mine["seq"] == 1).then_some(())
-    })
+    weft_tests::wait::until_async(
+        "the proof in the view",
+        Duration::from_secs(10),
+        async || {
+            let view = scene.view("n2", "stream");
+            let proofs = view["equivocations"].as_array()?;
+            let mine = proofs
+                .iter()
+                .find(|proof| proof["publisher"] == publisher)?;
+            (mine["epoch"] == epoch && mine["seq"] == 1).then_some(())
+        },
+    )
     .await;
     for other in ["n1", "n3"] {
         let proofs = &scene.view(other, "stream")["equivocations"];
-        assert_eq!(proofs.as_array().map(Vec::len), Some(0), "a second truth was forwarded to {other}");
+        assert_eq!(
+            proofs.as_array().map(Vec::len),
+            Some(0),
+            "a second truth was forwarded to {other}"
+        );
     }
     let said = scene.log().matches("two different bundles").count() - said;
-    assert!(said <= 1, "one publisher's equivocation is told {said} times");
+    assert!(
+        said <= 1,
+        "one publisher's equivocation is told {said} times"
+    );
 }
 
 pub(crate) async fn many_publishers(scene: &Scene) {
     let peer = scene.neighbour(scene.topic).await;
     for _ in 0..(scene.repeats * CROWD).min(CROWD_MAX) {
-        let bundle = first(scene, &scene.new_key(), this_epoch(), unix(), b"one of many");
+        let bundle = first(
+            scene,
+            &scene.new_key(),
+            this_epoch(),
+            unix(),
+            b"one of many",
+        );
         if !push(scene, &peer, &bundle, Push::Eager).await {
             break;
         }

@@ -58,7 +58,9 @@ fn malformed_frames() -> Vec<Vec<u8>> {
     vec![
         // A length beyond the frame, a varint without end, groups, unknown wire types, field zero.
         vec![0x0a, 0x7f],
-        vec![0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01],
+        vec![
+            0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+        ],
         vec![0x0b, 0x0c],
         vec![0x0e],
         vec![0x02, 0x00],
@@ -138,7 +140,10 @@ pub(crate) async fn unknown(scene: &Scene) {
     let bundle = [number(1, 1), number(2, 9), field(3, &[])].concat();
     let frames = [
         field(9, b"a kind of a later version"),
-        field(4, &[topic.clone(), field(99, b"a message of a later version")].concat()),
+        field(
+            4,
+            &[topic.clone(), field(99, b"a message of a later version")].concat(),
+        ),
         field(5, &[topic.clone(), field(2, &bundle)].concat()),
         field(4, &[topic, field(6, &number(6, 7))].concat()),
         Vec::from(*b"\x78\x01"),
@@ -151,7 +156,10 @@ pub(crate) async fn unknown(scene: &Scene) {
         // Fields that the daemon doesn't know are skipped, and the rest is read.
         let nonce = 77u64;
         let ping = [vec![0x09], nonce.to_le_bytes().to_vec(), field(77, b"new")].concat();
-        assert!(peer.send(&framed(&[number(50, 1), field(2, &ping)].concat())).await);
+        assert!(
+            peer.send(&framed(&[number(50, 1), field(2, &ping)].concat()))
+                .await
+        );
         peer.wait_frame("the echo of a newer version's ping", |frame| match frame {
             Frame::Pong { nonce: 77 } => Some(()),
             _ => None,

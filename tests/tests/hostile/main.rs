@@ -37,49 +37,175 @@ async fn hostile_peers_cost_honest_ones_nothing() {
     let s = &mut scene;
     let bad = warned("bad_frames", "malformed frame");
     let misbehaviour = warned("misbehaviour", "no honest peer sends");
-    let slowed = warned("links_slowed", "floods");
+    let slowed = warned("links_slowed", "floods this node");
     let nothing = Expected::default();
 
-    s.case("garbage instead of frames", bad, frames::garbage).await;
+    s.case("garbage instead of frames", bad, frames::garbage)
+        .await;
     s.case("a frame over 2 MiB", bad, frames::oversize).await;
     s.case("a length of 4 GiB", bad, frames::four_gib).await;
-    s.case("a length without end", bad, frames::endless_length).await;
-    s.case("frames a byte at a time", nothing, frames::dribble).await;
-    s.case("half a frame, then nothing", nothing, frames::half_frame).await;
-    s.case("frames of length zero without end", nothing, frames::zeros).await;
-    s.case("malformed and doubled fields", bad, frames::malformed).await;
-    s.case("unknown kinds and fields", counter("unknown_frames"), frames::unknown).await;
-    s.case("a flood of frames of no kind", slowed, frames::empty_flood).await;
+    s.case("a length without end", bad, frames::endless_length)
+        .await;
+    s.case("frames a byte at a time", nothing, frames::dribble)
+        .await;
+    s.case("half a frame, then nothing", nothing, frames::half_frame)
+        .await;
+    s.case("frames of length zero without end", nothing, frames::zeros)
+        .await;
+    s.case("malformed and doubled fields", bad, frames::malformed)
+        .await;
+    s.case(
+        "unknown kinds and fields",
+        counter("unknown_frames"),
+        frames::unknown,
+    )
+    .await;
+    s.case("a flood of frames of no kind", slowed, frames::empty_flood)
+        .await;
     s.case("a flood of pings", slowed, frames::ping_flood).await;
-    s.case("a flood of hellos", slowed, frames::hello_flood).await;
-    s.case("a peer that reads and says nothing", counter("links_silent"), frames::silent).await;
-    s.case("another network's name", counter("wrong_network"), frames::other_network).await;
-    s.case("streams that are never used", nothing, frames::idle_connections).await;
+    s.case("a flood of hellos", slowed, frames::hello_flood)
+        .await;
+    s.case(
+        "a peer that reads and says nothing",
+        counter("links_silent"),
+        frames::silent,
+    )
+    .await;
+    s.case(
+        "another network's name",
+        counter("wrong_network"),
+        frames::other_network,
+    )
+    .await;
+    s.case(
+        "streams that are never used",
+        nothing,
+        frames::idle_connections,
+    )
+    .await;
 
-    s.case("hops and samples at their maxima", misbehaviour, membership::maxima).await;
-    s.case("shuffle replies nobody asked for", misbehaviour, membership::unasked_replies).await;
-    s.case("joins under many identities", counter("neighbours_refused"), membership::join_flood).await;
-    s.case("the daemon's own address as the peer's", counter("self_dials"), membership::own_address).await;
-    s.case("thousands of topics announced", counter("announcements_past_the_bound"), membership::many_topics).await;
-    s.case("announcements that are none", counter("bad_announcements"), membership::bad_announcements).await;
+    s.case(
+        "hops and samples at their maxima",
+        misbehaviour,
+        membership::maxima,
+    )
+    .await;
+    s.case(
+        "shuffle replies nobody asked for",
+        misbehaviour,
+        membership::unasked_replies,
+    )
+    .await;
+    s.case(
+        "joins under many identities",
+        counter("neighbours_refused"),
+        membership::join_flood,
+    )
+    .await;
+    s.case(
+        "the daemon's own address as the peer's",
+        counter("self_dials"),
+        membership::own_address,
+    )
+    .await;
+    s.case(
+        "thousands of topics announced",
+        counter("announcements_past_the_bound"),
+        membership::many_topics,
+    )
+    .await;
+    s.case(
+        "announcements that are none",
+        counter("bad_announcements"),
+        membership::bad_announcements,
+    )
+    .await;
 
-    s.case("GRAFT and PRUNE from strangers", warned("frames_of_strangers", "no honest peer sends"), broadcast::strangers).await;
-    s.case("topics the daemon isn't in", counter("frames_of_other_swarms"), broadcast::other_swarms).await;
-    s.case("trees and digests at their maxima", nothing, broadcast::maxima).await;
-    s.case("wants for what never was", misbehaviour, broadcast::wants).await;
-    s.case("honest streams announced, never supplied", misbehaviour, broadcast::claims_on_honest_streams).await;
-    s.case("streams announced that don't exist", misbehaviour, broadcast::claims_of_no_stream).await;
-    s.case("fingerprints that ask for everything", counter("exchanges_refused"), broadcast::fingerprints).await;
+    s.case(
+        "GRAFT and PRUNE from strangers",
+        warned("frames_of_strangers", "no honest peer sends"),
+        broadcast::strangers,
+    )
+    .await;
+    s.case(
+        "topics the daemon isn't in",
+        counter("frames_of_other_swarms"),
+        broadcast::other_swarms,
+    )
+    .await;
+    s.case(
+        "trees and digests at their maxima",
+        nothing,
+        broadcast::maxima,
+    )
+    .await;
+    s.case("wants for what never was", misbehaviour, broadcast::wants)
+        .await;
+    s.case(
+        "honest streams announced, never supplied",
+        misbehaviour,
+        broadcast::claims_on_honest_streams,
+    )
+    .await;
+    s.case(
+        "streams announced that don't exist",
+        misbehaviour,
+        broadcast::claims_of_no_stream,
+    )
+    .await;
+    s.case(
+        "fingerprints that ask for everything",
+        slowed,
+        broadcast::fingerprints,
+    )
+    .await;
 
-    s.case("forged bundles", warned("forged", "forged signature"), bundles::forged).await;
-    s.case("one bundle again and again", nothing, bundles::replayed).await;
-    s.case("expired bundles", counter("bundles_too_old"), bundles::expired).await;
-    s.case("bundles of the future", counter("bundles_of_the_future"), bundles::future).await;
-    s.case("epochs from next year", counter("bundles_of_the_future"), bundles::next_year).await;
-    s.case("a ninth epoch", counter("bundles_of_retired_epochs"), bundles::ninth_epoch).await;
-    s.case("chains that don't hold", counter("bundles_with_a_broken_chain"), bundles::broken_chain).await;
-    s.case("two bundles for one place", warned("equivocations", "two different bundles"), bundles::equivocation).await;
-    s.case("thousands of publishers", nothing, bundles::many_publishers).await;
+    s.case(
+        "forged bundles",
+        warned("forged", "forged signature"),
+        bundles::forged,
+    )
+    .await;
+    s.case("one bundle again and again", nothing, bundles::replayed)
+        .await;
+    s.case(
+        "expired bundles",
+        counter("bundles_too_old"),
+        bundles::expired,
+    )
+    .await;
+    s.case(
+        "bundles of the future",
+        counter("bundles_of_the_future"),
+        bundles::future,
+    )
+    .await;
+    s.case(
+        "epochs from next year",
+        counter("bundles_of_the_future"),
+        bundles::next_year,
+    )
+    .await;
+    s.case(
+        "a ninth epoch",
+        counter("bundles_of_retired_epochs"),
+        bundles::ninth_epoch,
+    )
+    .await;
+    s.case(
+        "chains that don't hold",
+        counter("bundles_with_a_broken_chain"),
+        bundles::broken_chain,
+    )
+    .await;
+    s.case(
+        "two bundles for one place",
+        warned("equivocations", "two different bundles"),
+        bundles::equivocation,
+    )
+    .await;
+    s.case("thousands of publishers", nothing, bundles::many_publishers)
+        .await;
 
     scene.finish().await;
 }

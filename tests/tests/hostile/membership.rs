@@ -63,7 +63,9 @@ pub(crate) async fn maxima(scene: &Scene) {
         }
     }
     assert!(!peer.is_ended(), "what can be clamped ends no link");
-    let passive = scene.view("n2", "network")["passive"].as_array().map_or(0, Vec::len);
+    let passive = scene.view("n2", "network")["passive"]
+        .as_array()
+        .map_or(0, Vec::len);
     assert!(passive <= 30, "{passive} passive peers");
 }
 
@@ -165,7 +167,9 @@ pub(crate) async fn many_topics(scene: &Scene) {
         .map(|round| {
             let topics = (0..TOPICS_MAX)
                 .map(|at| TopicMembership {
-                    name: format!("no/such/topic/{round}/{at}").parse().expect("a name"),
+                    name: format!("no/such/topic/{round}/{at}")
+                        .parse()
+                        .expect("a name"),
                     subscribed: true,
                 })
                 .collect();

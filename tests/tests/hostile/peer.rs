@@ -139,7 +139,10 @@ impl Connection {
 
     /// Waits until the daemon has closed the connection.
     pub(crate) async fn wait_closed(&mut self, at_most: Duration) -> bool {
-        matches!(timeout(at_most, self.ended.wait_for(|ended| *ended)).await, Ok(Ok(_)))
+        matches!(
+            timeout(at_most, self.ended.wait_for(|ended| *ended)).await,
+            Ok(Ok(_))
+        )
     }
 }
 
@@ -216,7 +219,8 @@ impl Peer {
 
     /// Sends a frame that the core's own encoder has laid out.
     pub(crate) async fn frame(&self, frame: &OutFrame) -> bool {
-        self.send(&[&frame.head[..], &frame.tail[..]].concat()).await
+        self.send(&[&frame.head[..], &frame.tail[..]].concat())
+            .await
     }
 
     /// Whether the daemon has ended the link.
@@ -226,7 +230,10 @@ impl Peer {
 
     /// Waits until the daemon has ended the link.
     pub(crate) async fn wait_ended(&mut self, at_most: Duration) -> bool {
-        matches!(timeout(at_most, self.ended.wait_for(|ended| *ended)).await, Ok(Ok(_)))
+        matches!(
+            timeout(at_most, self.ended.wait_for(|ended| *ended)).await,
+            Ok(Ok(_))
+        )
     }
 
     /// Waits for a frame that the daemon sends.

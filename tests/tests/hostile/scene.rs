@@ -189,7 +189,8 @@ impl Scene {
 
     /// The attacked daemon's counters.
     pub(crate) fn counters(&self) -> BTreeMap<String, u64> {
-        serde_json::from_value(status(&self.weft)["counters"].clone()).expect("counters are numbers")
+        serde_json::from_value(status(&self.weft)["counters"].clone())
+            .expect("counters are numbers")
     }
 
     /// How a node sees a swarm.
