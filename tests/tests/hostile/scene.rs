@@ -277,7 +277,9 @@ impl Scene {
                 let book = subscriber.book();
                 for (publisher, accepted) in self.publishers.iter().zip(&accepted) {
                     if !book.holds(publisher, 1, *accepted) {
-                        let last = book.stream(publisher).and_then(|stream| stream.last());
+                        let last = book
+                            .stream(publisher)
+                            .and_then(weft_testnet::traffic::StreamBook::last);
                         missing.push(format!(
                             "{} has {last:?} of {accepted} messages of {publisher}",
                             subscriber.name
