@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use weft_core::wire::{Frame, encode_hello, encode_ping};
+use weft_tests::wait;
 
 use super::peer::{Connection, Manners, contact};
 use super::proto::{field, framed, noise, number, varint};
@@ -172,6 +173,8 @@ pub(crate) async fn unknown(scene: &Scene) {
 /// Sends a frame by the thousand for as long as the daemon takes it.
 async fn flood(scene: &Scene, frame: &[u8]) {
     let many = frame.repeat(FLOOD);
+    let slowed = || scene.counters().get("links_slowed").copied().unwrap_or(0);
+    let before = slowed();
     let mut peer = scene.peer().await;
     for _ in 0..scene.repeats.max(8) {
         peer.forget_frames();
@@ -180,6 +183,10 @@ async fn flood(scene: &Scene, frame: &[u8]) {
             break;
         }
     }
+    wait::until_async("a flood to be slowed", DROPPED_WITHIN, async || {
+        (slowed() > before).then_some(())
+    })
+    .await;
 }
 
 pub(crate) async fn empty_flood(scene: &Scene) {

@@ -84,6 +84,12 @@ pub(crate) async fn join_flood(scene: &Scene) {
     for round in 0..scene.repeats.max(8) {
         let peer = scene.peer().await;
         let me = contact(&peer.key, &[]);
+        // Whoever asks without urgency finds no room once the view is full; then it insists.
+        let low = Message::Neighbor {
+            sender: me.clone(),
+            priority: Priority::Low,
+        };
+        peer.frame(&encode_membership(scene.root, &low)).await;
         let message = if round % 2 == 0 {
             Message::Join { joiner: me }
         } else {
@@ -96,11 +102,6 @@ pub(crate) async fn join_flood(scene: &Scene) {
         for topic in [scene.root, scene.topic, scene.root] {
             peer.frame(&encode_membership(topic, &message)).await;
         }
-        let low = Message::Neighbor {
-            sender: contact(&peer.key, &[]),
-            priority: Priority::Low,
-        };
-        peer.frame(&encode_membership(scene.root, &low)).await;
         peers.push(peer);
         // As many as can stay at once; the others come and go.
         if peers.len() > 64 {
