@@ -18,11 +18,14 @@ use crate::{
 
 /// Silence after which a link is pinged (the design's bound).
 const PING_AFTER: Duration = Duration::from_millis(500);
+/// How long a ping may go unanswered on a link on which bytes come: then the peer sends and doesn't read. As long as it may
+/// leave a full stream unread (a guess, far beyond any round trip).
+const UNANSWERED_AFTER: Duration = Duration::from_secs(10);
 /// The side that was dialled leaves the pinging to the other, as long as that does it.
 const PING_AFTER_INBOUND: Duration = Duration::from_millis(800);
 /// How soon a ping is repeated that has not been answered.
 const PING_AGAIN: Duration = Duration::from_millis(500);
-/// How often the side that was dialled pings all the same, to know the round trip.
+/// How often either side pings all the same, to know the round trip, and that the other reads.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// Silence after which a link is dead: with the clock's grain and a tick it is noticed by 3 s (the design's bound).
 const DEAD_AFTER: Duration = Duration::from_millis(2_750);
@@ -55,7 +58,7 @@ pub(super) struct Link {
     ping_at: Time,
     /// When the round trip is measured even though the other side pings.
     measure_at: Time,
-    /// The ping that is under way: what to echo, and when it was sent.
+    /// The ping that is under way: what to echo, and when it was first sent.
     pub(super) pinged: Option<(u64, Time)>,
     waiting: Vec<RequestId>,
     /// When all that it was supplied with lately is paid off.
@@ -106,10 +109,11 @@ impl Link {
 
     /// Something was heard or answered: the next ping can wait.
     pub(super) fn plan_ping(&mut self, now: Now) {
-        let (silence, measure) = match self.direction {
-            Direction::Outbound => (PING_AFTER, Time::NEVER),
-            Direction::Inbound => (PING_AFTER_INBOUND, self.measure_at.max(now.time)),
+        let silence = match self.direction {
+            Direction::Outbound => PING_AFTER,
+            Direction::Inbound => PING_AFTER_INBOUND,
         };
+        let measure = self.measure_at.max(now.time);
         self.ping_at = measure.min(now.time + silence);
     }
 
@@ -147,7 +151,11 @@ impl Link {
         let replace = self
             .congested_since
             .map_or(Time::NEVER, |since| since + REPLACE_AFTER);
+        let unanswered = self
+            .pinged
+            .map_or(Time::NEVER, |(_, sent)| sent + UNANSWERED_AFTER);
         self.ping_at
+            .min(unanswered)
             .min(self.heard_at + DEAD_AFTER)
             .min(idle)
             .min(replace)
@@ -225,6 +233,13 @@ impl Core {
         if now.time.since(link.heard_at) >= DEAD_AFTER {
             self.count("links_silent");
             return self.abandon(peer, "nothing was heard for 3 s", now);
+        }
+        if link
+            .pinged
+            .is_some_and(|(_, sent)| now.time.since(sent) >= UNANSWERED_AFTER)
+        {
+            self.count("links_unanswered");
+            return self.abandon(peer, "a ping was not answered for 10 s", now);
         }
         if link.neighbour_in.is_empty() && now.time.since(link.used_at) >= IDLE_AFTER {
             return self.abandon(peer, "no swarm needs it", now);
