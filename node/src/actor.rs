@@ -21,7 +21,7 @@ use weft_core::{Address, Core};
 
 use crate::disk::{Disk, DiskError};
 use crate::handle::{Config, StartError};
-use crate::links::{self, ListenError, Setup};
+use crate::links::{self, Limits, ListenError, Setup};
 
 pub(crate) use clock::Clock;
 pub(crate) use requests::{Ask, Call, Gone};
@@ -56,6 +56,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
         network: &config.network,
         listen: &config.listen,
         known,
+        limits: Limits::default(),
     })
     .await
     .map_err(|error| match error {

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use libp2p::Multiaddr;
 use libp2p::identity;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 use weft_core::wire::{Frame, KnownBodies};
 use weft_core::{Address, DialError, DialId, Direction};
@@ -39,17 +39,33 @@ pub(crate) use link::Link;
 
 /// How long a dial may take, from the order to the link.
 pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a connection may stay without a link.
-const LINK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an ordered end may take: what waits is sent, goodbyes are exchanged.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
-/// How long a peer may take none of what is written before its link ends: far beyond any honest pause of a process that
-/// still answers heartbeats (a guess).
-const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 /// Dials under way at a time: a joining node dials a handful, a healing one a few dozen.
 const DIALS_MAX: usize = 64;
 /// Events that may wait for the core's task. Frames are bounded in bytes by each link's credit; this bounds the rest.
 const EVENTS_MAX: usize = 1_024;
+
+/// How long a peer may keep a link from going on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How long a connection may stay without a link.
+    pub(crate) link_timeout: Duration,
+    /// How long a peer may take nothing of what is written to it.
+    pub(crate) stall_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // As long as a dial may take, for the other side waits no longer.
+            link_timeout: DIAL_TIMEOUT,
+            // No honest process that answers heartbeats reads nothing for so long, and the core replaces a neighbour whose
+            // lane has been full for as long.
+            stall_timeout: Duration::from_secs(10),
+        }
+    }
+}
 
 /// What the core's task is told of links.
 #[derive(Debug)]
@@ -107,6 +123,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) network: &'a str,
     pub(crate) listen: &'a [Multiaddr],
     pub(crate) known: Arc<Mutex<KnownBodies>>,
+    pub(crate) limits: Limits,
 }
 
 /// The running links of a node. Dropping `orders` ends the task, and with it every connection.
@@ -114,6 +131,8 @@ pub(crate) struct Setup<'a> {
 pub(crate) struct Links {
     pub(crate) orders: mpsc::UnboundedSender<Order>,
     pub(crate) events: mpsc::Receiver<LinkEvent>,
+    /// Told when a lane that was well filled has room again: the core has more for it.
+    pub(crate) drained: Arc<Notify>,
     /// Where the node listens.
     pub(crate) listening: watch::Receiver<Vec<Multiaddr>>,
     pub(crate) task: JoinHandle<()>,
@@ -135,7 +154,7 @@ pub(crate) async fn start(setup: Setup<'_>) -> Result<Links, ListenError> {
             let reason = match error {
                 address::ProbeError::InUse => return ListenError::InUse(wanted.clone()),
                 address::ProbeError::Unsupported => {
-                    "only addresses such as /ip4/127.0.0.1/tcp/4001 can be listened on".to_owned()
+                    "only addresses such as /ip4/127.0.0.1/tcp/4001 and /ip4/127.0.0.1/udp/4001/quic-v1 can be listened on".to_owned()
                 }
                 address::ProbeError::Io(error) => error.to_string(),
             };
@@ -145,19 +164,22 @@ pub(crate) async fn start(setup: Setup<'_>) -> Result<Links, ListenError> {
     let mut seed = setup.keypair.to_seed();
     let key = identity::Keypair::ed25519_from_bytes(&mut seed)
         .expect("32 bytes are the seed of an ed25519 key");
-    let swarm = transport::swarm(&key, setup.network)
+    let swarm = transport::swarm(&key, setup.network, setup.limits)
         .map_err(|reason| ListenError::Failed(Multiaddr::empty(), reason))?;
     let (orders, orders_taken) = mpsc::unbounded_channel();
     let (events_told, events) = mpsc::channel(EVENTS_MAX);
     let (listening_told, listening) = watch::channel(Vec::new());
-    let mut driver = driver::Driver::new(
+    let drained = Arc::new(Notify::new());
+    let mut driver = driver::Driver::new(driver::Parts {
         swarm,
-        setup.network,
-        setup.known,
-        orders_taken,
-        events_told,
-        listening_told,
-    );
+        network: setup.network.to_owned(),
+        known: setup.known,
+        limits: setup.limits,
+        orders: orders_taken,
+        events: events_told,
+        drained: drained.clone(),
+        listening: listening_told,
+    });
     driver
         .listen(setup.listen)
         .await
@@ -166,6 +188,7 @@ pub(crate) async fn start(setup: Setup<'_>) -> Result<Links, ListenError> {
     Ok(Links {
         orders,
         events,
+        drained,
         listening,
         task,
     })

@@ -234,6 +234,28 @@ async fn a_node_comes_back_with_a_larger_epoch_and_finds_the_others_by_itself() 
     assert!(matches!(error, StartError::Disk { .. }), "{error}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn more_than_the_lanes_hold_arrives_at_full_speed() {
+    const BLOCK_BYTES: usize = 60_000;
+    const BLOCKS: usize = 140; // 8 MiB: twice what a lane holds, and eight times what lets a publisher wait
+    let nodes = network(2).await;
+    let mut subscription = nodes[1].subscribe(&topic()).await.unwrap();
+    let block = Bytes::from(vec![7; BLOCK_BYTES]);
+    let begun = Instant::now();
+    let publishing = async {
+        for _ in 0..BLOCKS {
+            let block = vec![block.clone()];
+            nodes[0].publish(&topic(), block).await.unwrap();
+        }
+    };
+    let (blocks, ()) = tokio::join!(read(&mut subscription, BLOCKS), publishing);
+    let took = begun.elapsed();
+    assert!(blocks.iter().all(|read| *read == block));
+    println!("{} bytes after {took:?}", BLOCK_BYTES * BLOCKS);
+    // At the heartbeat's pace, what a lane holds each half second, it would take longer.
+    assert!(took < Duration::from_secs(3), "{took:?}");
+}
+
 fn damage(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[20] ^= 1;

@@ -139,6 +139,8 @@ impl Actor {
                         self.stop();
                     }
                 }
+                // Which link it was shows when the core is told how its links stand.
+                () = self.links.drained.notified() => {}
                 Some(gone) = gone.recv() => left.push(gone),
                 () = sleep_until(wake_at.into()) => {}
             }

@@ -1,7 +1,7 @@
 //! Addresses at the border between libp2p and the core: multiaddresses here, opaque bytes there.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 
 use bytes::Bytes;
 use libp2p::multiaddr::Protocol;
@@ -43,11 +43,14 @@ pub(crate) fn split_peer(mut address: Multiaddr) -> (Multiaddr, Option<NetPeerId
 
 /// Returns the name of an address's transport.
 pub(crate) fn transport_name(address: &Multiaddr) -> &'static str {
-    if address.iter().any(|part| matches!(part, Protocol::Tcp(_))) {
-        "tcp"
-    } else {
-        "unknown"
-    }
+    address
+        .iter()
+        .find_map(|part| match part {
+            Protocol::Tcp(_) => Some("tcp"),
+            Protocol::QuicV1 => Some("quic"),
+            _ => None,
+        })
+        .unwrap_or("unknown")
 }
 
 /// Returns whether others can make sense of an address: not one of no interface in particular.
@@ -70,8 +73,8 @@ pub(crate) enum ProbeError {
     Io(io::Error),
 }
 
-/// Binds an address for a moment without SO_REUSEPORT, which libp2p sets: with it "in use" would never be reported, and
-/// two nodes would share a port.
+/// Binds an address for a moment without SO_REUSEPORT, which libp2p sets for TCP: with it "in use" would never be reported,
+/// and two nodes would share a port.
 pub(crate) fn probe(address: &Multiaddr) -> Result<(), ProbeError> {
     let mut parts = address.iter();
     let ip: IpAddr = match parts.next() {
@@ -79,12 +82,16 @@ pub(crate) fn probe(address: &Multiaddr) -> Result<(), ProbeError> {
         Some(Protocol::Ip6(ip)) => ip.into(),
         _ => return Err(ProbeError::Unsupported),
     };
-    let Some(Protocol::Tcp(port)) = parts.next() else {
-        return Err(ProbeError::Unsupported);
+    let bound = match (parts.next(), parts.next()) {
+        // The standard library sets SO_REUSEADDR, so that a port whose old connections linger in TIME_WAIT is free.
+        (Some(Protocol::Tcp(port)), None) => TcpListener::bind(SocketAddr::new(ip, port)).map(drop),
+        (Some(Protocol::Udp(port)), Some(Protocol::QuicV1)) if parts.next().is_none() => {
+            UdpSocket::bind(SocketAddr::new(ip, port)).map(drop)
+        }
+        _ => return Err(ProbeError::Unsupported),
     };
-    // The standard library sets SO_REUSEADDR, so that a port whose old connections linger in TIME_WAIT is free.
-    match TcpListener::bind(SocketAddr::new(ip, port)) {
-        Ok(_) => Ok(()),
+    match bound {
+        Ok(()) => Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(ProbeError::InUse),
         Err(error) => Err(ProbeError::Io(error)),
     }
@@ -112,6 +119,15 @@ mod tests {
         let port = taken.local_addr().unwrap().port();
         let address: Multiaddr = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
         assert!(matches!(probe(&address), Err(ProbeError::InUse)));
+        drop(taken);
+        probe(&address).unwrap();
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = taken.local_addr().unwrap().port();
+        let address: Multiaddr = format!("/ip4/127.0.0.1/udp/{port}/quic-v1")
+            .parse()
+            .unwrap();
+        assert!(matches!(probe(&address), Err(ProbeError::InUse)));
+        assert_eq!(transport_name(&address), "quic");
         drop(taken);
         probe(&address).unwrap();
         let odd: Multiaddr = "/ip4/127.0.0.1/udp/9".parse().unwrap();

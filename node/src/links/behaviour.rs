@@ -16,6 +16,7 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId, identify};
 
+use super::Limits;
 use super::handler::{Handler, HandlerEvent, OpenStream};
 
 /// Connections that peers may have opened to this node: a view of five, topics, and many who only ask. A descriptor a
@@ -39,12 +40,13 @@ pub(super) enum Event {
 pub(super) struct Behaviour {
     identify: identify::Behaviour,
     protocol: StreamProtocol,
+    limits: Limits,
     connections: Connections,
     events: VecDeque<ToSwarm<Event, THandlerInEvent<Self>>>,
 }
 
 impl Behaviour {
-    pub(super) fn new(network: &str, key: PublicKey) -> Self {
+    pub(super) fn new(network: &str, key: PublicKey, limits: Limits) -> Self {
         let config = identify::Config::new(super::identity_of(network), key)
             .with_agent_version(concat!("weft/", env!("CARGO_PKG_VERSION")).to_owned())
             // Addresses travel in signed descriptors; identify's are not looked at.
@@ -55,6 +57,7 @@ impl Behaviour {
         Self {
             identify: identify::Behaviour::new(config),
             protocol,
+            limits,
             connections: Connections::default(),
             events: VecDeque::new(),
         }
@@ -67,6 +70,10 @@ impl Behaviour {
             handler: NotifyHandler::One(connection),
             event: Either::Right(OpenStream),
         });
+    }
+
+    fn handler(&self) -> Handler {
+        Handler::new(self.protocol.clone(), self.limits.link_timeout)
     }
 
     /// Stops counting a connection toward its peer's: it is being closed, and closing may take as long as a hung peer likes.
@@ -103,7 +110,7 @@ impl NetworkBehaviour for Behaviour {
         let identify = self
             .identify
             .handle_established_inbound_connection(id, peer, local, remote)?;
-        Ok(identify.select(Handler::new(self.protocol.clone())))
+        Ok(identify.select(self.handler()))
     }
 
     fn handle_established_outbound_connection(
@@ -118,7 +125,7 @@ impl NetworkBehaviour for Behaviour {
         let identify = self
             .identify
             .handle_established_outbound_connection(id, peer, address, role, port_use)?;
-        Ok(identify.select(Handler::new(self.protocol.clone())))
+        Ok(identify.select(self.handler()))
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {

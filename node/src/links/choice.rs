@@ -2,9 +2,13 @@
 //!
 //! Two peers that dial each other at the same moment get two connections, and both must use the same one. The rule:
 //! **of two peers the one with the smaller id decides, by opening its stream of the link.** It opens it on the first
-//! connection that is established and drops later ones while that one lives; the other peer opens its own stream
+//! connection that is established, and drops the others once the link is up; the other peer opens its own stream
 //! where the decider's has come, and nowhere else. So there is no moment in which the two can disagree, nothing is sent
 //! before the choice, and nobody has to guess whether a second connection is still on its way.
+//!
+//! Until the link is up, the decider keeps a second connection as a spare: the other may have let go of the first already,
+//! as whoever dials several addresses at once does with all connections but one. When the chosen one closes, the decider
+//! opens its stream on the spare.
 //!
 //! A decider that restarted opens a stream on a new connection while the other still holds the old link: the old one is
 //! replaced. A follower that restarted dials in vain until the decider has noticed that the old connection is dead
@@ -25,11 +29,23 @@ pub(super) enum Act<C> {
     Replace(C, C),
 }
 
+/// How a connection stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It is gone or given up, or its link is over.
+    Dead,
+    /// It may become a link.
+    Pending,
+    /// It carries a link.
+    Linked,
+}
+
 /// Each peer's chosen connection. Holds at most one entry a connection that exists.
 #[derive(Debug)]
 pub(super) struct Choice<C> {
     this: PeerId,
     chosen: BTreeMap<PeerId, C>,
+    spare: BTreeMap<PeerId, C>,
 }
 
 impl<C: Copy + PartialEq> Choice<C> {
@@ -37,22 +53,28 @@ impl<C: Copy + PartialEq> Choice<C> {
         Self {
             this,
             chosen: BTreeMap::new(),
+            spare: BTreeMap::new(),
         }
     }
 
-    /// Tells that a connection with a peer is established; `alive` says whether the chosen one still is.
+    /// Tells that a connection with a peer is established; `standing` says how the chosen one stands.
     pub(super) fn established(
         &mut self,
         peer: PeerId,
         connection: C,
-        alive: impl Fn(C) -> bool,
+        standing: impl Fn(C) -> Standing,
     ) -> Option<Act<C>> {
         if !self.decides(peer) {
             return None;
         }
-        match self.chosen.get(&peer) {
-            Some(&chosen) if alive(chosen) => Some(Act::Drop(connection)),
-            _ => {
+        let chosen = self.chosen.get(&peer);
+        match chosen.map_or(Standing::Dead, |&chosen| standing(chosen)) {
+            Standing::Pending if !self.spare.contains_key(&peer) => {
+                self.spare.insert(peer, connection);
+                None
+            }
+            Standing::Pending | Standing::Linked => Some(Act::Drop(connection)),
+            Standing::Dead => {
                 self.chosen.insert(peer, connection);
                 Some(Act::Open(connection))
             }
@@ -77,11 +99,23 @@ impl<C: Copy + PartialEq> Choice<C> {
         self.chosen.get(&peer) == Some(&connection)
     }
 
+    /// Tells that a peer's link is up.
+    pub(super) fn linked(&mut self, peer: PeerId) -> Option<Act<C>> {
+        self.spare.remove(&peer).map(Act::Drop)
+    }
+
     /// Tells that a connection is gone or given up.
-    pub(super) fn closed(&mut self, peer: PeerId, connection: C) {
-        if self.is_chosen(peer, connection) {
-            self.chosen.remove(&peer);
+    pub(super) fn closed(&mut self, peer: PeerId, connection: C) -> Option<Act<C>> {
+        if self.spare.get(&peer) == Some(&connection) {
+            self.spare.remove(&peer);
         }
+        if !self.is_chosen(peer, connection) {
+            return None;
+        }
+        self.chosen.remove(&peer);
+        let spare = self.spare.remove(&peer)?;
+        self.chosen.insert(peer, spare);
+        Some(Act::Open(spare))
     }
 
     fn decides(&self, peer: PeerId) -> bool {
@@ -91,16 +125,27 @@ impl<C: Copy + PartialEq> Choice<C> {
 
 #[cfg(test)]
 mod tests {
+    use super::Standing::{Dead, Linked, Pending};
     use super::*;
 
     const SMALL: PeerId = PeerId::from_bytes([1; 32]);
     const LARGE: PeerId = PeerId::from_bytes([2; 32]);
 
     #[test]
-    fn the_smaller_peer_opens_on_its_first_connection_and_drops_the_second() {
+    fn the_smaller_peer_opens_on_its_first_connection_and_drops_the_others_once_it_is_linked() {
         let mut choice = Choice::new(SMALL);
-        assert_eq!(choice.established(LARGE, 1, |_| true), Some(Act::Open(1)));
-        assert_eq!(choice.established(LARGE, 2, |_| true), Some(Act::Drop(2)));
+        assert_eq!(
+            choice.established(LARGE, 1, |_| Pending),
+            Some(Act::Open(1))
+        );
+        assert_eq!(choice.established(LARGE, 2, |_| Pending), None);
+        assert_eq!(
+            choice.established(LARGE, 3, |_| Pending),
+            Some(Act::Drop(3))
+        );
+        assert_eq!(choice.linked(LARGE), Some(Act::Drop(2)));
+        assert_eq!(choice.linked(LARGE), None);
+        assert_eq!(choice.established(LARGE, 4, |_| Linked), Some(Act::Drop(4)));
         assert!(choice.is_chosen(LARGE, 1) && !choice.is_chosen(LARGE, 2));
         assert_eq!(choice.opened_by_peer(LARGE, 1), None);
     }
@@ -108,8 +153,8 @@ mod tests {
     #[test]
     fn the_larger_peer_waits_for_the_smaller_ones_stream() {
         let mut choice = Choice::new(LARGE);
-        assert_eq!(choice.established(SMALL, 1, |_| true), None);
-        assert_eq!(choice.established(SMALL, 2, |_| true), None);
+        assert_eq!(choice.established(SMALL, 1, |_| Pending), None);
+        assert_eq!(choice.established(SMALL, 2, |_| Pending), None);
         assert_eq!(choice.opened_by_peer(SMALL, 2), Some(Act::Open(2)));
         assert!(choice.is_chosen(SMALL, 2));
     }
@@ -117,9 +162,9 @@ mod tests {
     #[test]
     fn a_restarted_decider_replaces_the_link() {
         let mut choice = Choice::new(LARGE);
-        choice.established(SMALL, 1, |_| true);
+        choice.established(SMALL, 1, |_| Pending);
         choice.opened_by_peer(SMALL, 1);
-        choice.established(SMALL, 2, |_| true);
+        choice.established(SMALL, 2, |_| Pending);
         assert_eq!(choice.opened_by_peer(SMALL, 2), Some(Act::Replace(1, 2)));
         choice.closed(SMALL, 1);
         assert!(
@@ -129,12 +174,27 @@ mod tests {
     }
 
     #[test]
+    fn the_spare_is_taken_when_the_peer_lets_go_of_the_first() {
+        let mut choice = Choice::new(SMALL);
+        choice.established(LARGE, 1, |_| Pending);
+        choice.established(LARGE, 2, |_| Pending);
+        assert_eq!(choice.closed(LARGE, 1), Some(Act::Open(2)));
+        assert_eq!(choice.established(LARGE, 3, |_| Pending), None);
+        assert_eq!(choice.closed(LARGE, 3), None);
+        assert_eq!(choice.closed(LARGE, 2), None);
+        assert_eq!(choice.linked(LARGE), None);
+    }
+
+    #[test]
     fn a_dead_choice_is_chosen_anew() {
         let mut choice = Choice::new(SMALL);
-        choice.established(LARGE, 1, |_| true);
-        assert_eq!(choice.established(LARGE, 2, |_| false), Some(Act::Open(2)));
+        choice.established(LARGE, 1, |_| Pending);
+        assert_eq!(choice.established(LARGE, 2, |_| Dead), Some(Act::Open(2)));
         choice.closed(LARGE, 2);
-        assert_eq!(choice.established(LARGE, 3, |_| true), Some(Act::Open(3)));
+        assert_eq!(
+            choice.established(LARGE, 3, |_| Pending),
+            Some(Act::Open(3))
+        );
     }
 
     #[test]
@@ -145,12 +205,12 @@ mod tests {
                 let (mut small, mut large) = (Choice::new(SMALL), Choice::new(LARGE));
                 let mut opened = Vec::new();
                 for connection in small_order {
-                    if let Some(Act::Open(c)) = small.established(LARGE, connection, |_| true) {
+                    if let Some(Act::Open(c)) = small.established(LARGE, connection, |_| Pending) {
                         opened.push(c);
                     }
                 }
                 for connection in large_order {
-                    assert_eq!(large.established(SMALL, connection, |_| true), None);
+                    assert_eq!(large.established(SMALL, connection, |_| Pending), None);
                 }
                 assert_eq!(opened.len(), 1);
                 assert_eq!(

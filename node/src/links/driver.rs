@@ -10,7 +10,7 @@ use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
 use libp2p::swarm::{ConnectionId, Stream, Swarm, SwarmEvent};
 use libp2p::{Multiaddr, PeerId as NetPeerId};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use weft_core::wire::{Decoder, KnownBodies};
@@ -19,11 +19,11 @@ use weft_identity::PeerId;
 
 use super::address::{is_specific, net_peer, pack, split_peer, transport_name, weft_peer};
 use super::behaviour::{self, Behaviour};
-use super::choice::{Act, Choice};
+use super::choice::{Act, Choice, Standing};
 use super::dials::Dials;
 use super::handler::HandlerEvent;
 use super::link::{Link, LinkId};
-use super::{LINK_TIMEOUT, LinkEvent, Order, Up, reader, writer};
+use super::{Limits, LinkEvent, Order, Up, reader, writer};
 
 mod dialling;
 
@@ -45,14 +45,28 @@ struct Connection {
     dropped: bool,
 }
 
+/// What the owner of the swarm is given.
+pub(super) struct Parts {
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) network: String,
+    pub(super) known: Arc<Mutex<KnownBodies>>,
+    pub(super) limits: Limits,
+    pub(super) orders: mpsc::UnboundedReceiver<Order>,
+    pub(super) events: mpsc::Sender<LinkEvent>,
+    pub(super) drained: Arc<Notify>,
+    pub(super) listening: watch::Sender<Vec<Multiaddr>>,
+}
+
 /// The owner of the swarm.
 pub(super) struct Driver {
     swarm: Swarm<Behaviour>,
     this: PeerId,
     network: String,
     known: Arc<Mutex<KnownBodies>>,
+    limits: Limits,
     orders: mpsc::UnboundedReceiver<Order>,
     events: mpsc::Sender<LinkEvent>,
+    drained: Arc<Notify>,
     listening: watch::Sender<Vec<Multiaddr>>,
     connections: BTreeMap<ConnectionId, Connection>,
     choice: Choice<ConnectionId>,
@@ -67,23 +81,18 @@ pub(super) struct Driver {
 }
 
 impl Driver {
-    pub(super) fn new(
-        swarm: Swarm<Behaviour>,
-        network: &str,
-        known: Arc<Mutex<KnownBodies>>,
-        orders: mpsc::UnboundedReceiver<Order>,
-        events: mpsc::Sender<LinkEvent>,
-        listening: watch::Sender<Vec<Multiaddr>>,
-    ) -> Self {
-        let this = weft_peer(swarm.local_peer_id()).expect("a node's key is ed25519");
+    pub(super) fn new(parts: Parts) -> Self {
+        let this = weft_peer(parts.swarm.local_peer_id()).expect("a node's key is ed25519");
         Self {
-            swarm,
+            swarm: parts.swarm,
             this,
-            network: network.to_owned(),
-            known,
-            orders,
-            events,
-            listening,
+            network: parts.network,
+            known: parts.known,
+            limits: parts.limits,
+            orders: parts.orders,
+            events: parts.events,
+            drained: parts.drained,
+            listening: parts.listening,
             connections: BTreeMap::new(),
             choice: Choice::new(this),
             dials: Dials::default(),
@@ -219,7 +228,7 @@ impl Driver {
             peer,
             direction,
             address,
-            deadline: Instant::now() + LINK_TIMEOUT,
+            deadline: Instant::now() + self.limits.link_timeout,
             inbound: None,
             outbound: None,
             link: None,
@@ -234,7 +243,8 @@ impl Driver {
         }
         let connections = &self.connections;
         let act = self.choice.established(peer, id, |chosen| {
-            connections.get(&chosen).is_some_and(Connection::is_alive)
+            let chosen = connections.get(&chosen);
+            chosen.map_or(Standing::Dead, Connection::standing)
         });
         self.act(act);
     }
@@ -295,7 +305,11 @@ impl Driver {
             return;
         }
         self.links_made += 1;
-        let link = Arc::new(Link::new(LinkId(self.links_made), peer));
+        let link = Arc::new(Link::new(
+            LinkId(self.links_made),
+            peer,
+            self.drained.clone(),
+        ));
         connection.link = Some(link.clone());
         self.out.push_back(LinkEvent::Up(Up {
             link,
@@ -305,6 +319,8 @@ impl Driver {
         }));
         self.end_dials(peer);
         self.starting.push(id);
+        let act = self.choice.linked(peer);
+        self.act(act);
     }
 
     fn end_dials(&mut self, peer: PeerId) {
@@ -328,12 +344,13 @@ impl Driver {
         connection.tasks = 2;
         let decoder = Decoder::new(connection.peer, self.known.clone());
         let (events, writing) = (self.events.clone(), link.clone());
+        let stall_timeout = self.limits.stall_timeout;
         self.tasks.spawn(async move {
             reader::run(inbound, link, decoder, events).await;
             id
         });
         self.tasks.spawn(async move {
-            writer::run(outbound, writing).await;
+            writer::run(outbound, writing, stall_timeout).await;
             id
         });
     }
@@ -381,7 +398,7 @@ impl Driver {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
-        self.choice.closed(connection.peer, id);
+        let act = self.choice.closed(connection.peer, id);
         match connection.link {
             None => self.dials.closed(connection.peer, Instant::now()),
             Some(link) if connection.tasks == 0 && !connection.dropped => {
@@ -393,6 +410,7 @@ impl Driver {
             }
             Some(_) => {}
         }
+        self.act(act);
     }
 
     /// Closes a connection without waiting for it: a hung peer may take as long as it likes.
@@ -405,9 +423,10 @@ impl Driver {
         }
         (connection.inbound, connection.outbound) = (None, None);
         let peer = connection.peer;
-        self.choice.closed(peer, id);
+        let act = self.choice.closed(peer, id);
         self.swarm.behaviour_mut().forget(id);
         self.swarm.close_connection(id);
+        self.act(act);
     }
 
     // Time.
@@ -445,9 +464,9 @@ impl Driver {
     }
 
     fn is_linked(&self, peer: PeerId) -> bool {
-        self.connections.values().any(|connection| {
-            connection.peer == peer && connection.link.is_some() && connection.is_alive()
-        })
+        self.connections
+            .values()
+            .any(|connection| connection.peer == peer && connection.standing() == Standing::Linked)
     }
 
     fn is_pending(&self, peer: PeerId) -> bool {
@@ -463,8 +482,12 @@ impl Connection {
         self.link.is_none() && !self.dropped
     }
 
-    /// Whether it carries a link or may still become one.
-    fn is_alive(&self) -> bool {
-        !self.dropped && self.link.as_ref().is_none_or(|link| !link.is_ended())
+    fn standing(&self) -> Standing {
+        match &self.link {
+            _ if self.dropped => Standing::Dead,
+            None => Standing::Pending,
+            Some(link) if link.is_ended() => Standing::Dead,
+            Some(_) => Standing::Linked,
+        }
     }
 }

@@ -13,9 +13,6 @@ use libp2p::swarm::{
     SubstreamProtocol,
 };
 
-/// How long the negotiation of one stream may take: as long as the whole link may take to come up.
-const STREAM_TIMEOUT: Duration = super::LINK_TIMEOUT;
-
 /// What the behaviour tells a handler.
 #[derive(Debug)]
 pub(super) struct OpenStream;
@@ -34,6 +31,8 @@ pub(super) enum HandlerEvent {
 /// Opens and accepts the two streams of a link.
 pub(super) struct Handler {
     protocol: StreamProtocol,
+    /// How long the negotiation of one stream may take: as long as the whole link may take to come up.
+    timeout: Duration,
     /// Whether the stream that was ordered has not been asked for yet.
     ordered: bool,
     /// Whether the one stream that a peer may open has come.
@@ -43,9 +42,10 @@ pub(super) struct Handler {
 }
 
 impl Handler {
-    pub(super) fn new(protocol: StreamProtocol) -> Self {
+    pub(super) fn new(protocol: StreamProtocol, timeout: Duration) -> Self {
         Self {
             protocol,
+            timeout,
             ordered: false,
             accepted: false,
             events: VecDeque::new(),
@@ -63,7 +63,7 @@ impl ConnectionHandler for Handler {
 
     fn listen_protocol(&self) -> SubstreamProtocol<Self::InboundProtocol> {
         SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), ())
-            .with_timeout(STREAM_TIMEOUT)
+            .with_timeout(self.timeout)
     }
 
     fn poll(
@@ -75,7 +75,7 @@ impl ConnectionHandler for Handler {
         }
         if std::mem::take(&mut self.ordered) {
             let protocol = SubstreamProtocol::new(ReadyUpgrade::new(self.protocol.clone()), ())
-                .with_timeout(STREAM_TIMEOUT);
+                .with_timeout(self.timeout);
             return Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { protocol });
         }
         // Every event that changes something is followed by a poll of this same connection: no waker is needed.

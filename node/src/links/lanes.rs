@@ -13,6 +13,10 @@ const DATA_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes that wait in the lane for repair: as many, and the core asks for no more than it has room for.
 const REPAIR_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Below this a lane that was above it is told to have room again: as low as the core lets a congested link fall before it
+/// pushes there again, half of what it fills the lane for repair with, and more than one gathering of the writer.
+const LOW_BYTES: usize = 512 * 1024;
+
 /// A lane was full, and the frame is gone.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct LaneFull;
@@ -29,6 +33,8 @@ pub(crate) struct Waiting {
 struct Queue {
     frames: VecDeque<OutFrame>,
     bytes: usize,
+    /// Whether it has held more than the low-water mark since that was last told.
+    was_high: bool,
 }
 
 impl Queue {
@@ -37,8 +43,16 @@ impl Queue {
             return Err(LaneFull);
         }
         self.bytes += frame.len();
+        self.was_high |= self.bytes > LOW_BYTES;
         self.frames.push_back(frame);
         Ok(())
+    }
+
+    /// Returns once, each time, that it has fallen below the low-water mark.
+    fn take_drained(&mut self) -> bool {
+        let drained = self.was_high && self.bytes <= LOW_BYTES;
+        self.was_high &= !drained;
+        drained
     }
 
     fn pop(&mut self) -> Option<OutFrame> {
@@ -75,6 +89,12 @@ impl Lanes {
             bytes += frame.len();
             out.push(frame);
         }
+    }
+
+    /// Returns once, each time, that data or repair has fallen below the low-water mark after it was above.
+    pub(super) fn take_drained(&mut self) -> bool {
+        let data = self.data.take_drained();
+        self.repair.take_drained() || data
     }
 
     pub(super) fn waiting(&self) -> Waiting {
@@ -150,6 +170,22 @@ mod tests {
         lanes.push(Lane::Repair, frame(b'r', 1)).unwrap();
         lanes.push(Lane::Control, frame(b'c', 1)).unwrap();
         assert_eq!(lanes.waiting().data, DATA_BYTES_MAX);
+    }
+
+    #[test]
+    fn a_lane_that_drains_says_so_once_each_time() {
+        for lane in [Lane::Data, Lane::Repair] {
+            let mut lanes = Lanes::default();
+            let mut out = Vec::new();
+            lanes.push(lane, frame(b'x', LOW_BYTES)).unwrap();
+            assert!(!lanes.take_drained(), "it was never above");
+            for _ in 0..2 {
+                lanes.push(lane, frame(b'x', LOW_BYTES)).unwrap();
+                assert!(!lanes.take_drained());
+                lanes.take(&mut out, 1);
+                assert!(lanes.take_drained() && !lanes.take_drained());
+            }
+        }
     }
 
     #[test]

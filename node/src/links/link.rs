@@ -3,8 +3,8 @@
 //! A link ends once, for the reason that was given first. Whoever finds that it is over says so with [`Link::end`]; the
 //! reader then hands over what has come before, tells the core's task, and both tasks let go of their streams.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -30,25 +30,30 @@ pub(crate) struct Link {
     lanes: Mutex<Lanes>,
     /// Wakes the writer.
     work: Notify,
+    /// Wakes the core's task when a lane has room again.
+    drained: Arc<Notify>,
     /// Bytes that the reader may still hand over before the core has taken some.
     pub(super) credit: Semaphore,
     heard: AtomicBool,
     closing: CancellationToken,
     ended: CancellationToken,
+    written: CancellationToken,
     reason: Mutex<Option<DownReason>>,
 }
 
 impl Link {
-    pub(super) fn new(id: LinkId, peer: PeerId) -> Self {
+    pub(super) fn new(id: LinkId, peer: PeerId, drained: Arc<Notify>) -> Self {
         Self {
             id,
             peer,
             lanes: Mutex::default(),
             work: Notify::new(),
+            drained,
             credit: Semaphore::new(READ_AHEAD_BYTES_MAX),
             heard: AtomicBool::new(false),
             closing: CancellationToken::new(),
             ended: CancellationToken::new(),
+            written: CancellationToken::new(),
             reason: Mutex::default(),
         }
     }
@@ -137,9 +142,25 @@ impl Link {
         self.closing.cancelled().await;
     }
 
-    /// Takes frames to send, until about `bytes_max` bytes.
+    /// Takes frames to send, until about `bytes_max` bytes, and wakes the core's task if that has made room.
     pub(super) fn take(&self, out: &mut Vec<OutFrame>, bytes_max: usize) {
-        lock(&self.lanes).take(out, bytes_max);
+        let mut lanes = lock(&self.lanes);
+        lanes.take(out, bytes_max);
+        let drained = lanes.take_drained();
+        drop(lanes);
+        if drained {
+            self.drained.notify_one();
+        }
+    }
+
+    /// Tells that the writer has done all that it will.
+    pub(super) fn set_written(&self) {
+        self.written.cancel();
+    }
+
+    /// Resolves once the writer has done all that it will.
+    pub(super) async fn written(&self) {
+        self.written.cancelled().await;
     }
 
     pub(super) fn hear(&self) {

@@ -49,6 +49,11 @@ pub(super) async fn run<R: AsyncRead + Unpin>(
     } = reader;
     link.end(reason);
     drop(stream);
+    if link.is_closing() {
+        // Both sides may end at once, and the peer's goodbye can come before it has read all: this side's last frames are
+        // still on their way, and the node may end with what is told next. The writer takes no longer than an end may.
+        link.written().await;
+    }
     // The core's task ends after all readers or does not care any more.
     let _ = events.send(LinkEvent::Ended(link)).await;
 }

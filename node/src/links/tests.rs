@@ -10,6 +10,11 @@ use weft_core::{DownReason, Lane};
 use super::address::{net_peer, pack};
 use super::*;
 
+mod half_dead;
+mod quic;
+
+const TCP: &str = "/ip4/127.0.0.1/tcp/0";
+const QUIC: &str = "/ip4/127.0.0.1/udp/0/quic-v1";
 /// No test takes a tenth of it; one that hangs fails here.
 const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -26,12 +31,22 @@ impl Node {
     }
 
     async fn of_network(seed: u8, network: &str) -> Self {
+        Self::with(seed, network, &[TCP], Limits::default()).await
+    }
+
+    async fn listening(seed: u8, listen: &[&str]) -> Self {
+        Self::with(seed, "test", listen, Limits::default()).await
+    }
+
+    async fn with(seed: u8, network: &str, listen: &[&str], limits: Limits) -> Self {
+        let listen: Vec<Multiaddr> = listen.iter().map(|a| a.parse().unwrap()).collect();
         let keypair = Keypair::from_seed(&[seed; 32]);
         let links = start(Setup {
             keypair: &keypair,
             network,
-            listen: &["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
+            listen: &listen,
             known: Arc::default(),
+            limits,
         })
         .await
         .unwrap();
@@ -59,7 +74,20 @@ impl Node {
         self.links.listening.borrow()[0].clone()
     }
 
+    /// Where the node listens with a transport.
+    fn address_of(&self, transport: &str) -> Multiaddr {
+        let listening = self.links.listening.borrow();
+        let mut of = listening
+            .iter()
+            .filter(|address| address::transport_name(address) == transport);
+        of.next().unwrap().clone()
+    }
+
     fn dial(&mut self, peer: Option<PeerId>, address: &Multiaddr) -> DialId {
+        self.dial_any(peer, std::slice::from_ref(address))
+    }
+
+    fn dial_any(&mut self, peer: Option<PeerId>, addresses: &[Multiaddr]) -> DialId {
         self.next_dial += 1;
         let dial = DialId(self.next_dial);
         self.links
@@ -67,7 +95,7 @@ impl Node {
             .send(Order::Dial {
                 dial,
                 peer,
-                addresses: vec![pack(address).unwrap()],
+                addresses: addresses.iter().map(|a| pack(a).unwrap()).collect(),
             })
             .unwrap();
         dial
@@ -182,8 +210,9 @@ async fn linked(a: &mut Node, b: &mut Node) -> (Arc<Link>, Arc<Link>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn frames_go_both_ways_in_order_whoever_dials() {
-    for seeds in [(1, 2), (2, 1)] {
-        let (mut a, mut b) = (Node::start(seeds.0).await, Node::start(seeds.1).await);
+    for (seeds, on) in [((1, 2), TCP), ((2, 1), TCP), ((1, 2), QUIC), ((2, 1), QUIC)] {
+        let mut a = Node::listening(seeds.0, &[on]).await;
+        let mut b = Node::listening(seeds.1, &[on]).await;
         let (to_b, to_a) = linked(&mut a, &mut b).await;
         for nonce in 0..2_000 {
             ping(&to_b, nonce);
@@ -215,54 +244,93 @@ async fn a_simultaneous_dial_ends_in_one_link() {
         let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
         let dial_a = a.dial((round % 2 == 0).then_some(b.peer), &b.address());
         let dial_b = b.dial(Some(a.peer), &a.address());
-        assert_eq!(a.outcome(dial_a).await, Ok(b.peer), "round {round}");
-        assert_eq!(b.outcome(dial_b).await, Ok(a.peer), "round {round}");
-        let (to_b, to_a) = (a.up().await, b.up().await);
-        ping(&to_b, 7);
-        ping(&to_a, 8);
-        assert_eq!((b.pings(1).await, a.pings(1).await), (vec![7], vec![8]));
-        for node in [&mut a, &mut b] {
-            while let Ok(event) = node.links.events.try_recv() {
-                node.seen.push_back(event);
-            }
-            let others = node
-                .seen
-                .iter()
-                .filter(|event| matches!(event, LinkEvent::Up(_) | LinkEvent::Ended(_)));
-            assert_eq!(others.count(), 0, "round {round}: one link, and it lives");
+        end_in_one_link(round, (&mut a, dial_a), (&mut b, dial_b)).await;
+    }
+}
+
+/// Asserts that the two dials end, and in one link that lives.
+async fn end_in_one_link(round: u32, a: (&mut Node, DialId), b: (&mut Node, DialId)) {
+    let ((a, dial_a), (b, dial_b)) = (a, b);
+    assert_eq!(a.outcome(dial_a).await, Ok(b.peer), "round {round}");
+    assert_eq!(b.outcome(dial_b).await, Ok(a.peer), "round {round}");
+    let (to_b, to_a) = (a.up().await, b.up().await);
+    ping(&to_b, 7);
+    ping(&to_a, 8);
+    assert_eq!((b.pings(1).await, a.pings(1).await), (vec![7], vec![8]));
+    for node in [a, b] {
+        while let Ok(event) = node.links.events.try_recv() {
+            node.seen.push_back(event);
         }
+        let others = node
+            .seen
+            .iter()
+            .filter(|event| matches!(event, LinkEvent::Up(_) | LinkEvent::Ended(_)));
+        assert_eq!(others.count(), 0, "round {round}: one link, and it lives");
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_dies_is_noticed_at_once_and_may_come_back() {
-    for seeds in [(1, 2), (2, 1)] {
-        let (mut a, mut b) = (Node::start(seeds.0).await, Node::start(seeds.1).await);
+    for (seeds, on) in [((1, 2), TCP), ((2, 1), TCP), ((1, 2), QUIC), ((2, 1), QUIC)] {
+        let mut a = Node::listening(seeds.0, &[on]).await;
+        let mut b = Node::listening(seeds.1, &[on]).await;
         let (to_b, _) = linked(&mut a, &mut b).await;
         let killed = Instant::now();
         drop(b);
         let reason = a.ended(&to_b).await;
         assert!(matches!(reason, DownReason::Broken(_)), "{reason:?}");
         assert!(killed.elapsed() < Duration::from_millis(500), "at once");
-        let mut b = Node::start(seeds.1).await;
+        let mut b = Node::listening(seeds.1, &[on]).await;
         linked(&mut b, &mut a).await;
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_ordered_end_delivers_what_was_queued_and_says_goodbye() {
-    let (mut a, mut b) = (Node::start(1).await, Node::start(2).await);
-    let (to_b, to_a) = linked(&mut a, &mut b).await;
-    for nonce in 0..500 {
-        to_b.queue(Lane::Control, encode_ping(nonce)).unwrap();
+    for on in [TCP, QUIC] {
+        let mut a = Node::listening(1, &[on]).await;
+        let mut b = Node::listening(2, &[on]).await;
+        let (to_b, to_a) = linked(&mut a, &mut b).await;
+        // More than a connection's first flight, so that a close that forgets what was not sent yet would show.
+        queue_much(&to_b, 50);
+        let ordered = Instant::now();
+        to_b.close();
+        let expected: Vec<u64> = (0..50).collect();
+        assert_eq!(b.pings(50).await, expected, "{on}");
+        assert_eq!(b.ended(&to_a).await, DownReason::Closed);
+        assert_eq!(a.ended(&to_b).await, DownReason::Ordered);
+        assert!(ordered.elapsed() < Duration::from_secs(1));
+        linked(&mut b, &mut a).await;
     }
-    let ordered = Instant::now();
-    to_b.close();
-    assert_eq!(b.pings(500).await.len(), 500);
-    assert_eq!(b.ended(&to_a).await, DownReason::Closed);
-    assert_eq!(a.ended(&to_b).await, DownReason::Ordered);
-    assert!(ordered.elapsed() < Duration::from_secs(1));
-    linked(&mut b, &mut a).await;
+}
+
+/// Queues pings with much between them.
+fn queue_much(link: &Link, pings: u64) {
+    let ballast = unknown_frame(4_000);
+    for nonce in 0..pings {
+        link.queue(Lane::Data, ballast.clone()).unwrap();
+        link.queue(Lane::Data, encode_ping(nonce)).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_that_end_at_once_get_each_others_last_frames() {
+    for on in [TCP, QUIC] {
+        let mut a = Node::listening(1, &[on]).await;
+        let mut b = Node::listening(2, &[on]).await;
+        let (to_b, to_a) = linked(&mut a, &mut b).await;
+        queue_much(&to_b, 50);
+        queue_much(&to_a, 50);
+        to_b.close();
+        to_a.close();
+        let expected: Vec<u64> = (0..50).collect();
+        for (mut node, link) in [(a, to_b), (b, to_a)] {
+            assert_eq!(node.pings(50).await, expected, "{on}");
+            assert_eq!(node.ended(&link).await, DownReason::Ordered, "{on}");
+            // With this a node that stops ends its connections: nothing may still be on its way.
+            drop(node);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -375,14 +443,17 @@ async fn a_peer_that_reads_nothing_fills_its_own_lanes_and_blocks_nobody() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_port_in_use_is_an_error() {
-    let a = Node::start(1).await;
-    let keypair = Keypair::from_seed(&[2; 32]);
-    let setup = Setup {
-        keypair: &keypair,
-        network: "test",
-        listen: &[a.address()],
-        known: Arc::default(),
-    };
-    let error = start(setup).await.unwrap_err();
-    assert!(matches!(error, ListenError::InUse(address) if address == a.address()));
+    for on in [TCP, QUIC] {
+        let a = Node::listening(1, &[on]).await;
+        let keypair = Keypair::from_seed(&[2; 32]);
+        let setup = Setup {
+            keypair: &keypair,
+            network: "test",
+            listen: &[a.address()],
+            known: Arc::default(),
+            limits: Limits::default(),
+        };
+        let error = start(setup).await.unwrap_err();
+        assert!(matches!(error, ListenError::InUse(address) if address == a.address()));
+    }
 }
