@@ -26,6 +26,7 @@ const AFTER_HELP: &str = "\
 weft run                                                   a node that waits to be joined
 weft run --join /ip4/192.0.2.1/tcp/4001                    one that joins another's network
 weft run --network home --listen /ip4/0.0.0.0/tcp/4001     one that other machines can reach
+weft run --listen /ip4/0.0.0.0/udp/4001/quic-v1            the same over QUIC; both may be listened on
 
 Prints one line when it is ready. Ctrl-C or SIGTERM says goodbye to the neighbours and ends it.
 A flag goes before its WEFT_* variable, that before weft.toml in the daemon's directory, which may have:

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal};
 
-use weft_testnet::{CheckOptions, Lifetime, Options, Progress, Testnet, report};
+use weft_testnet::{CheckOptions, Lifetime, Options, Progress, Testnet, Transport, report};
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
@@ -37,6 +37,9 @@ enum Command {
         /// Return once it is whole, and let it run
         #[arg(long)]
         detach: bool,
+        /// What carries the links; restarted nodes keep it
+        #[arg(long, value_name = "TRANSPORT", default_value = "tcp")]
+        transport: TransportName,
     },
     /// Shows each node's state, and whether the network is whole
     Status,
@@ -67,6 +70,28 @@ enum Command {
     Down,
 }
 
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum TransportName {
+    Tcp,
+    Quic,
+}
+
+impl From<TransportName> for Transport {
+    fn from(name: TransportName) -> Self {
+        match name {
+            TransportName::Tcp => Self::Tcp,
+            TransportName::Quic => Self::Quic,
+        }
+    }
+}
+
+/// What a network is started with.
+struct Wanted {
+    nodes: usize,
+    transport: Transport,
+    lifetime: Lifetime,
+}
+
 #[derive(Debug, clap::Args)]
 struct Names {
     /// Names of nodes: n1, n2, …
@@ -78,17 +103,24 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Up {
             nodes,
-            detach: true,
+            detach,
+            transport,
         } => {
-            let testnet = global
-                .within_if_asked(up(global, nodes, Lifetime::Detached))
-                .await?;
+            let wanted = Wanted {
+                nodes,
+                transport: transport.into(),
+                lifetime: if detach {
+                    Lifetime::Detached
+                } else {
+                    Lifetime::Foreground
+                },
+            };
+            if !detach {
+                return foreground(global, wanted).await;
+            }
+            let testnet = global.within_if_asked(up(global, wanted)).await?;
             stands(global, &testnet).await
         }
-        Command::Up {
-            nodes,
-            detach: false,
-        } => foreground(global, nodes).await,
         Command::Check {
             publishers,
             messages,
@@ -107,7 +139,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     }
 }
 
-async fn up(global: &Global, nodes: usize, lifetime: Lifetime) -> Result<Testnet, Failure> {
+async fn up(global: &Global, wanted: Wanted) -> Result<Testnet, Failure> {
     let binary = std::env::current_exe().map_err(|error| {
         Failure::new(
             Exit::Error,
@@ -117,9 +149,10 @@ async fn up(global: &Global, nodes: usize, lifetime: Lifetime) -> Result<Testnet
     let options = Options {
         base_dir: global.base_dir(),
         binary,
-        nodes,
+        nodes: wanted.nodes,
         network: None,
-        lifetime,
+        lifetime: wanted.lifetime,
+        transport: wanted.transport,
     };
     // On a terminal each step takes the place of the one before.
     let in_place = io::stderr().is_terminal();
@@ -148,10 +181,10 @@ async fn stands(global: &Global, testnet: &Testnet) -> Result<(), Failure> {
 }
 
 /// Keeps a testnet until a signal or another command ends it, and leaves nothing behind.
-async fn foreground(global: &Global, nodes: usize) -> Result<(), Failure> {
+async fn foreground(global: &Global, wanted: Wanted) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let mut testnet = tokio::select! {
-        started = global.within_if_asked(up(global, nodes, Lifetime::Foreground)) => started?,
+        started = global.within_if_asked(up(global, wanted)) => started?,
         // Dropping the start ends and removes what it has started.
         _ = signals.next() => return Ok(()),
     };

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use crate::process::Process;
+use crate::transport::Transport;
 
 const RECORD_FILE: &str = "testnet.json";
 const LOCK_FILE: &str = "lock";
@@ -78,6 +79,9 @@ pub(crate) struct Record {
     pub(crate) name: String,
     pub(crate) binary: PathBuf,
     pub(crate) lifetime: Lifetime,
+    /// Absent in what was recorded before there was a choice.
+    #[serde(default)]
+    pub(crate) transport: Transport,
     /// The process in whose foreground the testnet runs.
     pub(crate) owner: Option<Process>,
     /// Milliseconds from the start of the first daemon until the overlay was whole.
@@ -253,6 +257,7 @@ mod tests {
             name: "testnet-1".to_owned(),
             binary: "weft".into(),
             lifetime: Lifetime::Detached,
+            transport: Transport::Quic,
             owner: None,
             ready_ms: Some(5),
             nodes: (1..=nodes)
@@ -274,6 +279,7 @@ mod tests {
         let loaded = layout.load().unwrap();
         assert_eq!(loaded.nodes, record(3).nodes);
         assert_eq!(loaded.name, "testnet-1");
+        assert_eq!(loaded.transport, Transport::Quic);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod ports;
 mod probe;
 mod process;
 mod status;
+mod transport;
 mod up;
 
 pub use check::{CheckOptions, CheckReport, Hops, LatencyMs};
@@ -26,6 +27,7 @@ pub use graph::Sight;
 pub use layout::{Lifetime, OpenError, default_base_dir};
 pub use process::{Process, ProcessState};
 pub use status::{NodeState, NodeStatus, Status};
+pub use transport::Transport;
 pub use up::{Options, Progress};
 
 use std::path::{Path, PathBuf};

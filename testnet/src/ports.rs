@@ -3,7 +3,7 @@
 use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 
 /// Ports below are services' by custom.
 const PORT_MIN: u16 = 10_000;
@@ -11,7 +11,7 @@ const PORT_MIN: u16 = 10_000;
 /// Where the system's own choice of ports for outgoing connections begins when it can't be asked (Linux's default).
 const EPHEMERAL_MIN_DEFAULT: u16 = 32_768;
 
-/// Finds `count` free TCP ports on 127.0.0.1.
+/// Finds `count` ports on 127.0.0.1 that are free both for TCP and for UDP, whichever the daemons will use.
 ///
 /// They lie below the range from which the system takes ports for outgoing connections: a port from that range could be
 /// taken by any dial while its daemon is down. The search starts at a random place, so that testnets that start at the
@@ -28,8 +28,8 @@ pub(crate) fn free(count: usize) -> io::Result<Vec<u16>> {
         }
         let offset = (start + step) % span;
         let port = PORT_MIN + u16::try_from(offset).expect("the span is smaller than a u16");
-        if let Ok(listener) = TcpListener::bind((Ipv4Addr::LOCALHOST, port)) {
-            held.push(listener);
+        if let Ok(sockets) = bind(port) {
+            held.push(sockets);
             ports.push(port);
         }
     }
@@ -47,7 +47,12 @@ pub(crate) fn free(count: usize) -> io::Result<Vec<u16>> {
 
 /// Whether a port on 127.0.0.1 is free at this moment.
 pub(crate) fn is_free(port: u16) -> bool {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+    bind(port).is_ok()
+}
+
+fn bind(port: u16) -> io::Result<(TcpListener, UdpSocket)> {
+    let address = (Ipv4Addr::LOCALHOST, port);
+    Ok((TcpListener::bind(address)?, UdpSocket::bind(address)?))
 }
 
 fn ephemeral_min() -> u16 {
@@ -74,5 +79,7 @@ mod tests {
     fn a_taken_port_is_not_free() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         assert!(!is_free(listener.local_addr().unwrap().port()));
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        assert!(!is_free(socket.local_addr().unwrap().port()));
     }
 }

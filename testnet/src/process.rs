@@ -11,7 +11,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
 use serde::{Deserialize, Serialize};
+
+use crate::transport::Transport;
 
 /// How much of a daemon's log is shown when it has failed.
 const LOG_TAIL_LINES: usize = 12;
@@ -153,6 +156,7 @@ pub(crate) struct Launch<'a> {
     pub(crate) log: &'a Path,
     pub(crate) network: &'a str,
     pub(crate) port: u16,
+    pub(crate) transport: Transport,
     pub(crate) join: &'a [u16],
     /// The FIFO whose closing ends the daemon.
     pub(crate) lifeline: Option<&'a Path>,
@@ -172,9 +176,9 @@ impl Launch<'_> {
             .arg("--dir")
             .arg(self.dir)
             .args(["--network", self.network]);
-        command.args(["--listen", &loopback(self.port)]);
+        command.args(["--listen", &self.transport.loopback(self.port)]);
         for port in self.join {
-            command.args(["--join", &loopback(*port)]);
+            command.args(["--join", &self.transport.loopback(*port)]);
         }
         match self.lifeline {
             Some(path) => command.arg("--exit-with-stdin").stdin(open_lifeline(path)?),
@@ -198,10 +202,6 @@ impl Launch<'_> {
             }
         }
     }
-}
-
-fn loopback(port: u16) -> String {
-    format!("/ip4/127.0.0.1/tcp/{port}")
 }
 
 /// Opens the reading end of a lifeline without waiting for a writer, as a blocking descriptor.

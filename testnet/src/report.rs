@@ -206,6 +206,7 @@ mod tests {
             name: "testnet-1".to_owned(),
             base_dir: "/b".into(),
             nodes: vec![node("n1", NodeState::Up), node("n2", NodeState::Down)],
+            transport: crate::Transport::Tcp,
             components: 1,
             symmetric: true,
             ready_ms: Some(1_234),

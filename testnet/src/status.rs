@@ -9,6 +9,7 @@ use crate::Testnet;
 use crate::layout::NodeRecord;
 use crate::probe::{self, Observation, Probe};
 use crate::process::{Process, ProcessState};
+use crate::transport::Transport;
 
 /// What `weft testnet status` answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -19,6 +20,8 @@ pub struct Status {
     pub base_dir: PathBuf,
     /// Every node, in order.
     pub nodes: Vec<NodeStatus>,
+    /// What carries the links.
+    pub transport: Transport,
     /// Components of the swarm `network` among the nodes that answered.
     pub components: usize,
     /// Whether no edge among the nodes that are up stayed one-sided for half a second.
@@ -104,6 +107,7 @@ impl Testnet {
             name: record.name,
             base_dir: self.layout.base_dir().to_owned(),
             nodes,
+            transport: record.transport,
             components,
             symmetric: one_sided.is_empty(),
             ready_ms: record.ready_ms,

@@ -11,7 +11,7 @@ use crate::graph::Sight;
 use crate::layout::{Layout, Lifetime, NodeRecord, Record};
 use crate::probe::{self, Probe};
 use crate::process::{self, Launch, Process};
-use crate::{OpenError, Testnet, ports};
+use crate::{OpenError, Testnet, Transport, ports};
 
 /// Nodes of one testnet: each is a process with a port of its own; more belong into simulation.
 const NODES_MAX: usize = 500;
@@ -43,6 +43,8 @@ pub struct Options {
     pub network: Option<String>,
     /// How long the daemons live.
     pub lifetime: Lifetime,
+    /// What carries their links.
+    pub transport: Transport,
 }
 
 /// How far a start has come; shown by its `Display`.
@@ -109,6 +111,7 @@ impl Testnet {
             name: options.network.unwrap_or_else(unique_name),
             binary: std::path::absolute(&options.binary)?,
             lifetime: options.lifetime,
+            transport: options.transport,
             owner: Process::of(std::process::id()),
             ready_ms: None,
             nodes: ports::free(options.nodes)?
@@ -159,6 +162,7 @@ impl Testnet {
             log: &log,
             network: &self.record.name,
             port: node.port,
+            transport: self.record.transport,
             join: &join,
             lifeline: owned.then_some(lifeline.as_path()),
         };
@@ -429,6 +433,7 @@ mod tests {
             nodes: 3,
             network: None,
             lifetime: Lifetime::Foreground,
+            transport: Transport::Tcp,
         }
     }
 

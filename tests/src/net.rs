@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tempfile::TempDir;
 use weft_testnet::traffic::{Publisher, Subscriber};
-use weft_testnet::{Lifetime, Options, Process, Testnet};
+use weft_testnet::{Lifetime, Options, Process, Testnet, Transport};
 
 use crate::command::Weft;
 use crate::wait;
@@ -83,6 +83,11 @@ impl Drop for Base {
 impl Net {
     /// Starts a testnet and waits until it is whole.
     pub async fn up(binary: &str, nodes: usize) -> Self {
+        Self::up_over(binary, nodes, Transport::Tcp).await
+    }
+
+    /// Starts a testnet whose links go over a transport, and waits until it is whole.
+    pub async fn up_over(binary: &str, nodes: usize, transport: Transport) -> Self {
         let base = Base::new();
         let options = Options {
             base_dir: base.dir(),
@@ -90,6 +95,7 @@ impl Net {
             nodes,
             network: None,
             lifetime: Lifetime::Foreground,
+            transport,
         };
         let testnet = match Testnet::up(options, &mut |_| {}).await {
             Ok(testnet) => testnet,
