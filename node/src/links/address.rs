@@ -76,6 +76,7 @@ pub(crate) enum ProbeError {
 /// Binds an address for a moment without SO_REUSEPORT, which libp2p sets for TCP: with it "in use" would never be reported,
 /// and two nodes would share a port.
 pub(crate) fn probe(address: &Multiaddr) -> Result<(), ProbeError> {
+    let (address, _) = split_peer(address.clone());
     let mut parts = address.iter();
     let ip: IpAddr = match parts.next() {
         Some(Protocol::Ip4(ip)) => ip.into(),
