@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures::StreamExt;
 use libp2p::core::ConnectedPoint;
@@ -29,6 +30,9 @@ mod dialling;
 
 use dialling::dial_error;
 
+/// How long a connection that was dialled to another network stays, so that the other side learns of the mismatch as well.
+const FOREIGN_GRACE: Duration = Duration::from_millis(500);
+
 /// One connection.
 struct Connection {
     peer: PeerId,
@@ -41,6 +45,8 @@ struct Connection {
     link: Option<Arc<Link>>,
     /// Tasks of its link that have not ended.
     tasks: u8,
+    /// Whether the peer speaks for another network.
+    is_foreign: bool,
     /// Whether it has been told to close: it counts for nothing any more, however long that takes.
     dropped: bool,
 }
@@ -233,6 +239,7 @@ impl Driver {
             outbound: None,
             link: None,
             tasks: 0,
+            is_foreign: false,
             dropped: false,
         };
         self.connections.insert(id, connection);
@@ -376,7 +383,7 @@ impl Driver {
         if speaks == super::identity_of(&self.network) {
             return;
         }
-        let Some(connection) = self.connections.get(&id) else {
+        let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
         let theirs = super::network_of(speaks).unwrap_or(speaks);
@@ -384,9 +391,10 @@ impl Driver {
         tracing::debug!(%peer, theirs, ours = self.network, "a peer of another network");
         self.dials
             .note(peer, &DialError::WrongNetwork(theirs.to_owned()));
+        // The peer should learn this node's network, too, before the connection's time is up.
+        connection.is_foreign = true;
         match connection.direction {
-            Direction::Outbound => self.drop_connection(id),
-            // The peer should learn this node's network before the connection's time is up.
+            Direction::Outbound => connection.deadline = Instant::now() + FOREIGN_GRACE,
             Direction::Inbound => self.out.push_back(LinkEvent::Stranger {
                 peer,
                 network: theirs.to_owned(),
@@ -434,7 +442,7 @@ impl Driver {
     fn deadline(&self) -> Option<Instant> {
         let connections = self.connections.values();
         connections
-            .filter(|connection| connection.is_pending())
+            .filter(|connection| connection.is_without_link())
             .map(|connection| connection.deadline)
             .chain(self.dials.deadline())
             .min()
@@ -445,7 +453,7 @@ impl Driver {
         let late: Vec<ConnectionId> = self
             .connections
             .iter()
-            .filter(|(_, connection)| connection.is_pending() && connection.deadline <= now)
+            .filter(|(_, connection)| connection.is_without_link() && connection.deadline <= now)
             .map(|(&id, _)| id)
             .collect();
         for id in late {
@@ -477,9 +485,14 @@ impl Driver {
 }
 
 impl Connection {
+    /// Whether it stands, and carries no link.
+    fn is_without_link(&self) -> bool {
+        self.link.is_none() && !self.dropped
+    }
+
     /// Whether it may still become a link.
     fn is_pending(&self) -> bool {
-        self.link.is_none() && !self.dropped
+        self.is_without_link() && !self.is_foreign
     }
 
     fn standing(&self) -> Standing {
