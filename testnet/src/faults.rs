@@ -80,7 +80,7 @@ impl Testnet {
         for (name, _) in &nodes {
             let index = self.record.index(name)?;
             let port = self.record.nodes[index].port;
-            if !ports::is_free(port) {
+            if !ports::wait_free(port).await {
                 return Err(failed(
                     name,
                     format!("its port {port} has been taken by another program"),

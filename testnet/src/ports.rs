@@ -4,9 +4,14 @@ use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::time::{Duration, Instant};
 
 /// Ports below are services' by custom.
 const PORT_MIN: u16 = 10_000;
+
+/// How long a port may take to become free, many times what the end of a process's threads takes, and how often it is tried.
+const FREE_WAIT_MAX: Duration = Duration::from_secs(1);
+const FREE_WAIT_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Where the system's own choice of ports for outgoing connections begins when it can't be asked (Linux's default).
 const EPHEMERAL_MIN_DEFAULT: u16 = 32_768;
@@ -45,9 +50,18 @@ pub(crate) fn free(count: usize) -> io::Result<Vec<u16>> {
     Ok(ports)
 }
 
-/// Whether a port on 127.0.0.1 is free at this moment.
-pub(crate) fn is_free(port: u16) -> bool {
-    bind(port).is_ok()
+/// Waits until a port on 127.0.0.1 is free; false if it isn't soon.
+///
+/// A daemon that has just ended may hold it a little longer: its first thread can be gone while others still end.
+pub(crate) async fn wait_free(port: u16) -> bool {
+    let deadline = Instant::now() + FREE_WAIT_MAX;
+    while bind(port).is_err() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        tokio::time::sleep(FREE_WAIT_INTERVAL).await;
+    }
+    true
 }
 
 fn bind(port: u16) -> io::Result<(TcpListener, UdpSocket)> {
@@ -75,11 +89,14 @@ mod tests {
         assert!(ports.iter().all(|port| *port >= PORT_MIN));
     }
 
-    #[test]
-    fn a_taken_port_is_not_free() {
+    #[tokio::test]
+    async fn a_taken_port_is_not_free() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        assert!(!is_free(listener.local_addr().unwrap().port()));
+        assert!(!wait_free(listener.local_addr().unwrap().port()).await);
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        assert!(!is_free(socket.local_addr().unwrap().port()));
+        assert!(!wait_free(socket.local_addr().unwrap().port()).await);
+        let port = socket.local_addr().unwrap().port();
+        drop(socket);
+        assert!(wait_free(port).await);
     }
 }
