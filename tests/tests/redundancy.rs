@@ -10,7 +10,7 @@ const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
 const RMR_MAX: f64 = 0.05;
 /// A processor with ten jobs for each turn makes eager copies later than the announcements that lag behind them, and what
 /// is asked for then comes twice: of such moments, not of the tree, a run may be made of. Delivery is never excused.
-const RUNS_MAX: usize = 3;
+const RUNS_MAX: usize = 5;
 const CHECK_WAIT_MAX: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
