@@ -64,8 +64,9 @@ async fn survivors_of_five_kills_over_quic_lose_nothing() {
     net.down().await;
 }
 
-#[test]
-fn a_network_over_quic_passes_its_check_and_keeps_its_transport_over_restarts() {
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_network_over_quic_passes_its_check_and_keeps_its_transport_over_restarts() {
+    let _alone = alone().await;
     let base = Base::new();
     let weft = base.weft(WEFT);
     let up = [

@@ -356,7 +356,7 @@ impl Scene {
         let published = self.stream.total();
         self.delivered("at the end").await;
         println!(
-            "{} cases, {} times each; `weft status` p99 {:?} before any; {published} honest messages, delivered everywhere",
+            "{} cases, repeats {} (some cases end or cap theirs earlier); `weft status` p99 {:?} before any; {published} honest messages, delivered everywhere",
             self.rows.len(),
             self.repeats,
             self.calm_p99(),
