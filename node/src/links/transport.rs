@@ -26,8 +26,8 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Inbound streams of one connection under negotiation.
 const NEGOTIATING_MAX: usize = 16;
 
-/// Silence after which a QUIC connection is dead: a process that was killed says nothing, and its peers shall know within
-/// the 3 s in which the heartbeat of a link would tell them.
+/// Silence after which a QUIC connection is dead: a process that was killed says nothing. It counts from the first packet
+/// that is sent in vain; a link's heartbeat tells within 3 s in any case, and this ends what carries no link.
 const QUIC_IDLE_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often a QUIC connection at rest says that it lives: two may be lost.
 const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(1);

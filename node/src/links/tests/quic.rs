@@ -98,6 +98,8 @@ fn a_peer_that_vanishes_without_a_word_is_noticed_within_the_idle_timeout() {
     let reason = ours.block_on(a.ended(&to_b));
     assert!(matches!(reason, DownReason::Broken(_)), "{reason:?}");
     let noticed = vanished.elapsed();
-    assert!(noticed < Duration::from_millis(3_500), "{noticed:?}");
+    // The idle timeout begins with the first packet that is sent in vain, a keep-alive's interval later at most; a whole
+    // node's heartbeat is faster.
+    assert!(noticed < Duration::from_secs(3 + 1 + 1), "{noticed:?}");
     drop(b);
 }
