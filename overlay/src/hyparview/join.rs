@@ -13,6 +13,8 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             self.promotion_at = self.later(now, self.config.promotion_interval);
             self.promotion_wait = (self.config.promotion_first).min(self.config.promotion_interval);
         }
+        // Whoever is asked to join through a peer wants it, whatever was held against it.
+        self.shunned.remove(&via);
         if via == self.me.peer() || self.active.contains_key(&via) || self.vacancies() == 0 {
             return;
         }

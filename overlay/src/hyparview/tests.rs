@@ -582,6 +582,19 @@ fn who_leaves_tells_its_neighbours_and_is_forgotten_by_them() {
 }
 
 #[test]
+fn a_join_through_an_evicted_peer_is_held_against_nobody() {
+    let mut member = with_active(&[2]);
+    give(&mut member, Input::Evict { peer: 2 }, 10);
+    receive(&mut member, 2, neighbor(2, Priority::High), 20);
+    assert!(!member.is_active(2), "it is not taken back soon");
+    give(&mut member, Input::Join { via: 2 }, 30);
+    receive(&mut member, 2, reply(2, true), 40);
+    assert!(member.is_active(2));
+    receive(&mut member, 2, neighbor(2, Priority::Low), 50);
+    assert!(member.is_active(2));
+}
+
+#[test]
 fn a_full_member_swaps_a_neighbour_for_a_random_passive_peer() {
     let mut member = with_active(&[2, 3, 4, 5, 6]);
     learn(&mut member, &[9], 10);
