@@ -1,15 +1,14 @@
 //! `weft.toml` in the daemon's directory: what `weft run` is not told otherwise.
 
-mod toml;
-
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 use weft_rpc::nearest::nearest;
 
 use crate::failure::{Exit, Failure};
-use toml::Value;
 
 /// The file's name.
 pub(crate) const FILE_NAME: &str = "weft.toml";
@@ -61,56 +60,69 @@ pub(crate) fn load(dir: &Path) -> Result<Config, Failure> {
 }
 
 fn parse(text: &str) -> Result<Config, ConfigError> {
+    let file = File(text);
+    let table = DeTable::parse(text).map_err(|error| {
+        let at = error.span().map_or(text.len(), |span| span.start);
+        file.error(at, error.message().to_owned())
+    })?;
+    let mut entries: Vec<_> = table.into_inner().into_iter().collect();
+    entries.sort_by_key(|(key, _)| key.span().start);
     let mut config = Config::default();
-    let mut seen = Vec::new();
-    for entry in toml::parse(text)? {
-        let line = entry.line;
-        if seen.contains(&entry.key) {
-            return Err(ConfigError {
-                line,
-                what: format!("the key {:?} stands here a second time", entry.key),
-            });
-        }
-        match entry.key.as_str() {
-            "network" => config.network = Some(string(&entry)?),
-            "listen" => config.listen = Some(strings(&entry)?),
-            "join" => config.join = Some(strings(&entry)?),
-            "key" => config.key = Some(string(&entry)?.into()),
-            "log" => config.log = Some(string(&entry)?),
+    for (key, value) in entries {
+        match key.get_ref().as_ref() {
+            "network" => config.network = Some(file.string(&key, &value)?),
+            "listen" => config.listen = Some(file.strings(&key, &value)?),
+            "join" => config.join = Some(file.strings(&key, &value)?),
+            "key" => config.key = Some(file.string(&key, &value)?.into()),
+            "log" => config.log = Some(file.string(&key, &value)?),
             unknown => {
                 let meant = nearest(unknown, KEYS)
                     .map_or_else(String::new, |near| format!("; did you mean {near:?}?"));
-                return Err(ConfigError {
-                    line,
-                    what: format!("unknown key {unknown:?}{meant}"),
-                });
+                let what = format!("unknown key {unknown:?}{meant}");
+                return Err(file.error(key.span().start, what));
             }
         }
-        seen.push(entry.key);
     }
     Ok(config)
 }
 
-fn string(entry: &toml::Entry) -> Result<String, ConfigError> {
-    match &entry.value {
-        Value::String(text) => Ok(text.clone()),
-        Value::Strings(_) => Err(ConfigError {
-            line: entry.line,
-            what: format!("{:?} takes one string, not an array", entry.key),
-        }),
-    }
-}
+/// The file's text, which tells the lines of what is wrong in it.
+struct File<'a>(&'a str);
 
-fn strings(entry: &toml::Entry) -> Result<Vec<String>, ConfigError> {
-    match &entry.value {
-        Value::Strings(texts) => Ok(texts.clone()),
-        Value::String(_) => Err(ConfigError {
-            line: entry.line,
-            what: format!(
+type Key<'a> = Spanned<std::borrow::Cow<'a, str>>;
+
+impl File<'_> {
+    fn error(&self, at: usize, what: String) -> ConfigError {
+        let before = self.0.as_bytes().iter().take(at);
+        ConfigError {
+            line: 1 + before.filter(|byte| **byte == b'\n').count(),
+            what,
+        }
+    }
+
+    fn string(&self, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<String, ConfigError> {
+        value.get_ref().as_str().map(str::to_owned).ok_or_else(|| {
+            let what = format!("{:?} takes one string", key.get_ref());
+            self.error(value.span().start, what)
+        })
+    }
+
+    fn strings(
+        &self,
+        key: &Key<'_>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Vec<String>, ConfigError> {
+        let texts = value.get_ref().as_array().and_then(|array| {
+            let texts = array.iter().map(|text| text.get_ref().as_str());
+            texts.map(|text| text.map(str::to_owned)).collect()
+        });
+        texts.ok_or_else(|| {
+            let what = format!(
                 "{:?} takes an array of strings, such as [\"/ip4/127.0.0.1/tcp/4001\"]",
-                entry.key
-            ),
-        }),
+                key.get_ref()
+            );
+            self.error(value.span().start, what)
+        })
     }
 }
 
@@ -161,6 +173,22 @@ mod tests {
                 .to_string()
                 .starts_with("line 2: ")
         );
+    }
+
+    #[test]
+    fn mistakes_are_told_with_their_line() {
+        for (text, line) in [
+            ("network = 1", 1),
+            ("\n[table]", 2),
+            ("network = \"open\nlog = \"x\"", 1),
+            ("network = 'x' 'y'", 1),
+            ("network 'x'", 1),
+            ("= 'x'", 1),
+            (r#"network = "\q""#, 1),
+            ("log = 'x'\nlisten = ['y', 2]", 2),
+        ] {
+            assert_eq!(parse(text).unwrap_err().line, line, "{text}");
+        }
     }
 
     #[test]
