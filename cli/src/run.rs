@@ -188,18 +188,9 @@ impl Settings {
     }
 }
 
-/// Refuses a network's name that can't be part of a protocol's name.
+/// Refuses a name that no network can have before anything is touched.
 fn check_network(name: &str) -> Result<(), Failure> {
-    /// Bytes of a network's name: protocol names travel at every stream's opening.
-    const NETWORK_BYTES_MAX: usize = 64;
-    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    if !name.is_empty() && name.len() <= NETWORK_BYTES_MAX && name.bytes().all(allowed) {
-        return Ok(());
-    }
-    Err(
-        Failure::new(Exit::Usage, format!("{name:?} is no network name"))
-            .hint("use 1 to 64 of the characters A-Z a-z 0-9 . _ -"),
-    )
+    weft_node::check_network(name).map_err(|error| start_failure(&error))
 }
 
 /// Reads multiaddresses; their type is the node's affair.

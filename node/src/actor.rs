@@ -107,7 +107,8 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
     })
 }
 
-fn check_network(network: &str) -> Result<(), StartError> {
+/// Refuses a network's name that can't be part of a protocol's name: it has 1 to 64 of the characters `A-Z a-z 0-9 . _ -`.
+pub fn check_network(network: &str) -> Result<(), StartError> {
     let fits = (1..=NETWORK_BYTES_MAX).contains(&network.len())
         && network
             .chars()

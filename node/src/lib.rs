@@ -13,6 +13,7 @@ mod disk;
 mod handle;
 mod links;
 
+pub use actor::check_network;
 pub use libp2p::Multiaddr;
 pub use weft_identity::{Keypair, PeerId};
 
