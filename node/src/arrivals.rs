@@ -15,7 +15,7 @@ use weft_overlay::{Bundle, UnixMicros};
 
 use crate::handle::{Delivery, Item};
 
-/// How long arrivals are kept: as long as history (DESIGN §13).
+/// How long arrivals are kept: as long as history.
 const AGE_MAX: Duration = Duration::from_secs(300);
 /// Bytes of one topic's log: as history.
 const TOPIC_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -2,7 +2,7 @@
 //!
 //! A testnet is a directory: `testnet.json` says which daemons it has (pid and start time, port, peer id), and each node
 //! `nK` has its own data directory below it. Every command works on that directory, so a network outlives the command
-//! that started it (DESIGN §11). [`Testnet`] is the handle; [`report`] is what people read.
+//! that started it. [`Testnet`] is the handle; [`report`] is what people read.
 //!
 //! **Architecture Invariant:** a process is signalled only by pid *and* start time, so a pid that the system has given
 //! to somebody else is never touched. Nothing outside the base directory is written or removed.

@@ -3,6 +3,7 @@
 //! Everything waits for a condition with a deadline ([`wait::until`]), never for a bare time, and says what it waited for.
 
 pub mod command;
+pub mod crash;
 pub mod daemon;
 pub mod http;
 pub mod net;

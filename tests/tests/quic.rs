@@ -1,16 +1,16 @@
 //! A network whose links go over QUIC does what one over TCP does, though a process that is killed says nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use weft_testnet::{Transport, traffic};
+use weft_testnet::Transport;
+use weft_tests::crash::{Crash, Roles};
 use weft_tests::net::{Base, Net, names};
-use weft_tests::stream::{self, Stream};
 use weft_tests::{alone, wait};
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
 const NODES: usize = 20;
 const RATE: u32 = 50;
-/// The issue's bound for being whole again.
+/// The bound for being whole again.
 const WHOLE_AGAIN_WITHIN: Duration = Duration::from_secs(8);
 /// How long the machine may take for what takes it well under a second when idle.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -20,42 +20,20 @@ async fn survivors_of_five_kills_over_quic_lose_nothing() {
     let _alone = alone().await;
     let mut net = Net::up_over(WEFT, NODES, Transport::Quic).await;
     // Every fourth one dies, among them one of those that others joined through.
-    let victims = names((1..=NODES).filter(|number| number % 4 == 3));
-    let survivors = names((1..=NODES).filter(|number| number % 4 != 3));
-    let subscribers = net.subscribe(&survivors, "stream").await;
-    let _doomed = net.subscribe(&victims, "stream").await;
-    let publishers = net.publishers(&names([1, 6, 12, 18]), "stream").await;
-    let ids: Vec<String> = publishers
-        .iter()
-        .map(|publisher| publisher.peer_id.clone())
-        .collect();
-
-    let stream = Stream::start(publishers, RATE);
-    stream.wait_for(100, PATIENCE).await;
-    let before = stream.accepted();
-    let killed_at = Instant::now();
-    net.kill(&victims).await.expect("victims can be killed");
-    let kill_took = killed_at.elapsed();
-    let whole_after = kill_took + net.wait_whole(PATIENCE).await;
-    stream.wait_for(u64::from(RATE), PATIENCE).await;
-    let during = stream.accepted();
-    let publishers = stream.stop().await;
-    stream::wait_delivered(&subscribers, &publishers, 1, PATIENCE).await;
-
-    let mut crash = Vec::new();
-    for ((id, from), to) in ids.iter().zip(&before).zip(&during) {
-        crash.extend(stream::latencies(&subscribers, id, from + 1, *to));
-    }
-    crash.sort_unstable();
+    let roles = Roles {
+        victims: names((1..=NODES).filter(|number| number % 4 == 3)),
+        survivors: names((1..=NODES).filter(|number| number % 4 != 3)),
+        publishing: names([1, 6, 12, 18]),
+    };
+    let crash = Crash::cause(&mut net, &roles, RATE, PATIENCE).await;
+    let whole_after = crash.whole_after;
+    let (_, latency) = crash.end(PATIENCE).await;
     println!(
         "{NODES} nodes over QUIC, {RATE} messages/s, kill -9 of {} at once\n\
          whole again after {whole_after:?} (bound {WHOLE_AGAIN_WITHIN:?})\n\
          every survivor has each message once and in order\n\
-         latency from the kill until one second after: median {:?}, p99 {:?}, longest {:?}",
-        victims.len(),
-        traffic::quantile(&crash, 0.5).unwrap_or_default(),
-        traffic::quantile(&crash, 0.99).unwrap_or_default(),
-        traffic::quantile(&crash, 1.0).unwrap_or_default(),
+         latency from the kill until one second after: {latency}",
+        roles.victims.len(),
     );
     assert!(
         whole_after <= WHOLE_AGAIN_WITHIN,

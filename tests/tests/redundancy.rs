@@ -6,7 +6,7 @@ use std::time::Duration;
 use weft_tests::net::Net;
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
-/// The bound.
+/// Copies beyond the first, for each first, that a steady stream may cost.
 const RMR_MAX: f64 = 0.05;
 /// A processor with ten jobs for each turn makes eager copies later than the announcements that lag behind them, and what
 /// is asked for then comes twice: of such moments, not of the tree, a run may be made of. Delivery is never excused.

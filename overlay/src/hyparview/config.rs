@@ -78,7 +78,7 @@ pub struct Config {
     pub probe_timeout: Duration,
     /// How often a peer that is back takes a neighbour's place: a whole half that returns must not shake every view. A guess.
     pub reunion_interval: Duration,
-    /// How long after its loss a peer is probed (DESIGN: ten minutes).
+    /// How long after its loss a peer is probed (ten minutes, the design's bound).
     pub lost_for: Duration,
     /// How long a peer that was evicted for being slow stays out. A guess.
     pub shunned_for: Duration,

@@ -28,7 +28,7 @@ const TARGET: &str = "n2";
 const TOPIC: &str = "stream";
 /// Honest messages a second.
 const RATE: u32 = 50;
-/// What the issue allows a daemon's memory to grow by a case.
+/// What a daemon's memory may grow by in a case.
 const GROWTH_MAX: i64 = 16 * 1024 * 1024;
 /// Warnings that one case may cost: a few kinds, whatever the count of frames and identities.
 const WARNINGS_MAX: usize = 24;
