@@ -146,6 +146,10 @@ impl Connection {
     }
 }
 
+/// What keeps a peer's connection open. A process that closes a socket takes back what the other end has not read, so the
+/// last frames of an attack count only if the connection outlives it.
+pub(crate) type Lifeline = mpsc::Sender<oneshot::Sender<SubstreamBox>>;
+
 /// A peer with a link to a daemon.
 pub(crate) struct Peer {
     /// Its key.
@@ -153,8 +157,8 @@ pub(crate) struct Peer {
     writer: Writer,
     frames: mpsc::UnboundedReceiver<Frame>,
     ended: watch::Receiver<bool>,
-    // The connection lives as long as the peer.
-    _opens: mpsc::Sender<oneshot::Sender<SubstreamBox>>,
+    /// The connection lives as long as the peer, or longer.
+    pub(crate) lifeline: Lifeline,
 }
 
 impl Peer {
@@ -203,7 +207,7 @@ impl Peer {
             writer,
             frames,
             ended,
-            _opens: connection.opens,
+            lifeline: connection.opens,
         })
     }
 

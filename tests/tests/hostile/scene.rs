@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
@@ -20,7 +20,7 @@ use weft_tests::net::{Net, names};
 use weft_tests::stream::Stream;
 use weft_tests::wait;
 
-use super::peer::{Connection, Manners, Peer, contact, key};
+use super::peer::{Connection, Lifeline, Manners, Peer, contact, key};
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
 /// The node that is attacked: it neither published first nor was joined through first.
@@ -79,6 +79,8 @@ pub(crate) struct Scene {
     publishers: Vec<String>,
     stream: Stream,
     keys: AtomicU64,
+    /// Keeps the peer that was linked last, until what it sent has been read.
+    last: Mutex<Option<Lifeline>>,
     calm: Vec<Duration>,
     rows: Vec<Row>,
     failures: Vec<String>,
@@ -121,6 +123,7 @@ impl Scene {
             publishers: ids,
             stream,
             keys: AtomicU64::new(1),
+            last: Mutex::default(),
             calm: Vec::new(),
             rows: Vec::new(),
             failures: Vec::new(),
@@ -147,7 +150,10 @@ impl Scene {
     /// Links a new peer with manners of its own.
     pub(crate) async fn peer_with(&self, manners: &Manners) -> Peer {
         match Peer::link(self.new_key(), &self.daemon, &self.network, manners).await {
-            Ok(peer) => peer,
+            Ok(peer) => {
+                *self.last.lock().expect("no holder panics") = Some(peer.lifeline.clone());
+                peer
+            }
             Err(error) => panic!("no link to {TARGET}: {error}"),
         }
     }
@@ -230,6 +236,8 @@ impl Scene {
         let (counters, rss, log) = (self.counters(), self.rss(), self.log().len());
         let sampler = Sampler::start(&self.weft);
         attack(self).await;
+        self.read(expected, &counters).await;
+        self.last.lock().expect("no holder panics").take();
         self.delivered(name).await;
         let mut samples = sampler.stop().await;
         let growth = self.settled_growth(rss).await;
@@ -310,6 +318,19 @@ impl Scene {
             (growth < GROWTH_MAX || Instant::now() > deadline).then_some(growth)
         })
         .await
+    }
+
+    /// Waits until the expected counter shows that the attack has been read; whether it ever does, is told later.
+    async fn read(&self, expected: Expected, before: &BTreeMap<String, u64>) {
+        let Some(name) = expected.counter else {
+            return;
+        };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        wait::until_async("the attack to be read", PATIENCE, async || {
+            let risen = self.counters().get(name) > before.get(name);
+            (risen || Instant::now() > deadline).then_some(())
+        })
+        .await;
     }
 
     /// Waits until the expected counter has risen, and says what all counters rose by.
