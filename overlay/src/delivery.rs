@@ -63,7 +63,7 @@ enum Hole {
 }
 
 /// The places of all publishers of a swarm.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Delivery<P> {
     places: BTreeMap<P, Place>,
     outputs: VecDeque<Delivered<P>>,

@@ -83,7 +83,7 @@ pub enum Admission {
 }
 
 /// Every stream of a swarm and the newest bundles of them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct History<B: Bundle> {
     config: Config,
     streams: BTreeMap<StreamId<B::Peer>, Stream<B>>,

@@ -44,6 +44,7 @@ pub use config::{Config, Rate};
 pub use message::{Goodbye, Message, Priority};
 pub use views::{ActiveEntry, PassiveEntry};
 
+use crate::bounds::within;
 use crate::{Contact, Now, Peer, Time};
 use config::Bucket;
 use neighbor::Request;
@@ -128,7 +129,7 @@ pub enum Output<P, C> {
 }
 
 /// One member's views of its swarm.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Membership<P, C> {
     me: C,
     config: Config,
@@ -306,6 +307,22 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         let live = self.passive.live(now.unix);
         let asked = live.iter().all(|peer| self.refused.contains(peer));
         live.is_empty() || (self.active.is_empty() && asked)
+    }
+
+    /// Returns what is wrong with the views, if anything: their bounds, this member itself, a peer in both.
+    pub fn check(&self) -> Result<(), String> {
+        within("neighbours", self.active.len(), self.config.active_max)?;
+        within("contacts", self.passive.entries().count(), self.config.passive_max)?;
+        within("lost contacts", self.lost.len(), config::LOST_MAX)?;
+        within("requests", self.requests.len(), config::PENDING_MAX)?;
+        let me = self.me.peer();
+        if self.active.contains_key(&me) || self.passive.contact(me).is_some() {
+            return Err(format!("{me:?} knows itself"));
+        }
+        match self.active().find(|peer| self.passive.contact(*peer).is_some()) {
+            Some(peer) => Err(format!("{peer:?} is in both views")),
+            None => Ok(()),
+        }
     }
 
     fn on_received(&mut self, from: P, message: Message<C>, now: Now) {

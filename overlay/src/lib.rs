@@ -11,6 +11,7 @@
 //!
 //! **Invariant:** this crate is pure. Same seed and same inputs give the same outputs in the same order.
 
+mod bounds;
 pub mod bundle;
 pub mod delivery;
 pub mod digest;

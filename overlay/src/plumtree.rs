@@ -25,6 +25,7 @@ use std::time::Duration;
 pub use message::{DigestKind, Message, Push, TreeId};
 pub use trees::{TREES_MAX, Tree, Trees};
 
+use crate::bounds::within;
 use crate::history::{self, Admission, History, Refusal};
 use crate::{Bundle, Header, Now, StreamId, Time};
 use neighbour::Neighbour;
@@ -77,7 +78,7 @@ impl Default for Config {
 }
 
 /// What the broadcast is told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Input<P, B> {
     /// The membership has a new neighbour.
     NeighbourUp(P),
@@ -111,7 +112,7 @@ pub enum Input<P, B> {
 }
 
 /// What the broadcast orders.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Output<P, B> {
     /// Send a message to a neighbour.
     Send {
@@ -177,7 +178,7 @@ pub struct Reach {
 }
 
 /// The broadcast of one swarm at one member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Broadcast<B: Bundle> {
     me: B::Peer,
     config: Config,
@@ -603,15 +604,20 @@ impl<B: Bundle> Broadcast<B> {
         self.outputs.push_back(Output::Send { to, message });
     }
 
-    /// Checks every bound of the state that peers can fill.
-    #[cfg(test)]
-    pub(crate) fn check_bounds(&self) {
-        assert!(self.trees.publishers().count() <= TREES_MAX);
-        assert!(self.history.streams().count() <= self.config.history.streams_max);
-        assert!(self.history.bytes() <= self.config.history.bytes_max);
+    /// Returns whether something is missing here that a neighbour has.
+    pub(crate) fn lacks(&self) -> bool {
+        !self.wants.is_empty()
+    }
+
+    /// Returns what of the state that peers can fill is beyond its bound, if anything.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let history = &self.config.history;
+        within("trees", self.trees.publishers().count(), TREES_MAX)?;
+        within("streams", self.history.streams().count(), history.streams_max)?;
+        within("bytes of history", self.history.bytes(), history.bytes_max)?;
         for neighbour in self.neighbours.values() {
-            neighbour.check_bounds();
+            neighbour.check()?;
         }
-        self.wants.check_bounds();
+        self.wants.check()
     }
 }

@@ -25,7 +25,7 @@ pub struct Config {
 }
 
 /// What a swarm is told.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Input<P, C, B> {
     /// A message of the membership came.
     Membership {
@@ -77,7 +77,7 @@ pub enum Input<P, C, B> {
 }
 
 /// What a swarm orders.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Output<P, C, B> {
     /// Send a message of the membership; link to the peer first where there is no link (the contact says how).
     Membership {
@@ -125,7 +125,7 @@ pub enum Output<P, C, B> {
 type OutputOf<C, B> = Output<<B as Bundle>::Peer, C, B>;
 
 /// One swarm at one member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Swarm<C: Contact, B: Bundle<Peer = C::Peer>> {
     membership: Membership<C::Peer, C>,
     broadcast: Broadcast<B>,
@@ -276,6 +276,17 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
     /// Returns up to which seq at least half of the neighbours have a stream; none without neighbours.
     pub fn acknowledged(&self, id: StreamId<C::Peer>) -> Option<u64> {
         self.broadcast.acknowledged(id)
+    }
+
+    /// Returns whether something is missing here that a neighbour has.
+    pub fn lacks(&self) -> bool {
+        self.broadcast.lacks()
+    }
+
+    /// Returns what is wrong with the state, if anything: views, and whatever peers can fill, within their bounds.
+    pub fn check(&self) -> Result<(), String> {
+        self.membership.check()?;
+        self.broadcast.check()
     }
 
     fn drain(&mut self, now: Now) {

@@ -155,7 +155,7 @@ pub struct Rate {
 }
 
 /// A token bucket, kept as the moment at which it is full again.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Bucket {
     full_at: Time,
 }

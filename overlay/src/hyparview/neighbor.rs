@@ -25,7 +25,7 @@ pub(super) enum Overflow {
 }
 
 /// A request that waits for its answer.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Request<C> {
     contact: Option<C>,
     ask: Ask,

@@ -6,7 +6,7 @@ use super::{Membership, Message};
 use crate::{Contact, Now, Peer, Time};
 
 /// A shuffle of ours that may still be answered.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Outstanding<P> {
     sent: Vec<P>,
     expires_at: Time,

@@ -27,7 +27,7 @@ pub struct PassiveEntry<P> {
 }
 
 /// What is known of a neighbour.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Neighbour<C> {
     /// None until it has told: one joins through a peer whose contact one doesn't know.
     pub(super) contact: Option<C>,
@@ -62,7 +62,7 @@ pub(super) fn sample<T: Copy>(
     candidates
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Known<P, C> {
     contact: C,
     /// Who told; none for what came from the address book or the other layer.
@@ -71,7 +71,7 @@ struct Known<P, C> {
 }
 
 /// The passive view.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Passive<P, C> {
     entries: BTreeMap<P, Known<P, C>>,
     max: usize,
@@ -213,7 +213,7 @@ impl<P: Peer, C: Contact<Peer = P>> Passive<P, C> {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct LostPeer<C> {
     contact: C,
     lost_at: Time,
@@ -221,7 +221,7 @@ struct LostPeer<C> {
 }
 
 /// Contacts that were lost lately; probing them is what merges a network that was split.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Lost<P, C> {
     entries: BTreeMap<P, LostPeer<C>>,
 }
@@ -231,6 +231,10 @@ impl<P: Peer, C: Contact<Peer = P>> Lost<P, C> {
         Self {
             entries: BTreeMap::new(),
         }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.entries.len()
     }
 
     /// Adds a contact, or notes that a probe of it failed.

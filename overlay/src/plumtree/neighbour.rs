@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use weft_identity::Hash;
 
+use crate::bounds::within;
 use crate::digest::StreamDigest;
 use crate::{Peer, Seqs, StreamId, Time};
 
@@ -23,7 +24,7 @@ pub(crate) struct Theirs {
     told_at: Option<Time>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Neighbour<P> {
     pub(crate) since: Time,
     pub(crate) rtt: Duration,
@@ -183,14 +184,11 @@ impl<P: Peer> Neighbour<P> {
         self.tell_at = self.tell_at.min(at);
     }
 
-    #[cfg(test)]
-    pub(crate) fn check_bounds(&self) {
-        assert!(
-            self.theirs.len() <= STREAMS_MAX,
-            "{} streams",
-            self.theirs.len()
-        );
-        assert!(self.untold.len() <= STREAMS_MAX);
-        assert!(self.supplies.len() <= super::repair::WANT_STREAMS_MAX);
+    /// Returns what is beyond its bound, if anything.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let supplies_max = super::repair::WANT_STREAMS_MAX;
+        within("streams of a neighbour", self.theirs.len(), STREAMS_MAX)?;
+        within("untold streams", self.untold.len(), STREAMS_MAX)?;
+        within("supplies", self.supplies.len(), supplies_max)
     }
 }

@@ -389,7 +389,7 @@ fn strangers_bring_bundles_but_no_control() {
             .iter()
             .any(|output| matches!(output, Output::New(_)))
     );
-    member.broadcast.check_bounds();
+    member.broadcast.check().unwrap();
 }
 
 #[test]
@@ -603,7 +603,7 @@ proptest! {
                 prop_assert!((id.epoch, from) > before, "{:?} {} after {:?}", id, from, before);
                 reached.insert(id.publisher, (id.epoch, to));
             }
-            member.broadcast.check_bounds();
+            member.broadcast.check().unwrap();
         }
     }
 }

@@ -70,7 +70,7 @@ pub(crate) enum Order<P> {
 }
 
 /// All trees of a swarm at this member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Trees<P> {
     me: P,
     shared: BTreeSet<P>,

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::bounds::within;
 use crate::{Header, Peer, Seqs, StreamId, Time};
 
 /// Neighbours that are asked for parts of one stream at once: each of an active view.
@@ -31,7 +32,7 @@ const VAIN_FOR: Duration = Duration::from_secs(8);
 const DISTRUSTED_FOR: Duration = Duration::from_secs(60);
 
 /// What a neighbour was asked for in vain since it last supplied something.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Vain {
     asks: u32,
     since: Time,
@@ -39,14 +40,14 @@ struct Vain {
     distrusted_until: Option<Time>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Ask<P> {
     peer: P,
     seqs: Seqs,
     deadline: Time,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Lack<P> {
     /// When somebody is asked for what nobody has been asked for yet.
     ask_at: Time,
@@ -66,7 +67,7 @@ impl<P> Lack<P> {
     }
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Wants<P> {
     lacks: BTreeMap<StreamId<P>, Lack<P>>,
     refused: BTreeMap<StreamId<P>, Seqs>,
@@ -272,14 +273,16 @@ impl<P: Peer> Wants<P> {
             .unwrap_or(Time::NEVER)
     }
 
-    #[cfg(test)]
-    pub(crate) fn check_bounds(&self) {
-        assert!(self.lacks.len() <= LACKS_MAX, "{} lacks", self.lacks.len());
-        assert!(self.refused.len() <= REFUSED_MAX);
-        assert!(
-            self.lacks
-                .values()
-                .all(|lack| lack.asked.len() <= ASKED_MAX)
-        );
+    /// Returns whether nothing is lacked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lacks.is_empty()
+    }
+
+    /// Returns what is beyond its bound, if anything.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let asked = self.lacks.values().map(|lack| lack.asked.len()).max();
+        within("lacks", self.lacks.len(), LACKS_MAX)?;
+        within("refused", self.refused.len(), REFUSED_MAX)?;
+        within("asks of one stream", asked.unwrap_or(0), ASKED_MAX)
     }
 }

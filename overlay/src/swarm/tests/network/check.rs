@@ -109,7 +109,7 @@ impl Network {
         self.run_until_whole(Duration::from_secs(1));
         for node in self.nodes.values() {
             assert_eq!(node.up, node.swarm.membership().active().collect());
-            node.swarm.broadcast.check_bounds();
+            node.swarm.check().unwrap();
         }
     }
 

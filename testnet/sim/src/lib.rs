@@ -1,0 +1,19 @@
+//! Networks in virtual time: how the protocols are shown to be right, and how a network is planned that no machine holds.
+//!
+//! [`Engine`] is a discrete-event simulation that drives the very values that the daemon drives, one swarm a node
+//! ([`swarm::Member`]) or a whole node. [`watch`] holds every run against what subscribers are owed, [`graph`] measures the
+//! overlay.
+//!
+//! **Invariant:** this crate is pure. One seed decides everything: same seed, same scenario, same run, event for event.
+
+pub mod duration;
+pub mod engine;
+pub mod graph;
+pub mod link;
+pub mod machine;
+pub mod queue;
+pub mod reseed;
+pub mod swarm;
+pub mod watch;
+
+pub use engine::Engine;

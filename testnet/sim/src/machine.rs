@@ -1,0 +1,218 @@
+//! What the engine drives: a member's protocols as a value, be it one swarm or a whole node.
+
+use std::time::Duration;
+
+use weft_overlay::{Now, Time};
+
+/// A node of a simulation: its index.
+pub type NodeId = u32;
+
+/// A place in a publisher's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Who publishes.
+    pub publisher: NodeId,
+    /// Which run of it.
+    pub epoch: u64,
+    /// The how-manyth message, from 1.
+    pub seq: u64,
+}
+
+/// What a frame weighs, and what it carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Bytes of messages.
+    pub payload: u32,
+    /// Bytes that stand around messages in the same frame: headers and signatures.
+    pub header: u32,
+    /// Bytes of a frame without messages.
+    pub control: u32,
+    /// The first message that it carries.
+    pub carries: Option<Place>,
+}
+
+impl Weight {
+    /// Returns all bytes.
+    pub const fn bytes(&self) -> u32 {
+        self.payload + self.header + self.control
+    }
+}
+
+/// A frame between two nodes.
+pub trait Weighed: Clone {
+    /// Returns what it weighs.
+    fn weigh(&self) -> Weight;
+}
+
+/// Why a link is down.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Down {
+    /// The other end closed it.
+    Closed,
+    /// It broke: the other process died, or nothing came through for too long.
+    Broken,
+}
+
+/// What a machine is told.
+#[derive(Clone, Debug)]
+pub enum Fact<F> {
+    /// A frame came.
+    Frame {
+        /// From whom.
+        from: NodeId,
+        /// The frame.
+        frame: F,
+    },
+    /// A link is up.
+    Up {
+        /// With whom.
+        peer: NodeId,
+        /// Whether this end dialled.
+        dialled: bool,
+    },
+    /// A link is down.
+    Down {
+        /// With whom.
+        peer: NodeId,
+        /// Why.
+        why: Down,
+    },
+    /// A peer could not be linked to.
+    Unreachable {
+        /// Who.
+        peer: NodeId,
+    },
+    /// The round trip of a link to a neighbour.
+    Rtt {
+        /// With whom.
+        peer: NodeId,
+        /// How long.
+        rtt: Duration,
+    },
+    /// Join through somebody.
+    Join {
+        /// Through whom.
+        via: NodeId,
+    },
+    /// Contacts that the machine wanted, from outside of its swarm.
+    Contacts(Vec<NodeId>),
+    /// A partner for a round of gossip that the machine wanted, drawn from all nodes alike.
+    Partner(NodeId),
+    /// Publish messages.
+    Publish {
+        /// How many.
+        messages: u32,
+        /// Bytes of each.
+        bytes: u32,
+    },
+    /// The process had been stopped until now.
+    Woken,
+}
+
+/// What a machine orders or tells.
+#[derive(Clone, Debug)]
+pub enum Order<F> {
+    /// Send a frame.
+    Send {
+        /// To whom.
+        to: NodeId,
+        /// The frame.
+        frame: F,
+        /// Whether to link first where there is no link; else the frame is dropped.
+        dial: bool,
+    },
+    /// Make a link.
+    Dial {
+        /// With whom.
+        to: NodeId,
+    },
+    /// Close a link in order.
+    Close {
+        /// With whom.
+        peer: NodeId,
+    },
+    /// Contacts from outside of the swarm are wanted.
+    WantContacts,
+    /// A partner for a round of gossip is wanted.
+    WantPartner,
+    /// A peer has become a neighbour.
+    NeighbourUp(NodeId),
+    /// Messages were published, and have left.
+    Published {
+        /// The first.
+        first: Place,
+        /// How many.
+        messages: u32,
+        /// Tells these messages from others for the same places.
+        mark: u64,
+    },
+    /// It is fixed where the member begins: what is published from now on is owed to it.
+    Based,
+    /// A subscriber got messages.
+    Delivered {
+        /// The first.
+        first: Place,
+        /// The last seq.
+        last: u64,
+        /// Links they have travelled.
+        hops: u8,
+        /// What [`Order::Published`] told of the first.
+        mark: u64,
+    },
+    /// A subscriber was told that messages will not come.
+    Gap {
+        /// The first.
+        first: Place,
+        /// The last seq.
+        last: u64,
+    },
+    /// A peer was accused of what no honest peer does.
+    Accused {
+        /// Who.
+        peer: NodeId,
+        /// Of what.
+        what: &'static str,
+    },
+    /// Something that must never happen in any simulation.
+    Violation(String),
+}
+
+/// A member's protocols as a value.
+pub trait Machine: Sized {
+    /// What it sends.
+    type Frame: Weighed;
+
+    /// Whether it watches its links, and makes and closes them, itself. Where it doesn't, the engine links whom it sends
+    /// to, drops links that nobody uses, and tells of ends that have fallen silent, as a node's core does.
+    const HOLDS_LINKS: bool;
+
+    /// Takes a fact.
+    fn handle(&mut self, fact: Fact<Self::Frame>, now: Now);
+
+    /// Lets time pass.
+    fn handle_timeout(&mut self, now: Now);
+
+    /// Returns when to let time pass.
+    fn poll_timeout(&self) -> Time;
+
+    /// Returns the next order.
+    fn poll_order(&mut self, now: Now) -> Option<Order<Self::Frame>>;
+
+    /// Appends the active view, ascending.
+    fn active(&self, into: &mut Vec<NodeId>);
+
+    /// Appends the passive view, ascending.
+    fn passive(&self, into: &mut Vec<NodeId>);
+
+    /// Returns whether a peer is in the active view.
+    fn is_neighbour(&self, peer: NodeId) -> bool;
+
+    /// Returns what is wrong with its state, if anything: views and queues within their bounds.
+    fn check(&self) -> Result<(), String>;
+
+    /// Returns whether it still repairs: something is missing that a neighbour has, or owed to one.
+    fn is_repairing(&self) -> bool;
+
+    /// Returns another machine in the same state; none where that can't be had.
+    fn fork(&self) -> Option<Self>;
+}

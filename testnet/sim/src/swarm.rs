@@ -1,0 +1,364 @@
+//! One swarm at one member, as a machine: `weft_overlay::Swarm` and what a node's core does around it.
+
+mod values;
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use weft_overlay::delivery::Delivered;
+use weft_overlay::swarm::{self, Input, Output};
+use weft_overlay::{Header, Now, Swarm, Time, hyparview, plumtree};
+
+use crate::machine::{Fact, Machine, NodeId, Order, Place, Weighed, Weight};
+pub use values::{SimBundle, SimContact};
+use values::{Publisher, mark_of, place_of};
+
+/// Bytes that a neighbour is supplied at once, and a second: as a link's lane for repair takes them.
+const SUPPLY_BYTES: usize = 64 * 1024;
+const SUPPLY_RATE: u64 = 8 * 1024 * 1024;
+/// How soon a member without neighbours joins again; doubles up to the longest. As the core's join addresses.
+const REJOIN_MIN: Duration = Duration::from_millis(500);
+const REJOIN_MAX: Duration = Duration::from_secs(5);
+
+/// The settings of a member.
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    /// The swarm's.
+    pub swarm: swarm::Config,
+    /// Whom members without neighbours join through: the first so many nodes.
+    pub vias: u32,
+}
+
+/// What goes from one member to another.
+#[derive(Clone, Debug)]
+pub enum Frame {
+    /// Of the membership.
+    Membership(hyparview::Message<SimContact>),
+    /// Of the broadcast.
+    Broadcast(plumtree::Message<NodeId, SimBundle>),
+}
+
+impl Weighed for Frame {
+    /// Estimates what the daemon's encoding takes; whole nodes (`engine = "core"`) weigh what they encode.
+    fn weigh(&self) -> Weight {
+        /// Length, topic and kind of a frame; a contact with its signature and an address; a stream's id.
+        const FRAME: usize = 12;
+        const CONTACT: usize = 160;
+        const STREAM: usize = 44;
+        const RANGE: usize = 6;
+        /// A bundle's signature, predecessor, times and ids.
+        const BUNDLE: usize = 180;
+        let control = match self {
+            Self::Membership(message) => match message {
+                hyparview::Message::Join { .. } | hyparview::Message::ForwardJoin { .. } => CONTACT,
+                hyparview::Message::Neighbor { .. } | hyparview::Message::NeighborReply { .. } => {
+                    CONTACT
+                }
+                hyparview::Message::Disconnect { .. } => 2,
+                hyparview::Message::Shuffle { sample, .. } => CONTACT * (sample.len() + 1),
+                hyparview::Message::ShuffleReply { sample } => CONTACT * sample.len(),
+            },
+            Self::Broadcast(message) => match message {
+                plumtree::Message::Bundle { bundle, .. } => {
+                    return Weight {
+                        payload: bundle.payload_bytes(),
+                        header: u32::try_from(FRAME + BUNDLE).unwrap_or(u32::MAX),
+                        control: 0,
+                        carries: Some(place_of(&weft_overlay::Bundle::header(bundle))),
+                    };
+                }
+                plumtree::Message::Duplicate { .. } => 0,
+                plumtree::Message::Digest { streams, .. } => streams
+                    .iter()
+                    .map(|stream| STREAM + 36 + stream.seqs.range_count() * RANGE)
+                    .sum(),
+                plumtree::Message::Fingerprint { .. } => 20,
+                plumtree::Message::Graft { trees } | plumtree::Message::Prune { trees } => {
+                    trees.len() * 36
+                }
+                plumtree::Message::Want { ranges } => ranges
+                    .iter()
+                    .map(|(_, seqs)| STREAM + seqs.range_count() * RANGE)
+                    .sum(),
+            },
+        };
+        Weight {
+            control: u32::try_from(FRAME + control).unwrap_or(u32::MAX),
+            ..Weight::default()
+        }
+    }
+}
+
+/// A neighbour that is being supplied.
+#[derive(Clone, Copy, Debug)]
+struct Supply {
+    peer: NodeId,
+    next: Time,
+}
+
+/// One member.
+#[derive(Clone, Debug)]
+pub struct Member {
+    me: NodeId,
+    vias: u32,
+    swarm: Swarm<SimContact, SimBundle>,
+    rng: ChaCha8Rng,
+    orders: VecDeque<Order<Frame>>,
+    publisher: Option<Box<Publisher>>,
+    supplies: Vec<Supply>,
+    /// When a member without neighbours joins again.
+    rejoin_at: Time,
+    rejoin_wait: Duration,
+    alone: bool,
+}
+
+impl Member {
+    /// Makes a member that is about to join.
+    pub fn new(me: NodeId, config: &Config, seed: u64, now: Now) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let contact = SimContact::new(me, now.unix);
+        Self {
+            me,
+            vias: config.vias,
+            swarm: Swarm::new(contact, config.swarm.clone(), &mut rng, now),
+            rng,
+            orders: VecDeque::new(),
+            publisher: None,
+            supplies: Vec::new(),
+            rejoin_at: Time::NEVER,
+            rejoin_wait: REJOIN_MIN,
+            alone: true,
+        }
+    }
+
+    /// The first member: nobody else is there who could know where the streams stand.
+    pub fn begin(&mut self, now: Now) {
+        self.swarm.handle(Input::Alone, now);
+    }
+
+    /// Returns the swarm.
+    pub const fn swarm(&self) -> &Swarm<SimContact, SimBundle> {
+        &self.swarm
+    }
+
+    fn publish(&mut self, messages: u32, bytes: u32, now: Now) {
+        for _ in 0..messages {
+            let publisher = self
+                .publisher
+                .get_or_insert_with(|| Box::new(Publisher::begin(self.me, now.unix)));
+            let bundle = publisher.next(bytes, now.unix);
+            let header = weft_overlay::Bundle::header(&bundle);
+            self.orders.push_back(Order::Published {
+                first: place_of(&header),
+                messages: 1,
+                mark: mark_of(&header),
+            });
+            self.swarm.publish(bundle, now);
+            // Before the next one: a delivery is told with the hops of the bundle that is held.
+            self.drain(now);
+        }
+    }
+
+    /// Turns the swarm's orders into the engine's.
+    fn drain(&mut self, now: Now) {
+        while let Some(output) = self.swarm.poll_output() {
+            match output {
+                Output::Membership { to, message, .. } => {
+                    self.send(to, Frame::Membership(message), true);
+                }
+                Output::Broadcast { to, message } => {
+                    self.send(to, Frame::Broadcast(message), false);
+                }
+                Output::NeighbourUp(peer) => self.orders.push_back(Order::NeighbourUp(peer)),
+                Output::NeighbourDown(peer) => self.supplies.retain(|supply| supply.peer != peer),
+                Output::Based => self.orders.push_back(Order::Based),
+                Output::Deliver(Delivered::Bundle { header, from }) => self.deliver(&header, from),
+                Output::Deliver(Delivered::Gap { stream, from, to }) => {
+                    let first = Place {
+                        publisher: stream.publisher,
+                        epoch: stream.epoch,
+                        seq: from,
+                    };
+                    self.orders.push_back(Order::Gap { first, last: to });
+                }
+                Output::Equivocation(header) => {
+                    let what = format!("an equivocation of n{}", header.stream.publisher);
+                    self.orders.push_back(Order::Violation(what));
+                }
+                Output::Refused { .. } => {}
+                Output::Misbehaviour { peer, what } => {
+                    self.orders.push_back(Order::Accused { peer, what });
+                }
+            }
+        }
+        self.watch_neighbours(now);
+    }
+
+    fn send(&mut self, to: NodeId, frame: Frame, dial: bool) {
+        self.orders.push_back(Order::Send { to, frame, dial });
+    }
+
+    fn deliver(&mut self, header: &Header<NodeId>, from: u64) {
+        let hops = self.swarm.held(header).map_or(0, |held| held.hops);
+        let mut first = place_of(header);
+        first.seq = from;
+        self.orders.push_back(Order::Delivered {
+            first,
+            last: header.last,
+            hops,
+            mark: mark_of(header),
+        });
+    }
+
+    /// Plans the next join of a member that has lost its last neighbour.
+    fn watch_neighbours(&mut self, now: Now) {
+        let alone = self.swarm.membership().active().next().is_none();
+        if alone == self.alone {
+            return;
+        }
+        self.alone = alone;
+        if alone {
+            self.rejoin_wait = REJOIN_MIN;
+            self.rejoin_at = now.time + self.rejoin_wait;
+        } else {
+            self.rejoin_at = Time::NEVER;
+        }
+    }
+
+    fn rejoin(&mut self, now: Now) {
+        self.rejoin_wait = (self.rejoin_wait * 2).min(REJOIN_MAX);
+        self.rejoin_at = now.time + self.rejoin_wait.mul_f64(0.75 + 0.5 * self.rng.random::<f64>());
+        if self.vias > 0 {
+            let via = self.rng.random_range(0..self.vias);
+            self.join(via, now);
+        }
+    }
+
+    fn join(&mut self, via: NodeId, now: Now) {
+        if self.alone && self.rejoin_at == Time::NEVER {
+            self.rejoin_at = now.time + REJOIN_MAX;
+        }
+        if via != self.me {
+            self.swarm.handle(Input::Join { via }, now);
+        }
+    }
+
+    /// Supplies the neighbours that have asked, at the pace of a link.
+    fn supply(&mut self, now: Now) {
+        for index in 0..self.supplies.len() {
+            let Supply { peer, next } = self.supplies[index];
+            if next > now.time {
+                continue;
+            }
+            let ordered = self.swarm.supply(peer, SUPPLY_BYTES, now) as u64;
+            let pause = Duration::from_micros(1 + ordered * 1_000_000 / SUPPLY_RATE);
+            self.supplies[index].next = now.time + pause;
+        }
+        self.supplies.retain(|supply| self.swarm.owes(supply.peer));
+    }
+
+    /// Begins to supply a neighbour that has just asked.
+    fn note_debt(&mut self, peer: NodeId, now: Now) {
+        if self.swarm.owes(peer) && self.supplies.iter().all(|supply| supply.peer != peer) {
+            self.supplies.push(Supply {
+                peer,
+                next: now.time,
+            });
+            self.supply(now);
+        }
+    }
+}
+
+impl Machine for Member {
+    type Frame = Frame;
+
+    const HOLDS_LINKS: bool = false;
+
+    fn handle(&mut self, fact: Fact<Frame>, now: Now) {
+        match fact {
+            Fact::Frame {
+                from,
+                frame: Frame::Membership(message),
+            } => self.swarm.handle(Input::Membership { from, message }, now),
+            Fact::Frame {
+                from,
+                frame: Frame::Broadcast(message),
+            } => {
+                let asks = matches!(message, plumtree::Message::Want { .. });
+                self.swarm.handle(Input::Broadcast { from, message }, now);
+                if asks {
+                    self.note_debt(from, now);
+                }
+            }
+            Fact::Up { peer, .. } => self.swarm.handle(Input::PeerUp(peer), now),
+            Fact::Down { peer, .. } | Fact::Unreachable { peer } => {
+                self.swarm.handle(Input::PeerLost(peer), now);
+            }
+            Fact::Rtt { peer, rtt } => self.swarm.handle(Input::Rtt { peer, rtt }, now),
+            Fact::Join { via } => self.join(via, now),
+            Fact::Contacts(peers) => {
+                let contacts = peers
+                    .into_iter()
+                    .map(|peer| SimContact::new(peer, now.unix))
+                    .collect();
+                self.swarm.handle(Input::Learned(contacts), now);
+            }
+            Fact::Partner(_) => {}
+            Fact::Publish { messages, bytes } => self.publish(messages, bytes, now),
+            Fact::Woken => self.swarm.forgive(now),
+        }
+        self.drain(now);
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        if self.swarm.poll_timeout() <= now.time {
+            self.swarm.handle_timeout(now);
+        }
+        if self.rejoin_at <= now.time {
+            self.rejoin(now);
+        }
+        self.supply(now);
+        self.drain(now);
+    }
+
+    fn poll_timeout(&self) -> Time {
+        let supplies = self.supplies.iter().map(|supply| supply.next);
+        supplies
+            .chain([self.swarm.poll_timeout(), self.rejoin_at])
+            .min()
+            .unwrap_or(Time::NEVER)
+    }
+
+    fn poll_order(&mut self, now: Now) -> Option<Order<Frame>> {
+        if self.orders.is_empty() {
+            self.drain(now);
+        }
+        self.orders.pop_front()
+    }
+
+    fn active(&self, into: &mut Vec<NodeId>) {
+        into.extend(self.swarm.membership().active());
+    }
+
+    fn passive(&self, into: &mut Vec<NodeId>) {
+        into.extend(self.swarm.membership().passive_view().map(|entry| entry.peer));
+    }
+
+    fn is_neighbour(&self, peer: NodeId) -> bool {
+        self.swarm.membership().is_active(peer)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.swarm.check()
+    }
+
+    fn is_repairing(&self) -> bool {
+        !self.supplies.is_empty() || self.swarm.lacks()
+    }
+
+    fn fork(&self) -> Option<Self> {
+        Some(self.clone())
+    }
+}

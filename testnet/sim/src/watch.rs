@@ -1,0 +1,323 @@
+//! What is watched in every simulation: that each subscriber gets what it is owed, in order and once, and what it costs.
+
+mod owed;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use weft_overlay::Time;
+
+pub use owed::Owed;
+
+use crate::machine::{NodeId, Place, Weight};
+
+/// Violations that are told: the first says most, and a broken run makes thousands.
+const VIOLATIONS_MAX: usize = 20;
+
+/// A message that was published.
+#[derive(Clone, Copy, Debug)]
+pub struct Message {
+    /// When.
+    pub at: Time,
+    /// Tells its bytes from others'.
+    mark: u64,
+    /// Which part of the scenario it counts for.
+    pub label: u16,
+    /// Nodes that ran then.
+    pub up: u32,
+    /// Nodes that have got it, the publisher included.
+    pub delivered: u32,
+    /// The most links that it travelled to anybody.
+    pub hops_max: u8,
+    /// When the latest delivery so far was.
+    pub last_at: Time,
+    /// Copies of it that arrived anywhere.
+    pub copies: u32,
+}
+
+/// What a publisher has published in one run.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stream {
+    pub(crate) messages: Vec<Message>,
+}
+
+/// Where a member stands with one stream.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reached {
+    pub(crate) publisher: NodeId,
+    pub(crate) epoch: u64,
+    pub(crate) from: u64,
+    pub(crate) next: u64,
+    /// Messages in between that it was told won't come.
+    pub(crate) told_missing: u64,
+}
+
+/// A member, as the watch knows it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Member {
+    pub(crate) up: bool,
+    /// When its process was started.
+    pub(crate) started: Time,
+    /// Since when everything is owed to it.
+    pub(crate) based: Option<Time>,
+    /// By publisher and epoch, ascending.
+    pub(crate) reached: Vec<Reached>,
+}
+
+/// Frames and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Frames sent.
+    pub frames: u64,
+    /// Frames sent that carry messages.
+    pub payload_frames: u64,
+    /// Bytes of messages sent.
+    pub payload_bytes: u64,
+    /// Bytes sent around messages.
+    pub header_bytes: u64,
+    /// Bytes sent in frames without messages.
+    pub control_bytes: u64,
+}
+
+/// Everything that is watched.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    pub(crate) streams: BTreeMap<(NodeId, u64), Stream>,
+    pub(crate) members: Vec<Member>,
+    /// Labels of messages, by number.
+    label: u16,
+    up: u32,
+    /// What was sent.
+    pub traffic: Traffic,
+    /// Deliveries that skipped something without a word.
+    pub order_violations: u64,
+    /// Deliveries of what was delivered before.
+    pub duplicates_delivered: u64,
+    /// Messages that subscribers were told won't come.
+    pub told_missing: u64,
+    /// Accusations of honest peers.
+    pub accusations: BTreeMap<&'static str, u64>,
+    /// What must never happen, and did.
+    pub violations: Vec<String>,
+    /// How many such things there were in all.
+    pub violations_count: u64,
+    /// How long deliveries took, in milliseconds, by label: a histogram.
+    latencies: BTreeMap<u16, Vec<u32>>,
+}
+
+/// The longest latency that the histogram tells apart, in milliseconds.
+const LATENCY_MAX_MS: usize = 60_000;
+
+impl Watch {
+    pub(crate) fn new(nodes: u32) -> Self {
+        Self {
+            streams: BTreeMap::new(),
+            members: vec![Member::default(); nodes as usize],
+            label: 0,
+            up: 0,
+            traffic: Traffic::default(),
+            order_violations: 0,
+            duplicates_delivered: 0,
+            told_missing: 0,
+            accusations: BTreeMap::new(),
+            violations: Vec::new(),
+            violations_count: 0,
+            latencies: BTreeMap::new(),
+        }
+    }
+
+    /// Says which part of the scenario the messages to come count for.
+    pub const fn label(&mut self, label: u16) {
+        self.label = label;
+    }
+
+    /// Returns how many nodes run.
+    pub const fn up(&self) -> u32 {
+        self.up
+    }
+
+    /// Returns the messages of a label.
+    pub fn messages(&self, label: u16) -> impl Iterator<Item = &Message> {
+        self.streams
+            .values()
+            .flat_map(|stream| &stream.messages)
+            .filter(move |message| message.label == label)
+    }
+
+    /// Returns how many deliveries of a label took each number of milliseconds.
+    pub fn latencies(&self, label: u16) -> &[u32] {
+        self.latencies.get(&label).map_or(&[], Vec::as_slice)
+    }
+
+    pub(crate) fn violation(&mut self, time: Time, what: String) {
+        self.violations_count += 1;
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(format!("at {time:?}: {what}"));
+        }
+    }
+
+    pub(crate) fn started(&mut self, time: Time, node: NodeId) {
+        self.up += 1;
+        self.members[node as usize] = Member {
+            up: true,
+            started: time,
+            ..Member::default()
+        };
+    }
+
+    pub(crate) fn ended(&mut self, node: NodeId) {
+        self.up -= 1;
+        self.members[node as usize] = Member::default();
+    }
+
+    pub(crate) fn based(&mut self, time: Time, node: NodeId) {
+        let member = &mut self.members[node as usize];
+        if member.based.replace(time).is_some() {
+            self.violation(time, format!("n{node} has begun twice"));
+        }
+    }
+
+    pub(crate) fn sent(&mut self, weight: Weight) {
+        self.traffic.frames += 1;
+        self.traffic.payload_frames += u64::from(weight.payload > 0);
+        self.traffic.payload_bytes += u64::from(weight.payload);
+        self.traffic.header_bytes += u64::from(weight.header);
+        self.traffic.control_bytes += u64::from(weight.control);
+    }
+
+    pub(crate) fn arrived(&mut self, weight: Weight) {
+        if let Some(place) = weight.carries
+            && let Some(message) = self.message(place)
+        {
+            message.copies += 1;
+        }
+    }
+
+    fn message(&mut self, place: Place) -> Option<&mut Message> {
+        let index = usize::try_from(place.seq.checked_sub(1)?).ok()?;
+        let stream = self.streams.get_mut(&(place.publisher, place.epoch))?;
+        stream.messages.get_mut(index)
+    }
+
+    pub(crate) fn published(&mut self, time: Time, first: Place, messages: u32, mark: u64) {
+        let (up, label) = (self.up, self.label);
+        let stream = self
+            .streams
+            .entry((first.publisher, first.epoch))
+            .or_default();
+        if stream.messages.len() as u64 + 1 != first.seq {
+            let what = format!("n{} publishes {first:?} out of turn", first.publisher);
+            return self.violation(time, what);
+        }
+        for index in 0..messages {
+            stream.messages.push(Message {
+                at: time,
+                mark: mark.wrapping_add(u64::from(index)),
+                label,
+                up,
+                delivered: 0,
+                hops_max: 0,
+                last_at: time,
+                copies: 0,
+            });
+        }
+    }
+
+    pub(crate) fn delivered(
+        &mut self,
+        time: Time,
+        node: NodeId,
+        first: Place,
+        last: u64,
+        hops: u8,
+        mark: u64,
+    ) {
+        let Place {
+            publisher, epoch, ..
+        } = first;
+        match self.message(first) {
+            None => {
+                let what = format!("n{node} got {first:?}, which nobody has published");
+                return self.violation(time, what);
+            }
+            Some(message) if message.mark != mark => {
+                let what = format!("n{node} got other bytes than were published as {first:?}");
+                return self.violation(time, what);
+            }
+            Some(_) => {}
+        }
+        let reached = self.reached(node, first);
+        let due = std::mem::replace(&mut reached.next, last + 1);
+        if first.seq < due {
+            reached.next = due.max(last + 1);
+            self.duplicates_delivered += due - first.seq;
+            self.violation(time, format!("n{node} got {first:?} again, {due} was due"));
+        } else if first.seq > due {
+            self.order_violations += 1;
+            self.violation(time, format!("n{node} got {first:?}, {due} was due"));
+        }
+        for seq in first.seq..=last {
+            let place = Place {
+                publisher,
+                epoch,
+                seq,
+            };
+            let Some(message) = self.message(place) else {
+                continue;
+            };
+            message.delivered += 1;
+            message.hops_max = message.hops_max.max(hops);
+            message.last_at = time;
+            let (label, latency) = (message.label, time.since(message.at));
+            if publisher != node {
+                self.count_latency(label, latency);
+            }
+        }
+    }
+
+    fn count_latency(&mut self, label: u16, latency: Duration) {
+        let millis = usize::try_from(latency.as_millis()).unwrap_or(LATENCY_MAX_MS);
+        let histogram = self.latencies.entry(label).or_default();
+        let index = millis.min(LATENCY_MAX_MS);
+        if histogram.len() <= index {
+            histogram.resize(index + 1, 0);
+        }
+        histogram[index] += 1;
+    }
+
+    /// Returns where a member stands with a stream; one that it has got nothing of begins with `first`.
+    fn reached(&mut self, node: NodeId, first: Place) -> &mut Reached {
+        let reached = &mut self.members[node as usize].reached;
+        let key = (first.publisher, first.epoch);
+        let at = match reached.binary_search_by_key(&key, |at| (at.publisher, at.epoch)) {
+            Ok(at) => at,
+            Err(at) => {
+                let begun = Reached {
+                    publisher: first.publisher,
+                    epoch: first.epoch,
+                    from: first.seq,
+                    next: first.seq,
+                    told_missing: 0,
+                };
+                reached.insert(at, begun);
+                at
+            }
+        };
+        &mut reached[at]
+    }
+
+    pub(crate) fn gap(&mut self, time: Time, node: NodeId, first: Place, last: u64) {
+        let reached = self.reached(node, first);
+        let due = reached.next;
+        if first.seq != due {
+            return self.violation(time, format!("n{node} was told of a gap at {first:?}, {due} was due"));
+        }
+        reached.next = last + 1;
+        reached.told_missing += last + 1 - first.seq;
+        self.told_missing += last + 1 - first.seq;
+    }
+
+    pub(crate) fn accused(&mut self, _time: Time, _at: NodeId, _peer: NodeId, what: &'static str) {
+        *self.accusations.entry(what).or_default() += 1;
+    }
+}
