@@ -23,7 +23,7 @@ fn main() {
     println!("settled {:?} events {}", t0.elapsed(), e.events());
     let g = Graph::of(&e);
     let mut rng = e.rng().clone();
-    if n <= 20000 { println!("{:?} {:?}", g.measure(&mut rng), g.degrees()); } else { println!("{:?} {:?}", g.components(), g.degrees()); }
+    if n <= 20000 { println!("{:?} {:?}", g.measure(&mut rng), g.degrees()); } else { println!("{:?} {:?}", g.components().len(), g.degrees()); }
     println!("graph {:?}", t0.elapsed());
     for k in 0..msgs {
         e.watch.label(k as u16);

@@ -8,9 +8,11 @@ use weft_overlay::Time;
 use super::{Engine, Event, LIVENESS};
 use crate::machine::{Down, Fact, Machine, NodeId, Weighed};
 
-/// Links of one node, beyond which the engine drops one that neither end uses: more acquaintances than these would cost more
-/// memory than the views themselves.
+/// Links of one node beyond which the engine drops one that neither end uses and that has been idle for [`IDLE`]: a crowd
+/// that has just dialled is let speak.
 const LINKS_KEPT: usize = 12;
+/// How long a link that nobody uses is kept, as a node's core does.
+const IDLE: Duration = Duration::from_secs(5);
 /// How late a frame may come that later ones overtake.
 const REORDERED_MAX: Duration = Duration::from_millis(100);
 
@@ -31,7 +33,14 @@ impl<M: Machine> Engine<M> {
 
     pub(super) fn link_to(&self, at: NodeId, peer: NodeId) -> Option<&LinkEnd> {
         let links = &self.nodes[at as usize].links;
-        links.iter().find(|end| end.peer == peer)
+        let found = links.binary_search_by_key(&peer, |end| end.peer);
+        Some(&links[found.ok()?])
+    }
+
+    fn link_to_mut(&mut self, at: NodeId, peer: NodeId) -> Option<&mut LinkEnd> {
+        let links = &mut self.nodes[at as usize].links;
+        let found = links.binary_search_by_key(&peer, |end| end.peer);
+        Some(&mut links[found.ok()?])
     }
 
     /// Returns an end of this very link.
@@ -40,10 +49,21 @@ impl<M: Machine> Engine<M> {
     }
 
     fn remove_end(&mut self, at: NodeId, peer: NodeId, number: u32) -> bool {
+        let is_there = self.end(at, peer, number).is_some();
+        if is_there {
+            let links = &mut self.nodes[at as usize].links;
+            links.retain(|end| end.peer != peer);
+        }
+        is_there
+    }
+
+    fn insert_end(&mut self, at: NodeId, end: LinkEnd) {
         let links = &mut self.nodes[at as usize].links;
-        let before = links.len();
-        links.retain(|end| end.peer != peer || end.number != number);
-        links.len() < before
+        // An end that hasn't learned yet that its link is gone gives way.
+        match links.binary_search_by_key(&end.peer, |end| end.peer) {
+            Ok(found) => links[found] = end,
+            Err(place) => links.insert(place, end),
+        }
     }
 
     /// Makes a link, or tells the dialler after a while that there is none.
@@ -70,11 +90,8 @@ impl<M: Machine> Engine<M> {
         let ready = self.now + latency * 2;
         for (end, peer, dialled) in [(at, to, true), (to, at, false)] {
             self.make_room(end);
-            self.nodes[end as usize].links.push(LinkEnd {
-                peer,
-                number,
-                last: ready,
-            });
+            let last = ready;
+            self.insert_end(end, LinkEnd { peer, number, last });
             let up = Event::Up {
                 at: end,
                 peer,
@@ -85,7 +102,7 @@ impl<M: Machine> Engine<M> {
         }
     }
 
-    /// Drops the oldest link that neither end uses if there are too many, as a node's core does after a while.
+    /// Drops links that neither end uses if there are many, as a node's core does after a while.
     fn make_room(&mut self, at: NodeId) {
         if M::HOLDS_LINKS || self.nodes[at as usize].links.len() < LINKS_KEPT {
             return;
@@ -94,12 +111,14 @@ impl<M: Machine> Engine<M> {
             let machine = self.nodes[at as usize].machine.as_ref();
             machine.is_some_and(|machine| machine.is_neighbour(peer))
         };
-        let unused = self.nodes[at as usize]
+        let unused: Vec<LinkEnd> = self.nodes[at as usize]
             .links
             .iter()
-            .find(|end| !uses(at, end.peer) && !uses(end.peer, at))
-            .copied();
-        if let Some(end) = unused {
+            .filter(|end| end.last + IDLE <= self.now)
+            .filter(|end| !uses(at, end.peer) && !uses(end.peer, at))
+            .copied()
+            .collect();
+        for end in unused {
             self.remove_end(at, end.peer, end.number);
             self.remove_end(end.peer, at, end.number);
         }
@@ -132,11 +151,10 @@ impl<M: Machine> Engine<M> {
             arrives = arrives.max(end.last);
         }
         arrives = self.handling(to, arrives);
-        if !overtaken && arrives > end.last {
-            let links = &mut self.nodes[at as usize].links;
-            if let Some(end) = links.iter_mut().find(|end| end.peer == to) {
-                end.last = arrives;
-            }
+        if !overtaken
+            && let Some(end) = self.link_to_mut(at, to)
+        {
+            end.last = end.last.max(arrives);
         }
         let event = |frame| Event::Frame {
             from: at,
