@@ -3,6 +3,7 @@
 //! [`hyparview`] keeps the views (Leitão, Pereira, Rodrigues: "HyParView", DSN 2007), [`plumtree`] the trees that grow on
 //! them and the repair that makes them complete ("Epidemic Broadcast Trees", SRDS 2007), [`delivery`] the order in which
 //! a subscriber gets each publisher's messages. [`Swarm`] holds the three and is what a node keeps one of for each topic.
+//! [`spread`] runs the other families of epidemics in the trees' place, for comparison in simulation only.
 //!
 //! Everything here is a value with one shape: `handle` a fact at a moment, `handle_timeout`, drain `poll_output`, ask
 //! `poll_timeout` when to come again. The crate is generic over the peer ([`Peer`]), over what a peer tells others of
@@ -20,6 +21,7 @@ pub mod hyparview;
 pub mod peer;
 pub mod plumtree;
 pub mod seqs;
+pub mod spread;
 mod stream;
 pub mod swarm;
 pub mod time;
