@@ -1,4 +1,8 @@
-//! Handler tests: a fact in, orders out.
+//! Handler tests: a fact in, orders out. Whole epidemics are in the private modules `demers` and `compare`.
+
+mod compare;
+mod demers;
+mod network;
 
 use std::num::NonZeroU8;
 use std::time::Duration;
