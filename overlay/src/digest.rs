@@ -1,5 +1,7 @@
 //! What a member says it has: ranges of seqs for each stream.
 
+use std::time::Duration;
+
 use weft_identity::Hash;
 
 use crate::{Seqs, StreamId};
@@ -18,4 +20,6 @@ pub struct StreamDigest<P> {
     pub supplies_from: u64,
     /// The hash of the bundle that ends at its last seq.
     pub head: Hash,
+    /// How long ago that bundle came to the sender; none where it isn't held any more. A clock's differences don't matter.
+    pub head_age: Option<Duration>,
 }

@@ -351,6 +351,19 @@ impl<B: Bundle> History<B> {
         self.streams.get(&id)?.held_at(seq)
     }
 
+    /// Returns a stream's last seq, and when its bundle came or would have come; none where it isn't held any more.
+    pub(crate) fn newest(&self, id: StreamId<B::Peer>) -> Option<(u64, Time)> {
+        let stream = self.streams.get(&id)?;
+        Some((stream.newest()?.bundle.header().last, stream.head_at))
+    }
+
+    /// The bundle at a stream's head would have come earlier over a better parent.
+    pub(crate) fn would_have_come(&mut self, id: StreamId<B::Peer>, at: Time) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.head_at = stream.head_at.min(at);
+        }
+    }
+
     /// Returns the first held bundle that ends at or after a seq.
     pub fn held_from(&self, id: StreamId<B::Peer>, seq: u64) -> Option<&Held<B>> {
         let stream = self.streams.get(&id)?;
@@ -365,8 +378,8 @@ impl<B: Bundle> History<B> {
     }
 
     /// Returns the digest of one stream.
-    pub fn digest(&self, id: StreamId<B::Peer>) -> Option<StreamDigest<B::Peer>> {
-        Some(self.streams.get(&id)?.digest(id))
+    pub fn digest(&self, id: StreamId<B::Peer>, now: Time) -> Option<StreamDigest<B::Peer>> {
+        Some(self.streams.get(&id)?.digest(id, now))
     }
 
     /// Returns the first 16 bytes of a hash over everything seen; zero where that is nothing.

@@ -312,14 +312,21 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
     /// Returns what is wrong with the views, if anything: their bounds, this member itself, a peer in both.
     pub fn check(&self) -> Result<(), String> {
         within("neighbours", self.active.len(), self.config.active_max)?;
-        within("contacts", self.passive.entries().count(), self.config.passive_max)?;
+        within(
+            "contacts",
+            self.passive.entries().count(),
+            self.config.passive_max,
+        )?;
         within("lost contacts", self.lost.len(), config::LOST_MAX)?;
         within("requests", self.requests.len(), config::PENDING_MAX)?;
         let me = self.me.peer();
         if self.active.contains_key(&me) || self.passive.contact(me).is_some() {
             return Err(format!("{me:?} knows itself"));
         }
-        match self.active().find(|peer| self.passive.contact(*peer).is_some()) {
+        match self
+            .active()
+            .find(|peer| self.passive.contact(*peer).is_some())
+        {
             Some(peer) => Err(format!("{peer:?} is in both views")),
             None => Ok(()),
         }

@@ -12,6 +12,7 @@
 
 pub mod message;
 mod neighbour;
+mod optimise;
 mod repair;
 mod tell;
 #[cfg(test)]
@@ -613,7 +614,11 @@ impl<B: Bundle> Broadcast<B> {
     pub(crate) fn check(&self) -> Result<(), String> {
         let history = &self.config.history;
         within("trees", self.trees.publishers().count(), TREES_MAX)?;
-        within("streams", self.history.streams().count(), history.streams_max)?;
+        within(
+            "streams",
+            self.history.streams().count(),
+            history.streams_max,
+        )?;
         within("bytes of history", self.history.bytes(), history.bytes_max)?;
         for neighbour in self.neighbours.values() {
             neighbour.check()?;

@@ -44,6 +44,8 @@ pub(crate) struct Stream<B> {
     pub(crate) base: u64,
     /// Hash of the bundle that ends at the last seen seq.
     pub(crate) head: Hash,
+    /// When the bundle at the head came, or would have come over the parent of today.
+    pub(crate) head_at: Time,
     /// What the epoch's first bundle says of the epoch before.
     pub(crate) previous_epoch: Option<PreviousEpoch>,
     /// When something new was last seen of it.
@@ -58,6 +60,7 @@ impl<B: Bundle> Stream<B> {
             supplies_from: 1,
             base: 0,
             head: Hash::from_bytes([0; 32]),
+            head_at: now,
             previous_epoch: None,
             touched: now,
         }
@@ -103,6 +106,7 @@ impl<B: Bundle> Stream<B> {
         let header = bundle.header();
         if self.seen.last().is_none_or(|last| last < header.last) {
             self.head = header.hash;
+            self.head_at = now;
         }
         if header.first == 1 {
             self.previous_epoch = bundle.previous_epoch();
@@ -156,12 +160,18 @@ impl<B: Bundle> Stream<B> {
         (held.bundle.header().last >= seq).then_some(held)
     }
 
-    pub(crate) fn digest(&self, stream: StreamId<B::Peer>) -> StreamDigest<B::Peer> {
+    /// Returns the held bundle that ends at the last seq, where it is held still.
+    pub(crate) fn newest(&self) -> Option<&Held<B>> {
+        self.held_at(self.seen.last()?)
+    }
+
+    pub(crate) fn digest(&self, stream: StreamId<B::Peer>, now: Time) -> StreamDigest<B::Peer> {
         StreamDigest {
             stream,
             seqs: self.seen.clone(),
             supplies_from: self.supplies_from,
             head: self.head,
+            head_age: self.newest().map(|_| now.since(self.head_at)),
         }
     }
 }

@@ -27,6 +27,13 @@ impl Time {
         self.0
     }
 
+    /// Returns the moment this long ago; the clock's start if that is later.
+    #[must_use]
+    pub fn before(self, ago: Duration) -> Self {
+        let ago = u64::try_from(ago.as_micros()).unwrap_or(u64::MAX);
+        Self(self.0.saturating_sub(ago))
+    }
+
     /// Returns how long after `earlier` this is; zero if it is not after it.
     pub const fn since(self, earlier: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(earlier.0))

@@ -50,7 +50,7 @@ impl<B: Bundle> Broadcast<B> {
         neighbour.exchange_at = neighbour.exchange_at.max(quiet);
         let digests: Vec<_> = untold
             .into_iter()
-            .filter_map(|id| self.history.digest(id))
+            .filter_map(|id| self.history.digest(id, now.time))
             .collect();
         self.send_digests(peer, DigestKind::Delta, digests, false);
     }
@@ -123,7 +123,7 @@ impl<B: Bundle> Broadcast<B> {
         let digests: Vec<_> = self
             .history
             .streams()
-            .filter_map(|id| self.history.digest(id))
+            .filter_map(|id| self.history.digest(id, now.time))
             .collect();
         self.send_digests(to, DigestKind::Full, digests, reply);
     }
@@ -180,16 +180,24 @@ impl<B: Bundle> Broadcast<B> {
         }
         let is_last = streams.len() < STREAMS_PER_FRAME_MAX;
         let mut ids = Vec::with_capacity(streams.len().min(STREAMS_PER_FRAME_MAX));
+        let mut arrivals = Vec::new();
         for digest in streams.into_iter().take(STREAMS_PER_FRAME_MAX) {
             ids.push(digest.stream);
+            if let (Some(last), Some(age)) = (digest.seqs.last(), digest.head_age) {
+                arrivals.push((digest.stream, last, age));
+            }
             neighbour.told(digest, now.time);
         }
-        if is_last && neighbour.telling_all {
+        let has_told_all = is_last && neighbour.telling_all;
+        if has_told_all {
             neighbour.telling_all = false;
             neighbour.told_all = Some(now.time);
             if has_base && !self.has_base() {
                 self.fix_base_at(from, now);
             }
+        }
+        for (id, last, age) in arrivals {
+            self.compare_arrivals(from, id, last, age, now);
         }
         for id in ids {
             self.notice_missing(id, now);

@@ -1,6 +1,7 @@
 //! Handler tests: a fact in, orders out. And a property: whatever peers send, the broadcast stays bounded and delivers in order.
 
 mod liars;
+mod optimise;
 
 use std::collections::BTreeMap;
 
@@ -49,6 +50,7 @@ fn digest(id: StreamId<u32>, seqs: Seqs, supplies_from: u64) -> StreamDigest<u32
         seqs,
         supplies_from,
         head: weft_identity::Hash::of(b"head"),
+        head_age: None,
     }
 }
 

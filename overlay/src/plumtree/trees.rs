@@ -22,6 +22,8 @@ pub const TREES_MAX: usize = 64;
 const FRESH_BUNDLES: u64 = 8;
 /// A PRUNE isn't repeated sooner: what was under way when it was sent may take this long to arrive (a guess: many round trips).
 pub(crate) const PRUNE_REPEAT: Duration = Duration::from_millis(500);
+/// How long a neighbour's word counts for nothing that said it was the better parent and was not (a guess).
+const DOUBTED_FOR: Duration = Duration::from_secs(60);
 
 /// One publisher's tree at this member.
 #[derive(Clone, Debug)]
@@ -30,6 +32,10 @@ pub struct Tree<P> {
     eager: BTreeSet<P>,
     /// When neighbours were told to stop pushing.
     pruned: BTreeMap<P, Time>,
+    /// The parent was chosen by its word and has brought nothing first yet.
+    on_trial: bool,
+    /// Neighbours that did not keep their word, and until when it counts for nothing.
+    doubted: BTreeMap<P, Time>,
     bundles: u64,
     used: u64,
 }
@@ -51,6 +57,15 @@ impl<P: Peer> Tree<P> {
 
     const fn is_fresh(&self) -> bool {
         self.bundles <= FRESH_BUNDLES
+    }
+
+    /// A bundle came first from this neighbour: a parent that was chosen by its word has kept it, or not.
+    fn judge(&mut self, from: P, now: Time) {
+        if std::mem::take(&mut self.on_trial)
+            && let Some(parent) = self.parent.filter(|parent| *parent != from)
+        {
+            self.doubted.insert(parent, now + DOUBTED_FOR);
+        }
     }
 
     fn attach(&mut self, parent: P) {
@@ -144,6 +159,7 @@ impl<P: Peer> Trees<P> {
         for (publisher, tree) in &mut self.publishers {
             tree.eager.remove(&peer);
             tree.pruned.remove(&peer);
+            tree.doubted.remove(&peer);
             if tree.parent == Some(peer) {
                 tree.parent = None;
                 orders.push(Order::Orphaned(TreeId::Publisher(*publisher)));
@@ -160,8 +176,36 @@ impl<P: Peer> Trees<P> {
             .get(&from)
             .is_some_and(|told| now.since(*told) < PRUNE_REPEAT);
         if tree.parent.is_none() || !stopping {
+            tree.judge(from, now);
             tree.attach(from);
         }
+    }
+
+    /// A neighbour says that a publisher's bundle came to it so early that it would be the better parent; returns whether
+    /// it is the parent now.
+    pub(crate) fn shortcut(
+        &mut self,
+        publisher: P,
+        over: P,
+        now: Time,
+        orders: &mut Vec<Order<P>>,
+    ) -> bool {
+        let tree = self.tree(publisher);
+        let is_doubted = tree.doubted.get(&over).is_some_and(|until| now < *until);
+        let Some(old) = tree.parent.filter(|_| !is_doubted) else {
+            return false;
+        };
+        // The parent itself has found a better one.
+        if old == over {
+            return true;
+        }
+        tree.attach(over);
+        tree.on_trial = true;
+        tree.eager.remove(&old);
+        tree.pruned.insert(old, now);
+        orders.push(Order::Graft(over, TreeId::Publisher(publisher)));
+        orders.push(Order::Prune(old, TreeId::Publisher(publisher)));
+        true
     }
 
     /// A publisher's bundle came again, pushed along a tree.
@@ -269,6 +313,8 @@ impl<P: Peer> Trees<P> {
             parent: None,
             eager: self.shared.clone(),
             pruned: BTreeMap::new(),
+            on_trial: false,
+            doubted: BTreeMap::new(),
             bundles: 0,
             used: 0,
         });

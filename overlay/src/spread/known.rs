@@ -186,6 +186,7 @@ impl<B: Bundle> Known<B> {
     /// Returns a digest of each stream.
     pub(super) fn digests(&self) -> Vec<StreamDigest<B::Peer>> {
         let digest = |(stream, seen): (&StreamId<B::Peer>, &Seen)| StreamDigest {
+            head_age: None,
             stream: *stream,
             seqs: seen.seqs.clone(),
             supplies_from: seen.supplies_from,

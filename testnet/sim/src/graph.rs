@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
-use crate::machine::{Machine, NodeId};
 use crate::Engine;
+use crate::machine::{Machine, NodeId};
 
 /// Sources from which paths are measured: all of ten thousand nodes, and in larger networks so many drawn ones.
 const SOURCES_MAX: usize = 10_000;
@@ -68,9 +68,13 @@ impl Graph {
             if let Some(machine) = machine {
                 peers.clear();
                 views(machine, &mut peers);
-                graph.links.extend(peers.iter().filter(|peer| engine.is_up(**peer)));
+                graph
+                    .links
+                    .extend(peers.iter().filter(|peer| engine.is_up(**peer)));
             }
-            graph.offsets.push(u32::try_from(graph.links.len()).unwrap_or(u32::MAX));
+            graph
+                .offsets
+                .push(u32::try_from(graph.links.len()).unwrap_or(u32::MAX));
         }
         graph
     }
@@ -92,7 +96,9 @@ impl Graph {
             list.sort_unstable();
             list.dedup();
             graph.links.extend_from_slice(list);
-            graph.offsets.push(u32::try_from(graph.links.len()).unwrap_or(u32::MAX));
+            graph
+                .offsets
+                .push(u32::try_from(graph.links.len()).unwrap_or(u32::MAX));
         }
         graph
     }
@@ -166,8 +172,16 @@ impl Graph {
     /// from random senders can reach at most.
     pub fn ceiling(&self) -> f64 {
         let nodes = self.nodes().count() as f64;
-        let pairs: f64 = self.components().iter().map(|size| f64::from(*size).powi(2)).sum();
-        if nodes == 0.0 { 0.0 } else { pairs / (nodes * nodes) }
+        let pairs: f64 = self
+            .components()
+            .iter()
+            .map(|size| f64::from(*size).powi(2))
+            .sum();
+        if nodes == 0.0 {
+            0.0
+        } else {
+            pairs / (nodes * nodes)
+        }
     }
 
     /// Measures everything; sources of paths are drawn where there are too many.
@@ -175,7 +189,10 @@ impl Graph {
         let nodes: Vec<NodeId> = self.nodes().collect();
         let links = self.links.len();
         let (avg_shortest_path, diameter) = self.paths(&nodes, rng);
-        let isolated = nodes.iter().filter(|node| self.of_node(**node).is_empty()).count();
+        let isolated = nodes
+            .iter()
+            .filter(|node| self.of_node(**node).is_empty())
+            .count();
         let symmetric = links - self.asymmetric().len();
         Figures {
             nodes: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
@@ -225,9 +242,18 @@ impl Graph {
             let pairs = peers.len() * peers.len().saturating_sub(1);
             let linked: usize = peers
                 .iter()
-                .map(|a| peers.iter().filter(|b| a != *b && self.has(*a, **b)).count())
+                .map(|a| {
+                    peers
+                        .iter()
+                        .filter(|b| a != *b && self.has(*a, **b))
+                        .count()
+                })
                 .sum();
-            if pairs == 0 { 0.0 } else { linked as f64 / pairs as f64 }
+            if pairs == 0 {
+                0.0
+            } else {
+                linked as f64 / pairs as f64
+            }
         };
         let sum: f64 = nodes.iter().map(of_node).sum();
         sum / nodes.len().max(1) as f64

@@ -183,6 +183,9 @@ mod tests {
             across: ms(100),
         };
         let close = (2..400).filter(|b| clustered.between(3, 1, *b) == ms(2).0);
-        assert!((50..150).contains(&close.count()), "a quarter share the place");
+        assert!(
+            (50..150).contains(&close.count()),
+            "a quarter share the place"
+        );
     }
 }

@@ -225,8 +225,14 @@ mod tests {
         queue.push(Time::from_micros(100_000_000), 'b');
         assert_eq!(queue.pop(Time::from_micros(99_999_999)), None);
         queue.push(Time::from_micros(5), 'a');
-        assert_eq!(queue.pop(Time::from_micros(5)), Some((Time::from_micros(5), 'a')));
-        assert_eq!(queue.pop(Time::from_micros(100_000_000)), Some((Time::from_micros(100_000_000), 'b')));
+        assert_eq!(
+            queue.pop(Time::from_micros(5)),
+            Some((Time::from_micros(5), 'a'))
+        );
+        assert_eq!(
+            queue.pop(Time::from_micros(100_000_000)),
+            Some((Time::from_micros(100_000_000), 'b'))
+        );
         assert_eq!(queue.pop(Time::NEVER), None);
     }
 }

@@ -12,8 +12,8 @@ use weft_overlay::swarm::{self, Input, Output};
 use weft_overlay::{Header, Now, Swarm, Time, hyparview, plumtree};
 
 use crate::machine::{Fact, Machine, NodeId, Order, Place, Weighed, Weight};
-pub use values::{SimBundle, SimContact};
 use values::{Publisher, mark_of, place_of};
+pub use values::{SimBundle, SimContact};
 
 /// Bytes that a neighbour is supplied at once, and a second: as a link's lane for repair takes them.
 const SUPPLY_BYTES: usize = 64 * 1024;
@@ -229,7 +229,10 @@ impl Member {
 
     fn rejoin(&mut self, now: Now) {
         self.rejoin_wait = (self.rejoin_wait * 2).min(REJOIN_MAX);
-        self.rejoin_at = now.time + self.rejoin_wait.mul_f64(0.75 + 0.5 * self.rng.random::<f64>());
+        self.rejoin_at = now.time
+            + self
+                .rejoin_wait
+                .mul_f64(0.75 + 0.5 * self.rng.random::<f64>());
         if self.vias > 0 {
             let via = self.rng.random_range(0..self.vias);
             self.join(via, now);
@@ -343,7 +346,12 @@ impl Machine for Member {
     }
 
     fn passive(&self, into: &mut Vec<NodeId>) {
-        into.extend(self.swarm.membership().passive_view().map(|entry| entry.peer));
+        into.extend(
+            self.swarm
+                .membership()
+                .passive_view()
+                .map(|entry| entry.peer),
+        );
     }
 
     fn is_neighbour(&self, peer: NodeId) -> bool {

@@ -310,7 +310,10 @@ impl Watch {
         let reached = self.reached(node, first);
         let due = reached.next;
         if first.seq != due {
-            return self.violation(time, format!("n{node} was told of a gap at {first:?}, {due} was due"));
+            return self.violation(
+                time,
+                format!("n{node} was told of a gap at {first:?}, {due} was due"),
+            );
         }
         reached.next = last + 1;
         reached.told_missing += last + 1 - first.seq;

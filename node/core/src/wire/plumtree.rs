@@ -1,5 +1,7 @@
 //! The messages of a swarm's broadcast, bundles apart.
 
+use std::time::Duration;
+
 use weft_identity::{Hash, PeerId};
 use weft_overlay::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
 use weft_overlay::plumtree::{DigestKind, Message, TreeId};
@@ -80,6 +82,9 @@ fn encode_digest(digest: &StreamDigest<PeerId>) -> proto::StreamDigest {
         seqs: encode_seqs(&digest.seqs),
         supplies_from: digest.supplies_from,
         head: id(digest.head.as_bytes()),
+        head_age: digest.head_age.map_or(0, |age| {
+            u64::try_from(age.as_micros()).map_or(u64::MAX, |age| age.saturating_add(1))
+        }),
     }
 }
 
@@ -170,7 +175,7 @@ fn digest(bytes: &[u8]) -> Result<Broadcast, Refused> {
 
 fn stream_digest(bytes: &[u8]) -> Result<StreamDigest<PeerId>, Refused> {
     let (mut publisher, mut epoch, mut ranges) = (None, None, None);
-    let (mut supplies_from, mut head) = (None, None);
+    let (mut supplies_from, mut head, mut head_age) = (None, None, None);
     for field in Fields::new(bytes) {
         let (number, value) = field?;
         match number {
@@ -179,6 +184,7 @@ fn stream_digest(bytes: &[u8]) -> Result<StreamDigest<PeerId>, Refused> {
             3 => once(&mut ranges, seqs(value.bytes()?)?)?,
             4 => once(&mut supplies_from, value.varint()?)?,
             5 => once(&mut head, Hash::from_bytes(value.array()?))?,
+            6 => once(&mut head_age, value.varint()?)?,
             _ => {}
         }
     }
@@ -194,6 +200,9 @@ fn stream_digest(bytes: &[u8]) -> Result<StreamDigest<PeerId>, Refused> {
         seqs: ranges.unwrap_or_default(),
         supplies_from,
         head: required(head)?,
+        head_age: head_age
+            .and_then(|age| age.checked_sub(1))
+            .map(Duration::from_micros),
     })
 }
 

@@ -6,6 +6,7 @@ mod hostile;
 mod round_trip;
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -166,12 +167,15 @@ fn bundles() -> impl Strategy<Value = TopicBundle> {
 }
 
 fn broadcasts() -> impl Strategy<Value = Broadcast<PeerId, TopicBundle>> {
-    let digest = (streams(), seqs(), 0..=super::SEQ_MAX + 1, any::<[u8; 32]>()).prop_map(
-        |(stream, seqs, supplies_from, head)| StreamDigest {
+    let age = prop::option::of((0..u64::MAX).prop_map(Duration::from_micros));
+    let supplies_from = 0..=super::SEQ_MAX + 1;
+    let digest = (streams(), seqs(), supplies_from, any::<[u8; 32]>(), age).prop_map(
+        |(stream, seqs, supplies_from, head, head_age)| StreamDigest {
             stream,
             seqs,
             supplies_from,
             head: Hash::from_bytes(head),
+            head_age,
         },
     );
     let kind = prop_oneof![Just(DigestKind::Delta), Just(DigestKind::Full)];

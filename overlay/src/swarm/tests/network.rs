@@ -107,7 +107,7 @@ pub(crate) struct Network {
     /// Peers on the far side of a partition.
     far: BTreeSet<u32>,
     pub(crate) gaps_allowed: bool,
-    /// Whether frames were lost or members hung.
+    /// Whether frames were lost, or members hung or crashed.
     faulty: bool,
     /// Bytes a second that a member supplies to one neighbour.
     pub(crate) pace: usize,
@@ -211,6 +211,8 @@ impl Network {
 
     /// Kills a member: its links break, and their other ends notice after `notice`.
     pub(crate) fn crash(&mut self, peer: u32, notice: Duration) -> Option<Stream> {
+        // Its next run may get answers to what this one has asked.
+        self.faulty = true;
         let node = self.nodes.remove(&peer).expect("it runs");
         for other in self.linked(peer) {
             self.links.remove(&pair(peer, other));

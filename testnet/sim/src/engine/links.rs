@@ -151,9 +151,7 @@ impl<M: Machine> Engine<M> {
             arrives = arrives.max(end.last);
         }
         arrives = self.handling(to, arrives);
-        if !overtaken
-            && let Some(end) = self.link_to_mut(at, to)
-        {
+        if !overtaken && let Some(end) = self.link_to_mut(at, to) {
             end.last = end.last.max(arrives);
         }
         let event = |frame| Event::Frame {

@@ -30,7 +30,11 @@ impl Watch {
                 if !self.still_runs(*publisher, stream) {
                     continue;
                 }
-                let first = stream.messages.partition_point(|message| message.at <= based) as u64 + 1;
+                let first = stream
+                    .messages
+                    .partition_point(|message| message.at <= based)
+                    as u64
+                    + 1;
                 let last = stream.messages.len() as u64;
                 if first > last {
                     continue;
@@ -47,7 +51,8 @@ impl Watch {
     /// Returns how many messages of a stream from `first` on a member has got.
     fn got(&self, node: NodeId, publisher: NodeId, epoch: u64, first: u64) -> u64 {
         let reached = &self.members[node as usize].reached;
-        let found = reached.binary_search_by_key(&(publisher, epoch), |at| (at.publisher, at.epoch));
+        let found =
+            reached.binary_search_by_key(&(publisher, epoch), |at| (at.publisher, at.epoch));
         let Ok(at) = found else {
             return 0;
         };

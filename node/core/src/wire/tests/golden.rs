@@ -1,5 +1,7 @@
 //! The bytes of one frame of each kind: whoever changes the protocol by accident sees it here.
 
+use std::time::Duration;
+
 use super::*;
 use crate::wire::{encode_broadcast, encode_hello, encode_membership, encode_ping, encode_pong};
 
@@ -82,6 +84,7 @@ fn frames_have_the_bytes_that_they_always_had() {
                     seqs: seqs.clone(),
                     supplies_from: 5,
                     head: Hash::from_bytes([0xbb; 32]),
+                    head_age: Some(Duration::from_micros(299)),
                 }],
                 has_base: true,
                 reply: true,
