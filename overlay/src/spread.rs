@@ -154,7 +154,7 @@ impl Cycles {
 }
 
 /// Flood, rumor or anti-entropy at one member.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Epidemic<B: Bundle> {
     family: Family,
     partners: Partners,

@@ -502,6 +502,20 @@ impl Core {
         topics.into_values().collect()
     }
 
+    /// Returns what is wrong with the state of any swarm, if anything: views, and whatever peers can fill, within bounds.
+    pub fn check(&self) -> Result<(), String> {
+        self.swarms.values().try_for_each(|entry| {
+            let told = |what| format!("{}: {what}", entry.name);
+            entry.swarm.check().map_err(told)
+        })
+    }
+
+    /// Returns whether something is missing in a topic's swarm here that a neighbour has.
+    pub fn is_repairing(&self, topic: &str) -> bool {
+        self.entry_named(topic)
+            .is_some_and(|entry| entry.swarm.lacks())
+    }
+
     /// Returns the proven peers to be written to the address book, the one seen last first, at most [`crate::wire::book::BOOK_MAX`].
     pub fn address_book(&self) -> Vec<PeerContact> {
         self.book.contacts()

@@ -69,7 +69,7 @@ struct Seen {
     head: Hash,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Known<B: Bundle> {
     streams: BTreeMap<StreamId<B::Peer>, Seen>,
     held: BTreeMap<BundleId<B::Peer>, Held<B>>,

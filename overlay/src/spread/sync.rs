@@ -18,7 +18,7 @@ use crate::digest::StreamDigest;
 use crate::{Bundle, Seqs, StreamId};
 
 /// What a member has asked for in one cycle, and need not ask for again.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Asked<P> {
     cycle: u64,
     seqs: BTreeMap<StreamId<P>, Seqs>,

@@ -16,7 +16,7 @@ use weft_overlay::{Now, Time, UnixMicros};
 pub use faults::{Blocks, Crash};
 
 use crate::link::Links;
-use crate::machine::{Fact, Machine, NodeId, Order, Weighed};
+use crate::machine::{Fact, Machine, NodeId, Order};
 use crate::queue::Queue;
 use crate::reseed::Contacts;
 use crate::watch::Watch;
@@ -295,7 +295,7 @@ impl<M: Machine> Engine<M> {
         if self.end(at, from, link).is_none() {
             return;
         }
-        self.watch.arrived(frame.weigh());
+        self.watch.arrived(&frame);
         self.tell(at, Fact::Frame { from, frame });
     }
 
@@ -369,6 +369,7 @@ impl<M: Machine> Engine<M> {
                 messages,
                 mark,
             } => self.watch.published(time, first, messages, mark),
+            Order::Arrived { place, payload } => self.watch.copy(place, payload),
             Order::Based => self.watch.based(time, at),
             Order::Delivered {
                 first,

@@ -43,7 +43,7 @@ pub struct Figures {
 impl Graph {
     /// Takes the active views as they are.
     pub fn of<M: Machine>(engine: &Engine<M>) -> Self {
-        Self::build(engine, |machine, into| machine.active(into))
+        Self::build(engine, M::active)
     }
 
     /// Takes both views as they are, each entry a link both ways: whom nodes could still reach.

@@ -8,12 +8,20 @@
 
 pub mod duration;
 pub mod engine;
+pub mod epidemic;
 pub mod graph;
 pub mod link;
 pub mod machine;
+pub mod node;
+pub mod outcome;
 pub mod queue;
+mod rejoin;
 pub mod reseed;
+pub mod run;
+pub mod scenario;
 pub mod swarm;
+pub mod values;
 pub mod watch;
 
 pub use engine::Engine;
+pub use run::{Progress, run};

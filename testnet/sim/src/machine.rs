@@ -1,8 +1,12 @@
 //! What the engine drives: a member's protocols as a value, be it one swarm or a whole node.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use weft_overlay::{Now, Time};
+use weft_overlay::{Now, Time, spread, swarm};
+
+use crate::Engine;
+use crate::node::Keys;
 
 /// A node of a simulation: its index.
 pub type NodeId = u32;
@@ -18,7 +22,7 @@ pub struct Place {
     pub seq: u64,
 }
 
-/// What a frame weighs, and what it carries.
+/// What a frame weighs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Weight {
     /// Bytes of messages.
@@ -27,8 +31,6 @@ pub struct Weight {
     pub header: u32,
     /// Bytes of a frame without messages.
     pub control: u32,
-    /// The first message that it carries.
-    pub carries: Option<Place>,
 }
 
 impl Weight {
@@ -42,6 +44,9 @@ impl Weight {
 pub trait Weighed: Clone {
     /// Returns what it weighs.
     fn weigh(&self) -> Weight;
+
+    /// Names each message that it carries.
+    fn carried(&self, each: &mut dyn FnMut(Place));
 }
 
 /// Why a link is down.
@@ -148,6 +153,13 @@ pub enum Order<F> {
     },
     /// It is fixed where the member begins: what is published from now on is owed to it.
     Based,
+    /// A copy of a message has arrived, first or not: told where frames don't say what they carry.
+    Arrived {
+        /// Which.
+        place: Place,
+        /// Bytes of it that were weighed as header.
+        payload: u32,
+    },
     /// A subscriber got messages.
     Delivered {
         /// The first.
@@ -177,6 +189,21 @@ pub enum Order<F> {
     Violation(String),
 }
 
+/// What all machines of a scenario are made from.
+#[derive(Clone, Debug, Default)]
+pub struct Plan {
+    /// The swarm's settings.
+    pub swarm: swarm::Config,
+    /// How bundles spread.
+    pub spread: spread::Spread,
+    /// Whether partners are drawn from everybody, in cycles that are in step, without a membership.
+    pub everybody: bool,
+    /// Nodes without neighbours join through the first so many.
+    pub vias: u32,
+    /// The keys of whole nodes.
+    pub keys: Option<Arc<Keys>>,
+}
+
 /// A member's protocols as a value.
 pub trait Machine: Sized {
     /// What it sends.
@@ -185,6 +212,12 @@ pub trait Machine: Sized {
     /// Whether it watches its links, and makes and closes them, itself. Where it doesn't, the engine links whom it sends
     /// to, drops links that nobody uses, and tells of ends that have fallen silent, as a node's core does.
     const HOLDS_LINKS: bool;
+
+    /// Makes the machine of a node that is about to join.
+    fn build(plan: &Plan, node: NodeId, seed: u64, now: Now) -> Self;
+
+    /// The node is the first: nobody else is there who could know where the streams stand.
+    fn begin(&mut self, now: Now);
 
     /// Takes a fact.
     fn handle(&mut self, fact: Fact<Self::Frame>, now: Now);
@@ -213,6 +246,9 @@ pub trait Machine: Sized {
     /// Returns whether it still repairs: something is missing that a neighbour has, or owed to one.
     fn is_repairing(&self) -> bool;
 
-    /// Returns another machine in the same state; none where that can't be had.
-    fn fork(&self) -> Option<Self>;
+    /// Returns whether deliveries are in each publisher's order, as trees promise and epidemics don't.
+    fn is_ordered(&self) -> bool;
+
+    /// Returns a network in the same state; none where that can't be had.
+    fn fork(engine: &Engine<Self>) -> Option<Engine<Self>>;
 }

@@ -1,34 +1,46 @@
 //! One swarm at one member, as a machine: `weft_overlay::Swarm` and what a node's core does around it.
 
-mod values;
-
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use weft_overlay::delivery::Delivered;
-use weft_overlay::swarm::{self, Input, Output};
-use weft_overlay::{Header, Now, Swarm, Time, hyparview, plumtree};
+use weft_overlay::swarm::{Input, Output};
+use weft_overlay::{Bundle, Header, Now, Swarm, Time, hyparview, plumtree};
 
-use crate::machine::{Fact, Machine, NodeId, Order, Place, Weighed, Weight};
-use values::{Publisher, mark_of, place_of};
-pub use values::{SimBundle, SimContact};
+use crate::Engine;
+use crate::machine::{Fact, Machine, NodeId, Order, Place, Plan, Weighed, Weight};
+use crate::rejoin::Rejoin;
+use crate::values::{Publisher, SimBundle, SimContact, mark_of, place_of};
 
 /// Bytes that a neighbour is supplied at once, and a second: as a link's lane for repair takes them.
 const SUPPLY_BYTES: usize = 64 * 1024;
 const SUPPLY_RATE: u64 = 8 * 1024 * 1024;
-/// How soon a member without neighbours joins again; doubles up to the longest. As the core's join addresses.
-const REJOIN_MIN: Duration = Duration::from_millis(500);
-const REJOIN_MAX: Duration = Duration::from_secs(5);
 
-/// The settings of a member.
-#[derive(Clone, Debug, Default)]
-pub struct Config {
-    /// The swarm's.
-    pub swarm: swarm::Config,
-    /// Whom members without neighbours join through: the first so many nodes.
-    pub vias: u32,
+/// Length, topic and kind of a frame.
+pub(crate) const FRAME: usize = 12;
+/// A contact with its signature and an address.
+const CONTACT: usize = 160;
+/// A stream's id, and what a digest says of it beside ranges.
+pub(crate) const STREAM: usize = 44;
+pub(crate) const DIGEST: usize = 40;
+/// A range of seqs.
+pub(crate) const RANGE: usize = 6;
+/// A bundle's signature, predecessor, times and ids.
+pub(crate) const BUNDLE: usize = 180;
+
+/// Estimates what a message of the membership takes.
+pub(crate) fn membership_bytes(message: &hyparview::Message<SimContact>) -> usize {
+    match message {
+        hyparview::Message::Join { .. }
+        | hyparview::Message::ForwardJoin { .. }
+        | hyparview::Message::Neighbor { .. }
+        | hyparview::Message::NeighborReply { .. } => CONTACT,
+        hyparview::Message::Disconnect { .. } => 2,
+        hyparview::Message::Shuffle { sample, .. } => CONTACT * (sample.len() + 1),
+        hyparview::Message::ShuffleReply { sample } => CONTACT * sample.len(),
+    }
 }
 
 /// What goes from one member to another.
@@ -43,36 +55,20 @@ pub enum Frame {
 impl Weighed for Frame {
     /// Estimates what the daemon's encoding takes; whole nodes (`engine = "core"`) weigh what they encode.
     fn weigh(&self) -> Weight {
-        /// Length, topic and kind of a frame; a contact with its signature and an address; a stream's id.
-        const FRAME: usize = 12;
-        const CONTACT: usize = 160;
-        const STREAM: usize = 44;
-        const RANGE: usize = 6;
-        /// A bundle's signature, predecessor, times and ids.
-        const BUNDLE: usize = 180;
         let control = match self {
-            Self::Membership(message) => match message {
-                hyparview::Message::Join { .. } | hyparview::Message::ForwardJoin { .. } => CONTACT,
-                hyparview::Message::Neighbor { .. } | hyparview::Message::NeighborReply { .. } => {
-                    CONTACT
-                }
-                hyparview::Message::Disconnect { .. } => 2,
-                hyparview::Message::Shuffle { sample, .. } => CONTACT * (sample.len() + 1),
-                hyparview::Message::ShuffleReply { sample } => CONTACT * sample.len(),
-            },
+            Self::Membership(message) => membership_bytes(message),
             Self::Broadcast(message) => match message {
                 plumtree::Message::Bundle { bundle, .. } => {
                     return Weight {
                         payload: bundle.payload_bytes(),
                         header: u32::try_from(FRAME + BUNDLE).unwrap_or(u32::MAX),
                         control: 0,
-                        carries: Some(place_of(&weft_overlay::Bundle::header(bundle))),
                     };
                 }
                 plumtree::Message::Duplicate { .. } => 0,
                 plumtree::Message::Digest { streams, .. } => streams
                     .iter()
-                    .map(|stream| STREAM + 36 + stream.seqs.range_count() * RANGE)
+                    .map(|stream| STREAM + DIGEST + stream.seqs.range_count() * RANGE)
                     .sum(),
                 plumtree::Message::Fingerprint { .. } => 20,
                 plumtree::Message::Graft { trees } | plumtree::Message::Prune { trees } => {
@@ -89,6 +85,12 @@ impl Weighed for Frame {
             ..Weight::default()
         }
     }
+
+    fn carried(&self, each: &mut dyn FnMut(Place)) {
+        if let Self::Broadcast(plumtree::Message::Bundle { bundle, .. }) = self {
+            each(place_of(&bundle.header()));
+        }
+    }
 }
 
 /// A neighbour that is being supplied.
@@ -102,54 +104,21 @@ struct Supply {
 #[derive(Clone, Debug)]
 pub struct Member {
     me: NodeId,
-    vias: u32,
     swarm: Swarm<SimContact, SimBundle>,
-    rng: ChaCha8Rng,
+    rejoin: Rejoin,
     orders: VecDeque<Order<Frame>>,
     publisher: Option<Box<Publisher>>,
     supplies: Vec<Supply>,
-    /// When a member without neighbours joins again.
-    rejoin_at: Time,
-    rejoin_wait: Duration,
-    alone: bool,
 }
 
 impl Member {
-    /// Makes a member that is about to join.
-    pub fn new(me: NodeId, config: &Config, seed: u64, now: Now) -> Self {
-        let mut rng = ChaCha8Rng::seed_from_u64(seed);
-        let contact = SimContact::new(me, now.unix);
-        Self {
-            me,
-            vias: config.vias,
-            swarm: Swarm::new(contact, config.swarm.clone(), &mut rng, now),
-            rng,
-            orders: VecDeque::new(),
-            publisher: None,
-            supplies: Vec::new(),
-            rejoin_at: Time::NEVER,
-            rejoin_wait: REJOIN_MIN,
-            alone: true,
-        }
-    }
-
-    /// The first member: nobody else is there who could know where the streams stand.
-    pub fn begin(&mut self, now: Now) {
-        self.swarm.handle(Input::Alone, now);
-    }
-
-    /// Returns the swarm.
-    pub const fn swarm(&self) -> &Swarm<SimContact, SimBundle> {
-        &self.swarm
-    }
-
     fn publish(&mut self, messages: u32, bytes: u32, now: Now) {
         for _ in 0..messages {
             let publisher = self
                 .publisher
                 .get_or_insert_with(|| Box::new(Publisher::begin(self.me, now.unix)));
             let bundle = publisher.next(bytes, now.unix);
-            let header = weft_overlay::Bundle::header(&bundle);
+            let header = bundle.header();
             self.orders.push_back(Order::Published {
                 first: place_of(&header),
                 messages: 1,
@@ -193,7 +162,8 @@ impl Member {
                 }
             }
         }
-        self.watch_neighbours(now);
+        let is_alone = self.swarm.membership().active().next().is_none();
+        self.rejoin.neighbours(is_alone, now);
     }
 
     fn send(&mut self, to: NodeId, frame: Frame, dial: bool) {
@@ -212,37 +182,7 @@ impl Member {
         });
     }
 
-    /// Plans the next join of a member that has lost its last neighbour.
-    fn watch_neighbours(&mut self, now: Now) {
-        let alone = self.swarm.membership().active().next().is_none();
-        if alone == self.alone {
-            return;
-        }
-        self.alone = alone;
-        if alone {
-            self.rejoin_wait = REJOIN_MIN;
-            self.rejoin_at = now.time + self.rejoin_wait;
-        } else {
-            self.rejoin_at = Time::NEVER;
-        }
-    }
-
-    fn rejoin(&mut self, now: Now) {
-        self.rejoin_wait = (self.rejoin_wait * 2).min(REJOIN_MAX);
-        self.rejoin_at = now.time
-            + self
-                .rejoin_wait
-                .mul_f64(0.75 + 0.5 * self.rng.random::<f64>());
-        if self.vias > 0 {
-            let via = self.rng.random_range(0..self.vias);
-            self.join(via, now);
-        }
-    }
-
     fn join(&mut self, via: NodeId, now: Now) {
-        if self.alone && self.rejoin_at == Time::NEVER {
-            self.rejoin_at = now.time + REJOIN_MAX;
-        }
         if via != self.me {
             self.swarm.handle(Input::Join { via }, now);
         }
@@ -278,6 +218,23 @@ impl Machine for Member {
     type Frame = Frame;
 
     const HOLDS_LINKS: bool = false;
+
+    fn build(plan: &Plan, node: NodeId, seed: u64, now: Now) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let contact = SimContact::new(node, now.unix);
+        Self {
+            me: node,
+            swarm: Swarm::new(contact, plan.swarm.clone(), &mut rng, now),
+            rejoin: Rejoin::new(plan.vias, rng),
+            orders: VecDeque::new(),
+            publisher: None,
+            supplies: Vec::new(),
+        }
+    }
+
+    fn begin(&mut self, now: Now) {
+        self.swarm.handle(Input::Alone, now);
+    }
 
     fn handle(&mut self, fact: Fact<Frame>, now: Now) {
         match fact {
@@ -319,8 +276,8 @@ impl Machine for Member {
         if self.swarm.poll_timeout() <= now.time {
             self.swarm.handle_timeout(now);
         }
-        if self.rejoin_at <= now.time {
-            self.rejoin(now);
+        if let Some(via) = self.rejoin.due(now) {
+            self.join(via, now);
         }
         self.supply(now);
         self.drain(now);
@@ -329,7 +286,7 @@ impl Machine for Member {
     fn poll_timeout(&self) -> Time {
         let supplies = self.supplies.iter().map(|supply| supply.next);
         supplies
-            .chain([self.swarm.poll_timeout(), self.rejoin_at])
+            .chain([self.swarm.poll_timeout(), self.rejoin.poll_timeout()])
             .min()
             .unwrap_or(Time::NEVER)
     }
@@ -366,7 +323,11 @@ impl Machine for Member {
         !self.supplies.is_empty() || self.swarm.lacks()
     }
 
-    fn fork(&self) -> Option<Self> {
-        Some(self.clone())
+    fn is_ordered(&self) -> bool {
+        true
+    }
+
+    fn fork(engine: &Engine<Self>) -> Option<Engine<Self>> {
+        Some(engine.clone())
     }
 }

@@ -9,7 +9,7 @@ use weft_overlay::Time;
 
 pub use owed::Owed;
 
-use crate::machine::{NodeId, Place, Weight};
+use crate::machine::{NodeId, Place, Weighed, Weight};
 
 /// Violations that are told: the first says most, and a broken run makes thousands.
 const VIOLATIONS_MAX: usize = 20;
@@ -50,6 +50,8 @@ pub(crate) struct Reached {
     pub(crate) next: u64,
     /// Messages in between that it was told won't come.
     pub(crate) told_missing: u64,
+    /// Messages that it has got, in any order.
+    pub(crate) got: u64,
 }
 
 /// A member, as the watch knows it.
@@ -87,6 +89,8 @@ pub struct Watch {
     /// Labels of messages, by number.
     label: u16,
     up: u32,
+    /// Whether deliveries are in order, as trees promise and epidemics don't.
+    ordered: bool,
     /// What was sent.
     pub traffic: Traffic,
     /// Deliveries that skipped something without a word.
@@ -115,6 +119,7 @@ impl Watch {
             members: vec![Member::default(); nodes as usize],
             label: 0,
             up: 0,
+            ordered: true,
             traffic: Traffic::default(),
             order_violations: 0,
             duplicates_delivered: 0,
@@ -129,6 +134,11 @@ impl Watch {
     /// Says which part of the scenario the messages to come count for.
     pub const fn label(&mut self, label: u16) {
         self.label = label;
+    }
+
+    /// Deliveries come in any order, and are only counted.
+    pub const fn expect_no_order(&mut self) {
+        self.ordered = false;
     }
 
     /// Returns how many nodes run.
@@ -149,6 +159,7 @@ impl Watch {
         self.latencies.get(&label).map_or(&[], Vec::as_slice)
     }
 
+    #[expect(clippy::needless_pass_by_value, reason = "callers format it")]
     pub(crate) fn violation(&mut self, time: Time, what: String) {
         self.violations_count += 1;
         if self.violations.len() < VIOLATIONS_MAX {
@@ -185,10 +196,20 @@ impl Watch {
         self.traffic.control_bytes += u64::from(weight.control);
     }
 
-    pub(crate) fn arrived(&mut self, weight: Weight) {
-        if let Some(place) = weight.carries
-            && let Some(message) = self.message(place)
-        {
+    pub(crate) fn arrived(&mut self, frame: &impl Weighed) {
+        frame.carried(&mut |place| {
+            if let Some(message) = self.message(place) {
+                message.copies += 1;
+            }
+        });
+    }
+
+    /// A copy has arrived of which the frame didn't say what it carries.
+    pub(crate) fn copy(&mut self, place: Place, payload: u32) {
+        let payload = u64::from(payload);
+        self.traffic.payload_bytes += payload;
+        self.traffic.header_bytes = self.traffic.header_bytes.saturating_sub(payload);
+        if let Some(message) = self.message(place) {
             message.copies += 1;
         }
     }
@@ -246,9 +267,13 @@ impl Watch {
             }
             Some(_) => {}
         }
+        let ordered = self.ordered;
         let reached = self.reached(node, first);
+        reached.got += last + 1 - first.seq;
         let due = std::mem::replace(&mut reached.next, last + 1);
-        if first.seq < due {
+        if !ordered {
+            reached.next = due.max(last + 1);
+        } else if first.seq < due {
             reached.next = due.max(last + 1);
             self.duplicates_delivered += due - first.seq;
             self.violation(time, format!("n{node} got {first:?} again, {due} was due"));
@@ -298,6 +323,7 @@ impl Watch {
                     from: first.seq,
                     next: first.seq,
                     told_missing: 0,
+                    got: 0,
                 };
                 reached.insert(at, begun);
                 at

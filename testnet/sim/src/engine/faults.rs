@@ -152,10 +152,3 @@ impl<M: Machine> Engine<M> {
         (!others.is_empty()).then(|| others[self.rng.random_range(0..others.len())])
     }
 }
-
-impl<M: Machine + Clone> Engine<M> {
-    /// Returns another network in the same state, which goes on from here by itself.
-    pub fn fork(&self) -> Self {
-        self.clone()
-    }
-}

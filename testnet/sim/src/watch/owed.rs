@@ -57,6 +57,9 @@ impl Watch {
             return 0;
         };
         let reached = &reached[at];
+        if !self.ordered {
+            return reached.got;
+        }
         let got = reached.next.saturating_sub(reached.from.max(first));
         got.saturating_sub(reached.told_missing)
     }

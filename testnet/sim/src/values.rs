@@ -20,7 +20,7 @@ pub struct SimContact {
 }
 
 impl SimContact {
-    pub(super) fn new(peer: NodeId, now: UnixMicros) -> Self {
+    pub(crate) fn new(peer: NodeId, now: UnixMicros) -> Self {
         let issued_s = u32::try_from(now.0 / 1_000_000).unwrap_or(u32::MAX);
         Self { peer, issued_s }
     }
@@ -87,14 +87,14 @@ impl Bundle for SimBundle {
 
 /// One run of a publisher.
 #[derive(Clone, Debug)]
-pub(super) struct Publisher {
+pub(crate) struct Publisher {
     stream: StreamId<NodeId>,
     last: u64,
     head: Option<Hash>,
 }
 
 impl Publisher {
-    pub(super) fn begin(publisher: NodeId, now: UnixMicros) -> Self {
+    pub(crate) fn begin(publisher: NodeId, now: UnixMicros) -> Self {
         Self {
             stream: StreamId {
                 publisher,
@@ -105,7 +105,7 @@ impl Publisher {
         }
     }
 
-    pub(super) fn next(&mut self, payload_bytes: u32, now: UnixMicros) -> SimBundle {
+    pub(crate) fn next(&mut self, payload_bytes: u32, now: UnixMicros) -> SimBundle {
         self.last += 1;
         let mut bytes = [0; 20];
         bytes[..4].copy_from_slice(&self.stream.publisher.to_be_bytes());
@@ -127,7 +127,7 @@ impl Publisher {
     }
 }
 
-pub(super) fn place_of(header: &Header<NodeId>) -> Place {
+pub(crate) fn place_of(header: &Header<NodeId>) -> Place {
     Place {
         publisher: header.stream.publisher,
         epoch: header.stream.epoch,
@@ -135,7 +135,7 @@ pub(super) fn place_of(header: &Header<NodeId>) -> Place {
     }
 }
 
-pub(super) fn mark_of(header: &Header<NodeId>) -> u64 {
+pub(crate) fn mark_of(header: &Header<NodeId>) -> u64 {
     let mut mark = [0; 8];
     mark.copy_from_slice(&header.hash.as_bytes()[..8]);
     u64::from_be_bytes(mark)

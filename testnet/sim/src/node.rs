@@ -1,0 +1,507 @@
+//! A whole node, as a machine: `weft_core::Core` with what its shell does, and encoded frames. It subscribes to one topic.
+
+mod keys;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use weft_core::wire::{self, Decoder, KnownBodies};
+use weft_core::{
+    Address, Command, Config, Core, Delivered, DialError, DialId, Direction, DownReason, Event,
+    Input, Lane, Output, Reply, RequestId, TopicName,
+};
+use weft_overlay::{Now, Time, plumtree};
+
+use crate::Engine;
+use crate::machine::{Down, Fact, Machine, NodeId, Order, Place, Plan, Weighed, Weight};
+pub use keys::Keys;
+
+/// The topic that everybody subscribes to.
+const TOPIC: &str = "sim";
+/// How long bytes lie in a link's lanes before the shell has written them.
+const WRITTEN_AFTER: Duration = Duration::from_millis(1);
+/// The bytes of a message that tell it from all others: shorter ones aren't made.
+const MARK_BYTES: u32 = 8;
+
+/// An encoded frame.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    bytes: Bytes,
+    lane: Lane,
+}
+
+impl Weighed for Frame {
+    /// All bytes of a bundle's frame count as headers until it is decoded ([`Order::Arrived`]).
+    fn weigh(&self) -> Weight {
+        let bytes = u32::try_from(self.bytes.len()).unwrap_or(u32::MAX);
+        match self.lane {
+            Lane::Control => Weight {
+                control: bytes,
+                ..Weight::default()
+            },
+            Lane::Data | Lane::Repair => Weight {
+                header: bytes,
+                ..Weight::default()
+            },
+        }
+    }
+
+    fn carried(&self, _each: &mut dyn FnMut(Place)) {}
+}
+
+/// One node.
+#[derive(Debug)]
+pub struct Member {
+    me: NodeId,
+    core: Core,
+    keys: Arc<Keys>,
+    known: Arc<Mutex<KnownBodies>>,
+    links: BTreeMap<NodeId, Decoder>,
+    dials: Vec<(DialId, NodeId)>,
+    orders: VecDeque<Order<Frame>>,
+    requests: u64,
+    /// Marks of messages whose receipts have not come, by request.
+    publishing: BTreeMap<u64, Vec<u64>>,
+    messages: u32,
+    /// Peers whose lanes hold what was sent lately, and when that has been written.
+    written_at: Time,
+    unwritten: Vec<NodeId>,
+}
+
+fn topic() -> TopicName {
+    TOPIC.parse().expect("a valid name")
+}
+
+fn address(node: NodeId) -> Address {
+    let bytes = Bytes::copy_from_slice(&node.to_be_bytes());
+    Address::new(bytes).expect("four bytes are few enough")
+}
+
+fn node_at(address: &Address) -> Option<NodeId> {
+    Some(NodeId::from_be_bytes(address.as_bytes().try_into().ok()?))
+}
+
+fn mark_of(message: &Bytes) -> u64 {
+    let mut mark = [0; 8];
+    let len = message.len().min(8);
+    mark[..len].copy_from_slice(&message[..len]);
+    u64::from_be_bytes(mark)
+}
+
+impl Member {
+    fn request(&mut self) -> RequestId {
+        self.requests += 1;
+        RequestId(self.requests)
+    }
+
+    fn tell(&mut self, input: Input, now: Now) {
+        self.core.handle(input, now);
+    }
+
+    fn publish(&mut self, messages: u32, bytes: u32, now: Now) {
+        let request = self.request();
+        let mut marks = Vec::new();
+        let mut data = Vec::new();
+        for _ in 0..messages {
+            self.messages += 1;
+            let mark = (u64::from(self.me) << 32) | u64::from(self.messages);
+            let mut message = BytesMut::with_capacity(bytes.max(MARK_BYTES) as usize);
+            message.put_u64(mark);
+            message.resize(bytes.max(MARK_BYTES) as usize, 0);
+            marks.push(mark);
+            data.push(message.freeze());
+        }
+        self.publishing.insert(request.0, marks);
+        let command = Command::Publish {
+            request,
+            topic: topic(),
+            messages: data,
+        };
+        self.tell(Input::Command(command), now);
+    }
+
+    fn link_state(&mut self, peer: NodeId, heard: bool, now: Now) {
+        let state = Input::LinkState {
+            peer: self.keys.peer(peer),
+            heard,
+            data_bytes: 0,
+            repair_bytes: 0,
+        };
+        self.tell(state, now);
+    }
+
+    fn frame(&mut self, from: NodeId, frame: &Frame, now: Now) {
+        let Some(decoder) = self.links.get_mut(&from) else {
+            return;
+        };
+        let whole = wire::parse_prefix(&frame.bytes).ok().flatten();
+        let decoded = whole.and_then(|(prefix, _)| decoder.decode(&frame.bytes[prefix..]).ok());
+        let Some(decoded) = decoded else {
+            let what = format!("n{from} sent what can't be decoded");
+            return self.orders.push_back(Order::Violation(what));
+        };
+        self.note_arrival(&decoded);
+        self.link_state(from, true, now);
+        let peer = self.keys.peer(from);
+        let frame = decoded;
+        self.tell(Input::Frame { peer, frame }, now);
+    }
+
+    /// Tells of the copies of our topic's messages that a frame brings.
+    fn note_arrival(&mut self, frame: &wire::Frame) {
+        let wire::Frame::Broadcast { topic: of, message } = frame else {
+            return;
+        };
+        if *of != topic().id(Keys::NETWORK) {
+            return;
+        }
+        let (header, payload) = match message {
+            plumtree::Message::Bundle { bundle, .. } => {
+                let bytes: usize = bundle.messages().map(|(_, data)| data.len()).sum();
+                (weft_overlay::Bundle::header(bundle), bytes)
+            }
+            plumtree::Message::Duplicate { header, .. } => (*header, 0),
+            _ => return,
+        };
+        let Some(publisher) = self.keys.node(header.stream.publisher) else {
+            return;
+        };
+        for seq in header.first..=header.last {
+            let place = Place {
+                publisher,
+                epoch: header.stream.epoch,
+                seq,
+            };
+            let payload = if seq == header.first { payload } else { 0 };
+            self.orders.push_back(Order::Arrived {
+                place,
+                payload: u32::try_from(payload).unwrap_or(u32::MAX),
+            });
+        }
+    }
+
+    fn drain(&mut self, now: Now) {
+        // A receipt may come after the delivery to the publisher's own subscription: it goes first.
+        let mut delivered = Vec::new();
+        while let Some(output) = self.core.poll_output() {
+            match output {
+                Output::Send { peer, lane, frame } => self.send(peer, lane, &frame, now),
+                Output::Dial {
+                    dial, addresses, ..
+                } => self.dial(dial, &addresses, now),
+                Output::Close { peer, .. } => {
+                    if let Some(peer) = self.keys.node(peer) {
+                        self.orders.push_back(Order::Close { peer });
+                    }
+                }
+                Output::Deliver { item, .. } => delivered.push(item),
+                Output::PersistAddressBook => {}
+                Output::Reply { request, reply } => self.reply(request, &reply),
+                Output::Event(event) => self.event(event),
+            }
+        }
+        for item in delivered {
+            self.deliver(item);
+        }
+    }
+
+    fn send(&mut self, peer: weft_identity::PeerId, lane: Lane, frame: &wire::OutFrame, now: Now) {
+        let Some(to) = self
+            .keys
+            .node(peer)
+            .filter(|to| self.links.contains_key(to))
+        else {
+            return;
+        };
+        let bytes: Bytes = [&frame.head[..], &frame.tail[..]].concat().into();
+        self.orders.push_back(Order::Send {
+            to,
+            frame: Frame { bytes, lane },
+            dial: false,
+        });
+        if lane != Lane::Control {
+            self.unwritten.push(to);
+            self.written_at = self.written_at.min(now.time + WRITTEN_AFTER);
+        }
+    }
+
+    fn dial(&mut self, dial: DialId, addresses: &[Address], now: Now) {
+        let Some(to) = addresses.first().and_then(node_at) else {
+            let error = DialError::Unreachable("no address".to_owned());
+            return self.tell(Input::DialFailed { dial, error }, now);
+        };
+        if to == self.me {
+            let error = DialError::SelfDial;
+            return self.tell(Input::DialFailed { dial, error }, now);
+        }
+        if self.links.contains_key(&to) {
+            let peer = self.keys.peer(to);
+            return self.tell(Input::Dialled { dial, peer }, now);
+        }
+        self.dials.push((dial, to));
+        self.orders.push_back(Order::Dial { to });
+    }
+
+    fn dials_to(&mut self, peer: NodeId) -> Vec<DialId> {
+        let ended = self.dials.extract_if(.., |(_, to)| *to == peer);
+        ended.map(|(dial, _)| dial).collect()
+    }
+
+    fn reply(&mut self, request: RequestId, reply: &Reply) {
+        match reply {
+            Reply::Published(Ok(receipts)) => {
+                let marks = self.publishing.remove(&request.0).unwrap_or_default();
+                for (receipt, mark) in receipts.iter().zip(marks) {
+                    let first = Place {
+                        publisher: self.me,
+                        epoch: receipt.epoch,
+                        seq: receipt.seq,
+                    };
+                    self.orders.push_back(Order::Published {
+                        first,
+                        messages: 1,
+                        mark,
+                    });
+                }
+            }
+            Reply::Published(Err(_)) => {
+                self.publishing.remove(&request.0);
+            }
+            Reply::Subscribed { .. } => self.orders.push_back(Order::Based),
+            Reply::TooManyTopics
+            | Reply::PeerAdded(_)
+            | Reply::PeerRemoved(_)
+            | Reply::Pong(_)
+            | Reply::Stopped(_) => {}
+        }
+    }
+
+    fn event(&mut self, event: Event) {
+        match event {
+            Event::Misbehaviour { peer, what } => {
+                if let Some(peer) = self.keys.node(peer) {
+                    self.orders.push_back(Order::Accused { peer, what });
+                }
+            }
+            Event::Equivocation { publisher, .. } => {
+                let what = format!("an equivocation of {publisher}");
+                self.orders.push_back(Order::Violation(what));
+            }
+            Event::Joined { .. }
+            | Event::Isolated
+            | Event::JoinFailed { .. }
+            | Event::Lost { .. }
+            | Event::Stalled { .. } => {}
+        }
+    }
+
+    fn deliver(&mut self, item: Delivered) {
+        match item {
+            Delivered::Bundle {
+                bundle, from, hops, ..
+            } => {
+                let value = &bundle.0.value;
+                let Some(publisher) = self.keys.node(value.publisher) else {
+                    return;
+                };
+                for (seq, data) in bundle.messages().filter(|(seq, _)| *seq >= from) {
+                    let first = Place {
+                        publisher,
+                        epoch: value.epoch,
+                        seq,
+                    };
+                    self.orders.push_back(Order::Delivered {
+                        first,
+                        last: seq,
+                        hops,
+                        mark: mark_of(data),
+                    });
+                }
+            }
+            Delivered::Gap {
+                publisher,
+                epoch,
+                from,
+                to,
+            } => {
+                let Some(publisher) = self.keys.node(publisher) else {
+                    return;
+                };
+                let first = Place {
+                    publisher,
+                    epoch,
+                    seq: from,
+                };
+                self.orders.push_back(Order::Gap { first, last: to });
+            }
+        }
+    }
+
+    fn view(&self, now: Time) -> Option<weft_core::views::SwarmView> {
+        let unix = weft_overlay::UnixMicros(0);
+        self.core.swarm_view(TOPIC, Now { time: now, unix })
+    }
+}
+
+impl Machine for Member {
+    type Frame = Frame;
+
+    const HOLDS_LINKS: bool = true;
+
+    fn build(plan: &Plan, node: NodeId, seed: u64, now: Now) -> Self {
+        let keys = plan.keys.clone().expect("made with the plan");
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_be_bytes());
+        let config = Config {
+            keypair: keys.keypair(node),
+            network: Keys::NETWORK.to_owned(),
+            join: (0..plan.vias)
+                .filter(|via| *via != node)
+                .map(address)
+                .collect(),
+            address_book: Vec::new(),
+            epoch: now.unix.0 / 1_000,
+            previous_run: None,
+            seed: bytes,
+        };
+        let mut member = Self {
+            me: node,
+            core: Core::new(config, now),
+            keys,
+            known: Arc::default(),
+            links: BTreeMap::new(),
+            dials: Vec::new(),
+            orders: VecDeque::new(),
+            requests: 0,
+            publishing: BTreeMap::new(),
+            messages: 0,
+            written_at: Time::NEVER,
+            unwritten: Vec::new(),
+        };
+        member.tell(Input::Listening(vec![address(node)]), now);
+        let request = member.request();
+        let topic = topic();
+        member.tell(Input::Command(Command::Subscribe { request, topic }), now);
+        member
+    }
+
+    fn begin(&mut self, _now: Now) {}
+
+    fn handle(&mut self, fact: Fact<Frame>, now: Now) {
+        match fact {
+            Fact::Frame { from, frame } => self.frame(from, &frame, now),
+            Fact::Up { peer, dialled } => {
+                let id = self.keys.peer(peer);
+                let decoder = Decoder::new(id, Arc::clone(&self.known));
+                self.links.insert(peer, decoder);
+                let up = Input::LinkUp {
+                    peer: id,
+                    direction: if dialled {
+                        Direction::Outbound
+                    } else {
+                        Direction::Inbound
+                    },
+                    address: dialled.then(|| address(peer)),
+                    transport: "virtual",
+                };
+                self.tell(up, now);
+                for dial in self.dials_to(peer) {
+                    self.tell(Input::Dialled { dial, peer: id }, now);
+                }
+            }
+            Fact::Down { peer, why } => {
+                self.links.remove(&peer);
+                let reason = match why {
+                    Down::Closed => DownReason::Closed,
+                    Down::Broken => DownReason::Broken("the link broke".to_owned()),
+                };
+                let peer = self.keys.peer(peer);
+                self.tell(Input::LinkDown { peer, reason }, now);
+            }
+            Fact::Unreachable { peer } => {
+                for dial in self.dials_to(peer) {
+                    let error = DialError::Unreachable("nobody answers".to_owned());
+                    self.tell(Input::DialFailed { dial, error }, now);
+                }
+            }
+            Fact::Publish { messages, bytes } => self.publish(messages, bytes, now),
+            // Joining, waking, contacts and round trips are the core's own business.
+            Fact::Rtt { .. }
+            | Fact::Join { .. }
+            | Fact::Contacts(_)
+            | Fact::Partner(_)
+            | Fact::Woken => {}
+        }
+        self.drain(now);
+    }
+
+    fn handle_timeout(&mut self, now: Now) {
+        if self.written_at <= now.time {
+            self.written_at = Time::NEVER;
+            let mut unwritten = std::mem::take(&mut self.unwritten);
+            unwritten.sort_unstable();
+            unwritten.dedup();
+            for peer in unwritten {
+                self.link_state(peer, false, now);
+            }
+        }
+        if self.core.poll_timeout().is_some_and(|at| at <= now.time) {
+            self.core.handle_timeout(now);
+        }
+        self.drain(now);
+    }
+
+    fn poll_timeout(&self) -> Time {
+        let core = self.core.poll_timeout().unwrap_or(Time::NEVER);
+        core.min(self.written_at)
+    }
+
+    fn poll_order(&mut self, now: Now) -> Option<Order<Frame>> {
+        if self.orders.is_empty() {
+            self.drain(now);
+        }
+        self.orders.pop_front()
+    }
+
+    fn active(&self, into: &mut Vec<NodeId>) {
+        let view = self.view(Time::ZERO);
+        let peers = view.iter().flat_map(|view| &view.active);
+        let mut peers: Vec<NodeId> = peers.filter_map(|a| self.keys.node(a.peer)).collect();
+        peers.sort_unstable();
+        into.extend(peers);
+    }
+
+    fn passive(&self, into: &mut Vec<NodeId>) {
+        let view = self.view(Time::ZERO);
+        let peers = view.iter().flat_map(|view| &view.passive);
+        let mut peers: Vec<NodeId> = peers
+            .filter_map(|(peer, _)| self.keys.node(*peer))
+            .collect();
+        peers.sort_unstable();
+        into.extend(peers);
+    }
+
+    fn is_neighbour(&self, peer: NodeId) -> bool {
+        let peer = self.keys.peer(peer);
+        let view = self.view(Time::ZERO);
+        view.is_some_and(|view| view.active.iter().any(|active| active.peer == peer))
+    }
+
+    fn check(&self) -> Result<(), String> {
+        self.core.check()
+    }
+
+    fn is_repairing(&self) -> bool {
+        self.core.is_repairing(TOPIC)
+    }
+
+    fn is_ordered(&self) -> bool {
+        true
+    }
+
+    fn fork(_engine: &Engine<Self>) -> Option<Engine<Self>> {
+        None
+    }
+}

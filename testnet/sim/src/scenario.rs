@@ -1,0 +1,515 @@
+//! What a scenario says: the network, its phases, and what is expected of it. `testnet` reads it from TOML.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU8;
+
+use serde::{Deserialize, Serialize};
+use weft_overlay::{hyparview, plumtree, spread, swarm};
+
+use crate::duration::Span;
+use crate::engine::Crash;
+use crate::link::Links;
+use crate::reseed::Contacts;
+
+/// Nodes that a scenario may have: memory ends before this does.
+pub const NODES_MAX: u32 = 4_000_000;
+
+/// A scenario.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// Its name, as that of its file.
+    pub name: String,
+    /// What it shows, in a sentence or two.
+    pub about: String,
+    /// Where it comes from: paper and section, or a rival's simulation.
+    pub source: String,
+    /// What each node is.
+    #[serde(default)]
+    pub engine: EngineKind,
+    /// How many nodes.
+    pub nodes: u32,
+    /// The seed where none is given.
+    #[serde(default = "one")]
+    pub seed: u64,
+    /// How bundles spread.
+    #[serde(default)]
+    pub spread: Spread,
+    /// Settings of the overlay that differ from the daemon's.
+    #[serde(default)]
+    pub overlay: Overlay,
+    /// The links; none where the seed draws them.
+    #[serde(default)]
+    pub links: Option<Links>,
+    /// Whom a node can ask that runs short of contacts, besides its swarm.
+    #[serde(default)]
+    pub contacts: Contacts,
+    /// What happens, in order.
+    #[serde(rename = "phase")]
+    pub phases: Vec<Phase>,
+    /// Shares of nodes that crash, in per cent: the phases from `fork` on are run for each.
+    #[serde(default)]
+    pub sweep: Vec<u8>,
+    /// What each figure must be.
+    #[serde(default)]
+    pub expect: BTreeMap<String, Bound>,
+}
+
+const fn one() -> u64 {
+    1
+}
+
+/// What each node is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineKind {
+    /// One swarm, driven alone.
+    #[default]
+    Swarm,
+    /// The whole node's core, with encoded frames.
+    Node,
+}
+
+/// How bundles spread.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(tag = "by", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Spread {
+    /// Along trees, with repair, as nodes do.
+    #[default]
+    Tree,
+    /// To every neighbour but the one it came from.
+    Flood,
+    /// Rumor mongering with feedback: told in rounds until interest is lost.
+    Rumor {
+        /// Unnecessary contacts until interest is lost; absent, it never is (SIS).
+        k: Option<NonZeroU8>,
+        /// Which way.
+        #[serde(default)]
+        direction: Direction,
+        /// The length of a cycle.
+        interval: Span,
+        /// Whom partners are drawn from.
+        #[serde(default)]
+        partners: Partners,
+    },
+    /// Anti-entropy: all differences with one partner in each round.
+    Sync {
+        /// Which way.
+        direction: Direction,
+        /// The length of a cycle.
+        interval: Span,
+        /// Whom partners are drawn from.
+        #[serde(default)]
+        partners: Partners,
+    },
+}
+
+/// Which way an epidemic goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Direction {
+    /// From whom makes contact to the partner.
+    #[default]
+    Push,
+    /// From the partner to whom makes contact.
+    Pull,
+    /// Both ways.
+    PushPull,
+}
+
+/// Whom partners are drawn from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Partners {
+    /// The active view.
+    #[default]
+    Neighbours,
+    /// All nodes alike, as Demers has it; cycles are in step, and there is no membership.
+    Everybody,
+}
+
+impl Spread {
+    /// Returns the overlay's settings, and whom partners are drawn from.
+    pub fn settings(&self) -> (spread::Spread, Partners) {
+        let direction = |direction| match direction {
+            Direction::Push => spread::Direction::Push,
+            Direction::Pull => spread::Direction::Pull,
+            Direction::PushPull => spread::Direction::PushPull,
+        };
+        match *self {
+            Self::Tree => (spread::Spread::Tree, Partners::Neighbours),
+            Self::Flood => (spread::Spread::Flood, Partners::Neighbours),
+            Self::Rumor {
+                k,
+                direction: way,
+                interval,
+                partners,
+            } => {
+                let removal = match k {
+                    Some(k) => spread::Removal::Sir {
+                        k,
+                        notice: spread::Notice::Feedback,
+                        decision: spread::Decision::Counter,
+                    },
+                    None => spread::Removal::Sis,
+                };
+                let rumor = spread::Rumor {
+                    removal,
+                    direction: direction(way),
+                    interval: interval.0,
+                    ..spread::Rumor::default()
+                };
+                (spread::Spread::Rumor(rumor), partners)
+            }
+            Self::Sync {
+                direction: way,
+                interval,
+                partners,
+            } => {
+                let sync = spread::Sync {
+                    direction: direction(way),
+                    interval: interval.0,
+                };
+                (spread::Spread::Sync(sync), partners)
+            }
+        }
+    }
+}
+
+/// Settings of the overlay that differ from the daemon's.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Overlay {
+    /// Neighbours.
+    pub active: Option<usize>,
+    /// Contacts in reserve.
+    pub passive: Option<usize>,
+    /// The active random walk length.
+    pub arwl: Option<u8>,
+    /// The passive random walk length.
+    pub prwl: Option<u8>,
+    /// The time between shuffles: a cycle. Members begin with it at once, instead of approaching it.
+    pub shuffle_interval: Option<Span>,
+    /// The time between random promotions.
+    pub promotion_interval: Option<Span>,
+    /// How long bundles are held, and accepted.
+    pub history_age: Option<Span>,
+}
+
+impl Overlay {
+    /// Returns a swarm's settings.
+    pub fn settings(&self) -> swarm::Config {
+        let mut membership = hyparview::Config::default();
+        let mut broadcast = plumtree::Config::default();
+        if let Some(active) = self.active {
+            membership.active_max = active;
+        }
+        if let Some(passive) = self.passive {
+            membership.passive_max = passive;
+        }
+        if let Some(arwl) = self.arwl {
+            membership.arwl = arwl;
+        }
+        if let Some(prwl) = self.prwl {
+            membership.prwl = prwl;
+        }
+        if let Some(interval) = self.shuffle_interval {
+            membership.shuffle_interval = interval.0;
+            membership.shuffle_interval_min = interval.0;
+        }
+        if let Some(interval) = self.promotion_interval {
+            membership.promotion_interval = interval.0;
+        }
+        if let Some(age) = self.history_age {
+            broadcast.history.age_max = age.0;
+            broadcast.history.horizon = age.0;
+        }
+        swarm::Config {
+            membership,
+            broadcast,
+        }
+    }
+
+    /// Returns the length of a cycle.
+    pub fn cycle(&self) -> std::time::Duration {
+        self.settings().membership.shuffle_interval
+    }
+}
+
+/// Something that happens. Each phase begins when the one before has ended.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "do", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Phase {
+    /// Nodes that have never run are started, evenly over a while.
+    Join {
+        /// How many; all where absent.
+        nodes: Option<u32>,
+        /// Over which time.
+        within: Span,
+        /// Through the first so many nodes.
+        through: u32,
+    },
+    /// Time passes.
+    Run {
+        /// How much.
+        r#for: Span,
+    },
+    /// Time passes, in cycles of the membership: each member shuffles once in one.
+    Cycles {
+        /// How many.
+        count: u32,
+    },
+    /// Messages are published.
+    Publish(Publish),
+    /// Nodes end without a word.
+    Crash {
+        /// The share of those that run; the sweep's where absent.
+        share: Option<f64>,
+        /// How.
+        #[serde(default)]
+        how: Crash,
+        /// The crash of one publisher in mid-stream makes a scenario of its own: they are spared.
+        #[serde(default)]
+        spare_publishers: bool,
+    },
+    /// Nodes that have crashed are started again.
+    Restart {
+        /// Over which time.
+        within: Span,
+    },
+    /// Nodes are stopped by a signal, and resumed.
+    Hang {
+        /// The share of those that run.
+        share: f64,
+        /// For how long.
+        r#for: Span,
+    },
+    /// The network falls apart in two, and comes together again.
+    Partition {
+        /// The share of nodes on the far side.
+        share: f64,
+        /// For how long.
+        r#for: Span,
+        /// Whether the far side still hears the near one.
+        #[serde(default)]
+        one_way: bool,
+    },
+    /// Nodes become slow for the rest of the run.
+    Slow {
+        /// The share of those that run.
+        share: f64,
+        /// How long each frame takes them.
+        each: Span,
+    },
+    /// Nodes crash and others start, at a rate.
+    Churn {
+        /// How many of each in a minute.
+        per_minute: f64,
+        /// For how long.
+        r#for: Span,
+    },
+    /// Whatever the seed gives: crashes, restarts, hangs, partitions, one-way blocks, slowness, bursts of messages.
+    Storm {
+        /// For how long.
+        r#for: Span,
+        /// The mean time from one fault to the next.
+        every: Span,
+    },
+    /// The rest is run once for each share of the sweep, each from here.
+    Fork,
+    /// The overlay is measured as a graph.
+    Measure {
+        /// What.
+        what: Measure,
+    },
+    /// Cycles pass until messages reach as many as before the crash.
+    Heal {
+        /// Messages that are published after each.
+        messages: u32,
+        /// The reliability that counts as healed.
+        reliability: f64,
+        /// Cycles after which it has failed.
+        cycles_max: u32,
+    },
+}
+
+/// Messages that are published.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Publish {
+    /// How many.
+    pub messages: u32,
+    /// One every so often.
+    pub every: Span,
+    /// By whom.
+    #[serde(default)]
+    pub by: By,
+    /// Bytes of each.
+    #[serde(default = "payload")]
+    pub bytes: u32,
+    /// What the figures' names end in.
+    #[serde(default)]
+    pub label: String,
+    /// Messages before those that count, as far apart.
+    #[serde(default)]
+    pub warmup: u32,
+    /// The next phase begins at once, while messages are published.
+    #[serde(default)]
+    pub meanwhile: bool,
+    /// How long the phase goes on after the last message.
+    #[serde(default)]
+    pub settle: Span,
+}
+
+const fn payload() -> u32 {
+    256
+}
+
+/// Who publishes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum By {
+    /// One node, always the same while it runs.
+    #[default]
+    One,
+    /// A node drawn for each message from those that haven't published yet.
+    Strangers,
+    /// A node drawn for each message.
+    Random,
+    /// Twenty nodes in turn. Figures end in `cold` for each one's first message, `warming`, and `warm` after its tenth.
+    Twenty,
+}
+
+/// What is measured of the graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Measure {
+    /// Paths, clustering, degrees, symmetry, components of the active views.
+    Graph,
+    /// What a broadcast can reach at most over both views.
+    Ceiling,
+}
+
+/// What a figure must be.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Bound {
+    /// At least.
+    pub min: Option<f64>,
+    /// At most.
+    pub max: Option<f64>,
+    /// In each run, or in the mean of all seeds.
+    #[serde(default)]
+    pub over: Over,
+}
+
+/// Which runs a bound holds for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Over {
+    /// Each.
+    #[default]
+    Each,
+    /// Their mean.
+    Mean,
+}
+
+/// Why a scenario can't be run.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// Out of bounds.
+    #[error("{what} is {got}, but must be {must}")]
+    OutOfBounds {
+        /// Which key.
+        what: &'static str,
+        /// What it is.
+        got: String,
+        /// What it must be.
+        must: String,
+    },
+    /// What doesn't go together.
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+impl Scenario {
+    /// Checks what types don't.
+    pub fn check(&self) -> Result<(), Invalid> {
+        let bounds = |what, got: String, must: &str| Invalid::OutOfBounds {
+            what,
+            got,
+            must: must.to_owned(),
+        };
+        if self.nodes == 0 || self.nodes > NODES_MAX {
+            let must = format!("from 1 to {NODES_MAX}");
+            return Err(bounds("nodes", self.nodes.to_string(), &must));
+        }
+        if let Some(links) = &self.links {
+            for (what, share) in [
+                ("links.loss", links.loss),
+                ("links.duplication", links.duplication),
+                ("links.reordering", links.reordering),
+            ] {
+                if !(0.0..=1.0).contains(&share) {
+                    return Err(bounds(what, share.to_string(), "from 0 to 1"));
+                }
+            }
+        }
+        if self.sweep.iter().any(|share| *share > 99) {
+            return Err(bounds(
+                "sweep",
+                format!("{:?}", self.sweep),
+                "per cent below 100",
+            ));
+        }
+        let forks = self.phases.iter().filter(|phase| **phase == Phase::Fork);
+        match (forks.count(), self.sweep.is_empty()) {
+            (0, true) | (1, false) => {}
+            (0, false) => {
+                let what = "a sweep needs one phase `fork`, from which on it is run";
+                return Err(Invalid::Mismatch(what.to_owned()));
+            }
+            _ => {
+                let what = "`fork` stands once, and needs `sweep`";
+                return Err(Invalid::Mismatch(what.to_owned()));
+            }
+        }
+        if self.engine == EngineKind::Node && self.spread != Spread::Tree {
+            let what = "whole nodes spread by trees: `spread` needs engine = \"swarm\"";
+            return Err(Invalid::Mismatch(what.to_owned()));
+        }
+        self.phases
+            .iter()
+            .try_for_each(|phase| self.check_phase(phase))
+    }
+
+    fn check_phase(&self, phase: &Phase) -> Result<(), Invalid> {
+        let share = match phase {
+            Phase::Crash { share: None, .. } if self.sweep.is_empty() => {
+                let what = "`crash` needs `share`, or a `sweep` to take it from";
+                return Err(Invalid::Mismatch(what.to_owned()));
+            }
+            Phase::Crash { share, .. } => share.unwrap_or(0.0),
+            Phase::Hang { share, .. }
+            | Phase::Partition { share, .. }
+            | Phase::Slow { share, .. } => *share,
+            Phase::Join { through: 0, .. } => {
+                return Err(Invalid::OutOfBounds {
+                    what: "through",
+                    got: "0".to_owned(),
+                    must: "at least 1".to_owned(),
+                });
+            }
+            _ => 0.0,
+        };
+        if (0.0..=1.0).contains(&share) {
+            Ok(())
+        } else {
+            Err(Invalid::OutOfBounds {
+                what: "share",
+                got: share.to_string(),
+                must: "from 0 to 1".to_owned(),
+            })
+        }
+    }
+}
