@@ -26,6 +26,7 @@ mod join;
 pub mod message;
 mod neighbor;
 mod refill;
+mod reseed;
 mod shuffle;
 mod views;
 
@@ -42,12 +43,14 @@ use rand_chacha::ChaCha8Rng;
 
 pub use config::{Config, Rate};
 pub use message::{Goodbye, Message, Priority};
+pub use reseed::ContactSource;
 pub use views::{ActiveEntry, PassiveEntry};
 
 use crate::bounds::within;
 use crate::{Contact, Now, Peer, Time};
 use config::Bucket;
 use neighbor::Request;
+use reseed::Reseed;
 use shuffle::Outstanding;
 use views::{Lost, Neighbour, Passive};
 
@@ -119,6 +122,9 @@ pub enum Output<P, C> {
         /// The peer.
         peer: P,
     },
+    /// Contacts from outside of the swarm are wanted ([`Input::Learned`]): this member is short of neighbours and knows nobody
+    /// to ask, or looks now and then whether there is another group.
+    WantContacts,
     /// A peer sent what no honest peer sends; it was clamped or refused.
     Misbehaviour {
         /// The peer.
@@ -160,6 +166,7 @@ pub struct Membership<P, C> {
     /// How long the view must be full for the next swap.
     promotion_wait: Duration,
 
+    reseed: Reseed,
     shuffle_at: Time,
     shuffle_wait: Duration,
     /// Own shuffles that may still be answered, oldest first.
@@ -198,6 +205,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             probe_at: Time::ZERO,
             reunion_at: Time::ZERO,
             promotion_wait: config.promotion_first.min(config.promotion_interval),
+            reseed: Reseed::new(),
             shuffle_at: Time::NEVER,
             shuffle_wait: config.shuffle_interval_min,
             outstanding: VecDeque::new(),
@@ -248,6 +256,9 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         if self.walk_at <= now.time {
             self.walk(now);
         }
+        if self.reseed.next() <= now.time {
+            self.want_contacts(now);
+        }
         self.settle(now);
     }
 
@@ -267,6 +278,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             .min(self.shuffle_at)
             .min(self.promotion_at)
             .min(self.walk_at)
+            .min(self.reseed.next())
             .min(self.next_probe())
     }
 
@@ -298,8 +310,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         self.passive.contacts()
     }
 
-    /// Returns whether the member is short of neighbours and knows nobody to ask: the owner then feeds
-    /// [`Input::Learned`] and [`Input::Join`], with a back-off of its own.
+    /// Returns whether the member is short of neighbours and knows nobody to ask.
     pub fn wants_contacts(&self, now: Now) -> bool {
         if self.left || self.vacancies() == 0 || !self.requests.is_empty() {
             return false;
@@ -366,14 +377,6 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         if self.vacancies() == 0 && self.reunion_at <= now.time {
             self.reunion_at = now.time + self.config.reunion_interval;
             self.swap_in(peer, now);
-        }
-    }
-
-    fn on_learned(&mut self, contacts: Vec<C>, now: Now) {
-        for contact in contacts {
-            if self.is_news(&contact, now) {
-                self.passive.fill(contact, now, &mut self.rng);
-            }
         }
     }
 

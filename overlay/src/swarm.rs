@@ -112,6 +112,8 @@ pub enum Output<P, C, B> {
         /// Why.
         refusal: Refusal,
     },
+    /// Contacts from outside of the swarm are wanted ([`Input::Learned`]).
+    WantContacts,
     /// A peer sent what no honest peer sends.
     Misbehaviour {
         /// Who.
@@ -324,6 +326,7 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
                 self.broadcast
                     .handle(plumtree::Input::NeighbourDown(peer), now);
             }
+            hyparview::Output::WantContacts => self.outputs.push_back(Output::WantContacts),
             hyparview::Output::Misbehaviour { peer, what } => {
                 self.outputs.push_back(Output::Misbehaviour { peer, what });
             }

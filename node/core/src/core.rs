@@ -73,9 +73,6 @@ pub struct Core {
     persist_at: Time,
 
     joins: Vec<JoinAddress>,
-    /// When to look again whether a swarm runs short of contacts.
-    feed_at: Time,
-    feed_wait: Duration,
 
     swarms: BTreeMap<TopicId, Entry>,
     timers: BTreeSet<(Time, TopicId)>,
@@ -128,8 +125,6 @@ impl Core {
                 .into_iter()
                 .map(|address| JoinAddress::new(address, now))
                 .collect(),
-            feed_at: now.time,
-            feed_wait: join::FEED_WAIT_MIN,
             swarms: BTreeMap::new(),
             timers: BTreeSet::new(),
             publishing: BTreeSet::new(),
@@ -518,7 +513,7 @@ impl Core {
 
     /// Returns the proven peers to be written to the address book, the one seen last first, at most [`crate::wire::book::BOOK_MAX`].
     pub fn address_book(&self) -> Vec<PeerContact> {
-        self.book.contacts()
+        self.book.newest_first()
     }
 
     fn entry_named(&self, topic: &str) -> Option<&Entry> {

@@ -2,6 +2,7 @@
 
 use super::config::FORCED_INTERVAL;
 use super::neighbor::{Ask, Overflow};
+use super::reseed::Reseed;
 use super::views::{choose, is_live};
 use super::{Membership, Message, Priority};
 use crate::{Contact, Now, Peer};
@@ -10,6 +11,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
     pub(super) fn join(&mut self, via: P, now: Now) {
         if self.left {
             self.left = false;
+            self.reseed = Reseed::new();
             self.promotion_at = self.later(now, self.config.promotion_interval);
             self.promotion_wait = (self.config.promotion_first).min(self.config.promotion_interval);
         }

@@ -142,6 +142,8 @@ impl Network {
                         self.at(arrival, Event::Message(peer, to, message));
                     }
                 }
+                // Nobody is known outside of the swarm.
+                Output::WantContacts => {}
                 Output::NeighborUp { peer: other } => {
                     assert!(self.up.entry(peer).or_default().insert(other), "up twice");
                 }

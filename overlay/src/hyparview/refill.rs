@@ -17,9 +17,11 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         if self.vacancies() == 0 {
             self.walk_at = Time::NEVER;
             self.probe_by_shuffle(now);
+            self.plan_reseed(now);
             return;
         }
         self.fill(now);
+        self.plan_reseed(now);
         let exhausted = self.fresh_requests() == 0;
         if exhausted && self.walk_at == Time::NEVER && !self.candidates(now).is_empty() {
             self.plan_walk(now);
@@ -137,6 +139,13 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         if let Some(peer) = choose(&candidates, &mut self.rng) {
             self.swap_in(peer, now);
         }
+        self.want_contacts_for_swap();
+    }
+
+    /// Asks somebody from outside of the swarm to take the place of a neighbour.
+    pub(super) fn swap_in_contact(&mut self, contact: C, now: Now) {
+        let (peer, ask) = (contact.peer(), Ask::Neighbor(Priority::High));
+        self.request(peer, Some(contact), ask, Overflow::Swap, now);
     }
 
     /// Asks a peer to take the place of a neighbour.

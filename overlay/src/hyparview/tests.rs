@@ -702,7 +702,7 @@ proptest! {
                     Output::Send { to, .. } => prop_assert_ne!(to, ME),
                     Output::NeighborUp { peer } => prop_assert!(up.insert(peer)),
                     Output::NeighborDown { peer } => prop_assert!(up.remove(&peer)),
-                    Output::Misbehaviour { .. } => {}
+                    Output::Misbehaviour { .. } | Output::WantContacts => {}
                 }
             }
             let active: Vec<u32> = member.active().collect();

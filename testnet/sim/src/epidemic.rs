@@ -142,6 +142,7 @@ impl Member {
                 self.epidemic
                     .handle(spread::Input::NeighbourDown(peer), now);
             }
+            hyparview::Output::WantContacts => self.orders.push_back(Order::WantContacts),
             hyparview::Output::Misbehaviour { peer, what } => {
                 self.orders.push_back(Order::Accused { peer, what });
             }

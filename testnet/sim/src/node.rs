@@ -199,7 +199,7 @@ impl Member {
                 Output::Deliver { item, .. } => delivered.push(item),
                 Output::PersistAddressBook => {}
                 Output::Reply { request, reply } => self.reply(request, &reply),
-                Output::Event(event) => self.event(event),
+                Output::Event(event) => self.event(&event),
             }
         }
         for item in delivered {
@@ -278,10 +278,10 @@ impl Member {
         }
     }
 
-    fn event(&mut self, event: Event) {
+    fn event(&mut self, event: &Event) {
         match event {
             Event::Misbehaviour { peer, what } => {
-                if let Some(peer) = self.keys.node(peer) {
+                if let Some(peer) = self.keys.node(*peer) {
                     self.orders.push_back(Order::Accused { peer, what });
                 }
             }

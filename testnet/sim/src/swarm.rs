@@ -156,6 +156,7 @@ impl Member {
                     let what = format!("an equivocation of n{}", header.stream.publisher);
                     self.orders.push_back(Order::Violation(what));
                 }
+                Output::WantContacts => self.orders.push_back(Order::WantContacts),
                 Output::Refused { .. } => {}
                 Output::Misbehaviour { peer, what } => {
                     self.orders.push_back(Order::Accused { peer, what });

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weft_identity::{Keypair, PeerId};
+use weft_overlay::hyparview::ContactSource;
 use weft_overlay::{Contact, Now, Time, swarm};
 
 use super::{Core, peer_of};
@@ -82,13 +83,22 @@ impl AddressBook {
             .map(|known| known.contact.0.value.addresses.clone())
     }
 
-    pub(super) fn contacts(&self) -> Vec<PeerContact> {
+    /// Returns the peers, the one seen last first.
+    pub(super) fn newest_first(&self) -> Vec<PeerContact> {
         let mut known: Vec<&Known> = self.peers.values().collect();
         known.sort_by_key(|known| std::cmp::Reverse(known.seen));
         known
             .into_iter()
             .map(|known| known.contact.clone())
             .collect()
+    }
+}
+
+impl ContactSource for AddressBook {
+    type Contact = PeerContact;
+
+    fn contacts(&mut self, _now: Now) -> Vec<PeerContact> {
+        self.newest_first()
     }
 }
 

@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use weft_identity::PeerId;
+use weft_overlay::hyparview::ContactSource;
 use weft_overlay::{Now, Time, swarm};
 
 use super::Core;
 use super::dials::Dial;
-use crate::{Address, DialError, Event, PeerContact};
+use crate::{Address, DialError, Event, PeerContact, TopicId};
 
 /// The first wait before an address is tried again; doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(250);
@@ -15,10 +16,6 @@ const RETRY_MIN: Duration = Duration::from_millis(250);
 const RETRY_MAX: Duration = Duration::from_secs(5);
 /// How rarely a node that has neighbours tries an address that has never answered.
 const RETRY_CALM: Duration = Duration::from_secs(30);
-/// The first and the longest wait between two looks at swarms that run short of contacts.
-pub(super) const FEED_WAIT_MIN: Duration = Duration::from_millis(500);
-const FEED_WAIT_MAX: Duration = Duration::from_secs(30);
-
 /// An address that the node was told to join.
 #[derive(Debug)]
 pub(super) struct JoinAddress {
@@ -55,7 +52,6 @@ impl Core {
         self.joins
             .iter()
             .map(|join| join.try_at)
-            .chain([self.feed_at])
             .min()
             .unwrap_or(Time::NEVER)
     }
@@ -68,9 +64,6 @@ impl Core {
                 let address = self.joins[index].address.clone();
                 self.dial(Dial::Join(index), None, vec![address]);
             }
-        }
-        if self.feed_at <= now.time {
-            self.feed(now);
         }
     }
 
@@ -109,44 +102,25 @@ impl Core {
         }
     }
 
-    /// A neighbour has gone: whether its swarm runs short is looked at anew, however long others have been short in vain.
-    pub(super) fn feed_soon(&mut self, now: Now) {
-        self.feed_wait = FEED_WAIT_MIN;
-        let soon = now.time + self.jitter(FEED_WAIT_MIN);
-        self.feed_at = self.feed_at.min(soon);
-    }
-
-    /// Looks whether the root swarm, or a topic's, has too few neighbours and nobody to ask.
-    fn feed(&mut self, now: Now) {
-        let short: Vec<_> = self
-            .swarms
-            .iter()
-            .filter(|(_, entry)| entry.swarm.membership().wants_contacts(now))
-            .map(|(topic, entry)| (*topic, entry.name.clone()))
-            .collect();
-        self.feed_wait = if short.is_empty() {
-            FEED_WAIT_MIN
-        } else {
-            (self.feed_wait * 2).min(FEED_WAIT_MAX)
+    /// A swarm wants contacts from outside: a topic's from the announced members, the root from the address book.
+    pub(super) fn feed(&mut self, topic: TopicId, now: Now) {
+        let Some(entry) = self.swarms.get(&topic) else {
+            return;
         };
-        self.feed_at = now.time + self.jitter(self.feed_wait);
-        for (topic, name) in short {
-            if topic != self.root {
-                let contacts = self.members.contacts(&name, now.time);
-                self.tell_swarm(topic, swarm::Input::Learned(contacts), now);
-                continue;
-            }
-            // The book holds what was linked, so its entries are tried even when their descriptors have expired.
-            let contacts: Vec<PeerContact> = self.book.contacts();
-            self.tell_swarm(topic, swarm::Input::Learned(contacts.clone()), now);
-            if self.root_is_alone() {
-                self.dial_book(&contacts);
-                for join in self.joins.iter_mut().filter(|join| !join.own) {
-                    if join.answered {
-                        join.try_at = join.try_at.min(now.time);
-                    } else if join.try_at != Time::NEVER {
-                        join.try_at = join.try_at.min(now.time + RETRY_MAX);
-                    }
+        if topic != self.root {
+            let contacts = self.members.of_topic(&entry.name).contacts(now);
+            return self.tell_swarm(topic, swarm::Input::Learned(contacts), now);
+        }
+        // The book holds what was linked, so its entries are tried even when their descriptors have expired.
+        let contacts: Vec<PeerContact> = self.book.contacts(now);
+        self.tell_swarm(topic, swarm::Input::Learned(contacts.clone()), now);
+        if self.root_is_alone() {
+            self.dial_book(&contacts);
+            for join in self.joins.iter_mut().filter(|join| !join.own) {
+                if join.answered {
+                    join.try_at = join.try_at.min(now.time);
+                } else if join.try_at != Time::NEVER {
+                    join.try_at = join.try_at.min(now.time + RETRY_MAX);
                 }
             }
         }

@@ -238,6 +238,7 @@ impl Core {
             swarm::Output::NeighbourUp(peer) => self.neighbour_up(topic, peer, now),
             swarm::Output::NeighbourDown(peer) => self.neighbour_down(topic, peer, now),
             swarm::Output::Based => self.based(topic),
+            swarm::Output::WantContacts => self.feed(topic, now),
             swarm::Output::Deliver(due) => self.deliver(topic, due, now),
             swarm::Output::Equivocation(header) => {
                 self.count("equivocations");
@@ -307,7 +308,6 @@ impl Core {
             link.neighbour_in.remove(&topic);
             link.touch(now);
         }
-        self.feed_soon(now);
         if topic == self.root && !self.stopping && self.root_is_alone() {
             self.event(Event::Isolated);
         }

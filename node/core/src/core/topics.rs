@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weft_identity::PeerId;
+use weft_overlay::hyparview::ContactSource;
 use weft_overlay::{Now, Time, UnixMicros, swarm};
 
 use super::Core;
@@ -52,6 +53,24 @@ pub(super) struct Members {
     sweep_at: Time,
 }
 
+/// Who has announced to be a member of one topic.
+pub(super) struct MembersOf<'a> {
+    members: &'a Members,
+    topic: &'a TopicName,
+}
+
+impl ContactSource for MembersOf<'_> {
+    type Contact = PeerContact;
+
+    fn contacts(&mut self, now: Now) -> Vec<PeerContact> {
+        self.members
+            .of(self.topic)
+            .filter(|(_, member)| member.expires_at > now.time)
+            .map(|(_, member)| member.contact.clone())
+            .collect()
+    }
+}
+
 impl Members {
     /// Returns the topics that anybody is known to be a member of, with how many.
     pub(super) fn topics(&self) -> impl Iterator<Item = (&TopicName, usize)> {
@@ -60,12 +79,12 @@ impl Members {
             .map(|(name, members)| (name, members.len()))
     }
 
-    /// Returns the members' contacts.
-    pub(super) fn contacts(&self, topic: &TopicName, now: Time) -> Vec<PeerContact> {
-        self.of(topic)
-            .filter(|(_, member)| member.expires_at > now)
-            .map(|(_, member)| member.contact.clone())
-            .collect()
+    /// Returns the members of a topic, to take contacts from.
+    pub(super) const fn of_topic<'a>(&'a self, topic: &'a TopicName) -> MembersOf<'a> {
+        MembersOf {
+            members: self,
+            topic,
+        }
     }
 
     /// Returns how many others are subscribed.
@@ -173,7 +192,7 @@ impl Core {
             return None;
         }
         self.open_swarm(name.clone(), now);
-        let contacts = self.members.contacts(&name, now.time);
+        let contacts = self.members.of_topic(&name).contacts(now);
         let input = if contacts.is_empty() && self.knows_the_network(now) {
             swarm::Input::Alone
         } else {

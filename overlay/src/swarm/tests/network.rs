@@ -586,6 +586,8 @@ impl Network {
                     self.node(at).swarm.handle(Input::Rtt { peer, rtt }, now);
                 }
             }
+            // Nobody is known outside of the swarm.
+            Output::WantContacts => {}
             Output::NeighbourDown(peer) => {
                 assert!(self.node(at).up.remove(&peer), "{at}: {peer} was not up");
             }

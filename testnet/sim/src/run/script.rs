@@ -23,8 +23,6 @@ pub(super) enum Act {
     Unblock,
     /// A node dies, and another is started in its place.
     Replace,
-    /// End a node's process.
-    Crash(NodeId),
     /// Make a node as fast as others.
     Quicken(NodeId),
     /// Hold every node against its bounds, and again after a while.
@@ -47,6 +45,8 @@ pub(super) struct Script {
     strangers: Vec<bool>,
 }
 
+/// Nodes that one joins through at once where more could be.
+const JOINED_MAX: u32 = 3;
 /// How many publish in turn ([`By::Twenty`]).
 const TWENTY: usize = 20;
 
@@ -100,7 +100,6 @@ impl Script {
             Act::Resume(node) => engine.resume(node),
             Act::Unblock => engine.unblock(),
             Act::Replace => self.replace(engine),
-            Act::Crash(node) => engine.crash(node, Crash::Process),
             Act::Quicken(node) => engine.slow(node, Duration::ZERO),
             Act::Inspect(every) => {
                 inspect(engine);
@@ -124,12 +123,13 @@ impl Script {
             engine.watch.expect_no_order();
         }
         engine.start(node, machine);
-        let vias: Vec<NodeId> = (0..self.plan.vias)
-            .filter(|via| *via != node && engine.is_up(*via))
-            .collect();
-        if !vias.is_empty() {
-            let via = vias[engine.rng().random_range(0..vias.len())];
-            engine.tell(node, Fact::Join { via });
+        // As a node dials all addresses that it was given.
+        let first = engine.rng().random_range(0..self.plan.vias.max(1));
+        for index in 0..self.plan.vias.min(JOINED_MAX) {
+            let via = (first + index) % self.plan.vias;
+            if via != node && engine.is_up(via) {
+                engine.tell(node, Fact::Join { via });
+            }
         }
     }
 
