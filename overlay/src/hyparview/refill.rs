@@ -128,7 +128,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             self.promotion_at = self.later(now, self.promotion_wait);
             return;
         }
-        let early = self.promotion_wait < interval;
+        let early = self.promotion_wait < interval.min(self.config.promotion_by_all);
         self.promotion_wait = self.promotion_wait.saturating_mul(4).min(interval);
         self.promotion_at = self.later(now, self.promotion_wait);
         let candidates = self.candidates(now);

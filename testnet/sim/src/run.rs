@@ -15,7 +15,7 @@ use crate::graph::Graph;
 use crate::machine::{Machine, Plan};
 use crate::node::{self, Keys};
 use crate::outcome::{Figures, Run, Series};
-use crate::scenario::{EngineKind, Partners, Phase, Scenario};
+use crate::scenario::{EngineKind, Partners, Phase, Scenario, Spread};
 use crate::{Engine, epidemic, swarm};
 use script::Script;
 
@@ -37,7 +37,35 @@ pub struct Progress {
 
 /// Runs a scenario with one seed. The scenario must have been checked.
 pub fn run(scenario: &Scenario, seed: u64, progress: &mut dyn FnMut(Progress)) -> Run {
-    let (spread, partners) = scenario.spread.settings();
+    if scenario.variants.is_empty() {
+        return run_spread(scenario, scenario.spread, "", seed, progress);
+    }
+    let mut whole = Run {
+        seed,
+        ..Run::default()
+    };
+    for (name, spread) in &scenario.variants {
+        let suffix = format!("_{name}");
+        let run = run_spread(scenario, *spread, &suffix, seed, progress);
+        whole.figures.extend(run.figures);
+        whole.series.extend(run.series);
+        let violations = run.violations.into_iter();
+        whole
+            .violations
+            .extend(violations.map(|what| format!("{name}: {what}")));
+        whole.trace = whole.trace.rotate_left(1) ^ run.trace;
+    }
+    whole
+}
+
+fn run_spread(
+    scenario: &Scenario,
+    spread: Spread,
+    suffix: &str,
+    seed: u64,
+    progress: &mut dyn FnMut(Progress),
+) -> Run {
+    let (spread, partners) = spread.settings();
     let plan = Plan {
         swarm: scenario.overlay.settings(),
         spread,
@@ -47,12 +75,14 @@ pub fn run(scenario: &Scenario, seed: u64, progress: &mut dyn FnMut(Progress)) -
             .then(|| Arc::new(Keys::new(seed, scenario.nodes))),
     };
     match (scenario.engine, spread) {
-        (EngineKind::Node, _) => Runner::<node::Member>::new(scenario, plan, seed).finish(progress),
+        (EngineKind::Node, _) => {
+            Runner::<node::Member>::new(scenario, plan, suffix, seed).finish(progress)
+        }
         (EngineKind::Swarm, spread::Spread::Tree) => {
-            Runner::<swarm::Member>::new(scenario, plan, seed).finish(progress)
+            Runner::<swarm::Member>::new(scenario, plan, suffix, seed).finish(progress)
         }
         (EngineKind::Swarm, _) => {
-            Runner::<epidemic::Member>::new(scenario, plan, seed).finish(progress)
+            Runner::<epidemic::Member>::new(scenario, plan, suffix, seed).finish(progress)
         }
     }
 }
@@ -64,7 +94,7 @@ struct Runner<'a, M: Machine> {
     script: Script,
     figures: Figures,
     series: BTreeMap<String, Series>,
-    /// What figures' names end in: the sweep's share.
+    /// What figures' names end in: the variant, the sweep's share.
     suffix: String,
     /// The share of the sweep, in per cent.
     swept: Option<u8>,
@@ -72,7 +102,7 @@ struct Runner<'a, M: Machine> {
 }
 
 impl<'a, M: Machine> Runner<'a, M> {
-    fn new(scenario: &'a Scenario, plan: Plan, seed: u64) -> Self {
+    fn new(scenario: &'a Scenario, plan: Plan, suffix: &str, seed: u64) -> Self {
         let links = match &scenario.links {
             Some(links) => links.clone(),
             None => storm::links(seed),
@@ -83,7 +113,7 @@ impl<'a, M: Machine> Runner<'a, M> {
             script: Script::new(plan),
             figures: Figures::new(),
             series: BTreeMap::new(),
-            suffix: String::new(),
+            suffix: suffix.to_owned(),
             swept: None,
             phases_done: 0,
         };
@@ -133,7 +163,7 @@ impl<'a, M: Machine> Runner<'a, M> {
                 script: self.script.clone(),
                 figures: Figures::new(),
                 series: BTreeMap::new(),
-                suffix: format!("_{share}"),
+                suffix: format!("{}_{share}", self.suffix),
                 swept: Some(*share),
                 phases_done: self.phases_done,
             };

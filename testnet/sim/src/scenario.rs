@@ -35,6 +35,9 @@ pub struct Scenario {
     /// How bundles spread.
     #[serde(default)]
     pub spread: Spread,
+    /// Ways to spread that are compared: everything is run for each, and its figures end in its name.
+    #[serde(default)]
+    pub variants: BTreeMap<String, Spread>,
     /// Settings of the overlay that differ from the daemon's.
     #[serde(default)]
     pub overlay: Overlay,
@@ -474,7 +477,9 @@ impl Scenario {
                 return Err(Invalid::Mismatch(what.to_owned()));
             }
         }
-        if self.engine == EngineKind::Node && self.spread != Spread::Tree {
+        let spreads = self.variants.values().chain([&self.spread]);
+        let only_trees = spreads.into_iter().all(|spread| *spread == Spread::Tree);
+        if self.engine == EngineKind::Node && !only_trees {
             let what = "whole nodes spread by trees: `spread` needs engine = \"swarm\"";
             return Err(Invalid::Mismatch(what.to_owned()));
         }

@@ -48,6 +48,10 @@ impl<M: Machine> Runner<'_, M> {
         for (number, label) in labels {
             self.message_figures(number, &label);
         }
+        let figure = |name: &str| self.figures.get(&format!("{name}{}", self.suffix)).copied();
+        if let (Some(reliability), Some(ceiling)) = (figure("reliability"), figure("ceiling")) {
+            self.set("of_ceiling", reliability / ceiling);
+        }
         self.traffic_figures();
         let owed = self.engine.watch.owed();
         self.set("missing_forever", owed.missing as f64);
@@ -124,6 +128,8 @@ impl<M: Machine> Runner<'_, M> {
                 .map(|m| f64::from(m.copies) / f64::from(m.up.max(1))),
         );
         self.set(&format!("traffic{end}"), traffic);
+        // Demers' law: the residue is e^-traffic.
+        self.set(&format!("law{end}"), missed / (-traffic).exp());
         self.latency_figures(number, &end);
         if let Some(share) = self.swept {
             let points = self.series.entry(format!("reliability{end}")).or_default();

@@ -10,6 +10,7 @@ use super::{Progress, Runner};
 use crate::graph::Graph;
 use crate::machine::{Machine, NodeId};
 use crate::scenario::{By, Measure, Phase, Publish};
+use crate::watch::Traffic;
 
 impl<M: Machine> Runner<'_, M> {
     pub(super) fn phase(&mut self, phase: &Phase, progress: &mut dyn FnMut(Progress)) {
@@ -154,9 +155,29 @@ impl<M: Machine> Runner<'_, M> {
             self.script
                 .plan(&mut self.engine, start + every * index, act);
         }
-        if !publish.meanwhile {
-            self.pass(every * all + publish.settle.0, progress);
+        if publish.meanwhile {
+            return;
         }
+        self.pass(every * publish.warmup, progress);
+        let before = self.engine.watch.traffic;
+        self.pass(every * publish.messages, progress);
+        self.overhead(&before, &publish.label);
+        self.pass(publish.settle.0, progress);
+    }
+
+    /// What was sent since then beside the bytes of messages, in relation to them.
+    fn overhead(&mut self, before: &Traffic, label: &str) {
+        let now = self.engine.watch.traffic;
+        let payload = (now.payload_bytes - before.payload_bytes).max(1) as f64;
+        let end = if label.is_empty() {
+            String::new()
+        } else {
+            format!("_{label}")
+        };
+        let control = (now.control_bytes - before.control_bytes) as f64;
+        let header = (now.header_bytes - before.header_bytes) as f64;
+        self.set(&format!("control_share{end}"), control / payload);
+        self.set(&format!("header_share{end}"), header / payload);
     }
 
     fn measure(&mut self, what: Measure) {
