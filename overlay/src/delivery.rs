@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use crate::history::History;
 use crate::plumtree::Broadcast;
 use crate::{Bundle, Header, Now, Peer, Seqs, StreamId, Time};
 
@@ -19,6 +20,9 @@ const EPOCH_SETTLE: Duration = Duration::from_millis(500);
 const RECHECK: Duration = Duration::from_millis(500);
 /// Epochs that were left and whose late messages are still told: as many as a publisher has alive.
 const LEFT_MAX: usize = 8;
+/// Publishers whose places are kept: twice the streams that a member keeps, so that one whose stream was displaced goes on where it
+/// stood. One more, and the places of publishers without a stream go.
+const PLACES_MAX: usize = 8_192;
 
 /// What a subscriber gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +54,20 @@ struct Place {
     next: u64,
     /// Since when nothing could be delivered although something later is known.
     blocked: Option<Time>,
+}
+
+impl Place {
+    /// Returns whether it stands in an epoch by another's word alone while an earlier one has more than this member began with.
+    fn waits_in_vain<B: Bundle>(&self, header: &Header<B::Peer>, history: &History<B>) -> bool {
+        let id = header.stream;
+        let place = StreamId {
+            epoch: self.epoch,
+            ..id
+        };
+        self.left.is_empty()
+            && history.is_claimed(place)
+            && (history.base(id) > 0 || history.is_after_base(header))
+    }
 }
 
 /// Why a publisher's next message can't be delivered, and what would be told if it never came.
@@ -119,6 +137,12 @@ impl<P: Peer> Delivery<P> {
         let id = header.stream;
         if let Some(place) = self.places.get(&id.publisher)
             && id.epoch < place.epoch
+            && place.waits_in_vain(header, broadcast.history())
+        {
+            self.places.remove(&id.publisher);
+        }
+        if let Some(place) = self.places.get(&id.publisher)
+            && id.epoch < place.epoch
         {
             let left = place.left.iter().find(|(epoch, _)| *epoch == id.epoch);
             if let Some((_, next)) = left
@@ -134,6 +158,17 @@ impl<P: Peer> Delivery<P> {
             return;
         }
         self.advance(id.publisher, broadcast, now);
+    }
+
+    /// Where this member began in a stream was false: whoever waits there waits for what comes after the true base.
+    pub(crate) fn base_lowered(&mut self, id: StreamId<P>, from: u64) {
+        if let Some(place) = self.places.get_mut(&id.publisher)
+            && place.epoch == id.epoch
+            && place.next == from.saturating_add(1)
+        {
+            place.next = 1;
+            place.blocked = None;
+        }
     }
 
     /// Looks at blocked publishers again.
@@ -175,6 +210,8 @@ impl<P: Peer> Delivery<P> {
                 publisher,
                 epoch: place.epoch,
             };
+            // A base that was lowered rises while it is made good.
+            place.next = place.next.max(history.base(id).saturating_add(1));
             if let Some(held) = history.held(id, place.next) {
                 let header = held.bundle.header();
                 self.outputs.push_back(Delivered::Bundle {
@@ -218,6 +255,10 @@ impl<P: Peer> Delivery<P> {
                 }
             }
             place.blocked = None;
+        }
+        if self.places.len() >= PLACES_MAX {
+            self.places
+                .retain(|publisher, _| history.epochs(*publisher).next().is_some());
         }
         self.places.insert(publisher, place);
     }
@@ -268,7 +309,7 @@ fn hole<B: Bundle>(id: StreamId<B::Peer>, next: u64, broadcast: &Broadcast<B>) -
     }
     let next_epoch = history
         .epochs(id.publisher)
-        .find(|epoch| *epoch > id.epoch)?;
+        .find(|&epoch| epoch > id.epoch && !history.is_claimed(StreamId { epoch, ..id }))?;
     let later = StreamId {
         epoch: next_epoch,
         ..id

@@ -4,7 +4,7 @@
 //! old bundle is recognised for as long as it could be accepted (its horizon), and so that a publisher that was silent
 //! for a day goes on where it stopped.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use weft_identity::Hash;
@@ -12,7 +12,7 @@ use weft_identity::Hash;
 use crate::digest::StreamDigest;
 use crate::seqs::RANGES_MAX;
 use crate::stream::{Fit, Stream};
-use crate::{Bundle, Header, Now, Seqs, StreamId, Time};
+use crate::{Bundle, Header, Now, Seqs, StreamId, Time, UnixMicros};
 
 pub use crate::stream::Held;
 
@@ -29,7 +29,8 @@ pub struct Config {
     pub skew: Duration,
     /// Streams of one publisher that are alive; one more retires the oldest.
     pub epochs_max: usize,
-    /// Streams whose seen-state is kept: some 200 bytes each. One more displaces the one silent for longest, if that is past the horizon.
+    /// Streams whose seen-state is kept: some 200 bytes each. More displace those silent past the horizon or, where there are none, of
+    /// the neighbour that brought most the ones silent for longest.
     pub streams_max: usize,
 }
 
@@ -48,6 +49,9 @@ impl Default for Config {
 
 /// Proofs of equivocation that are kept: each is two bundles; enough to show who and how, bounded for memory.
 pub const PROOFS_MAX: usize = 16;
+
+/// Of the streams that may be displaced, this part goes at once: looking for them costs a walk through all.
+const DISPLACED_SHARE: usize = 16;
 
 /// How often streams are looked through for holes that are past the horizon.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
@@ -76,6 +80,8 @@ pub enum Admission {
     New,
     /// It was seen before.
     Duplicate,
+    /// It makes good a base that was proven false, and lies before the true one.
+    BeforeBase,
     /// The publisher has signed another bundle for its place; the first one stays, both are kept as proof.
     Equivocation,
     /// It may not enter.
@@ -85,13 +91,15 @@ pub enum Admission {
 /// Every stream of a swarm and the newest bundles of them.
 #[derive(Clone, Debug)]
 pub struct History<B: Bundle> {
-    config: Config,
-    streams: BTreeMap<StreamId<B::Peer>, Stream<B>>,
+    pub(crate) config: Config,
+    pub(crate) streams: BTreeMap<StreamId<B::Peer>, Stream<B>>,
     /// Held bundles in the order of their arrival.
     arrivals: VecDeque<(StreamId<B::Peer>, u64)>,
     bytes: usize,
     proofs: VecDeque<(B, B)>,
-    fingerprint: Option<[u8; 16]>,
+    /// When this member began where others stood; none while it has not.
+    pub(crate) based_at: Option<UnixMicros>,
+    pub(crate) fingerprint: Option<[u8; 16]>,
     sweep_at: Time,
 }
 
@@ -104,13 +112,14 @@ impl<B: Bundle> History<B> {
             arrivals: VecDeque::new(),
             bytes: 0,
             proofs: VecDeque::new(),
+            based_at: None,
             fingerprint: None,
             sweep_at: Time::ZERO,
         }
     }
 
-    /// Takes in a verified bundle if it is new and may enter.
-    pub fn admit(&mut self, bundle: &B, hops: u8, now: Now) -> Admission {
+    /// Takes in a verified bundle if it is new and may enter; `from` is who brought it, none where it is this member's own.
+    pub fn admit(&mut self, bundle: &B, hops: u8, from: Option<B::Peer>, now: Now) -> Admission {
         let header = bundle.header();
         if let Some(stream) = self.streams.get(&header.stream) {
             match stream.fit(&header, Some(bundle.predecessor())) {
@@ -124,13 +133,17 @@ impl<B: Bundle> History<B> {
         if let Err(refusal) = self.check_age(bundle, now) {
             return Admission::Refused(refusal);
         }
-        if let Err(refusal) = self.open(header.stream, now.time) {
+        if let Err(refusal) = self.open(header.stream, Some(bundle.published_at()), now.time) {
             return Admission::Refused(refusal);
         }
         let stream = self
             .streams
             .entry(header.stream)
-            .or_insert_with(|| Stream::new(now.time));
+            .or_insert_with(|| Stream::new(from, now.time));
+        if stream.passes_over(bundle) {
+            self.fingerprint = None;
+            return Admission::BeforeBase;
+        }
         stream.keep(bundle.clone(), hops, now.unix, now.time);
         self.arrivals.push_back((header.stream, header.first));
         self.bytes += bundle.cost_bytes();
@@ -146,7 +159,7 @@ impl<B: Bundle> History<B> {
             .is_some_and(|stream| stream.fit(header, None) == Fit::Duplicate)
     }
 
-    fn check_age(&self, bundle: &B, now: Now) -> Result<(), Refusal> {
+    pub(crate) fn check_age(&self, bundle: &B, now: Now) -> Result<(), Refusal> {
         let published = bundle.published_at();
         if now.unix.since(published) > self.config.horizon + self.config.skew {
             return Err(Refusal::TooOld);
@@ -158,50 +171,69 @@ impl<B: Bundle> History<B> {
         Ok(())
     }
 
-    /// Makes room for a stream that isn't known yet.
-    fn open(&mut self, id: StreamId<B::Peer>, now: Time) -> Result<(), Refusal> {
+    /// Makes room for a stream that isn't known yet: a bundle's, or none where another names it.
+    pub(crate) fn open(
+        &mut self,
+        id: StreamId<B::Peer>,
+        published_at: Option<UnixMicros>,
+        now: Time,
+    ) -> Result<(), Refusal> {
         if self.streams.contains_key(&id) {
             return Ok(());
         }
         let alive: Vec<_> = self.epochs(id.publisher).collect();
         if alive.len() >= self.config.epochs_max {
             let oldest = alive[0];
-            if id.epoch < oldest {
-                return Err(Refusal::RetiredEpoch);
-            }
-            self.retire(StreamId {
-                epoch: oldest,
-                ..id
-            });
+            let epoch = match (self.made_up_epoch(id.publisher), published_at) {
+                (_, None) => return Err(Refusal::RetiredEpoch),
+                (Some(claimed), Some(at)) if self.based_at < Some(at) => claimed,
+                _ if id.epoch < oldest => return Err(Refusal::RetiredEpoch),
+                _ => oldest,
+            };
+            self.retire(&BTreeSet::from([StreamId { epoch, ..id }]));
         }
         if self.streams.len() >= self.config.streams_max {
-            let idle = self
-                .streams
-                .iter()
-                .min_by_key(|(_, stream)| stream.touched)
-                .map(|(id, stream)| (*id, stream.touched));
-            match idle {
-                Some((idle, touched))
-                    if now.since(touched) > self.config.horizon + self.config.skew * 2 =>
-                {
-                    self.retire(idle);
-                }
-                _ => return Err(Refusal::TooManyStreams),
-            }
+            self.displace(now);
         }
-        Ok(())
+        match self.streams.len() < self.config.streams_max {
+            true => Ok(()),
+            false => Err(Refusal::TooManyStreams),
+        }
     }
 
-    fn retire(&mut self, id: StreamId<B::Peer>) {
-        if let Some(stream) = self.streams.remove(&id) {
-            self.bytes -= stream
-                .held
-                .values()
-                .map(|held| held.bundle.cost_bytes())
-                .sum::<usize>();
-            self.arrivals.retain(|(of, _)| *of != id);
-            self.fingerprint = None;
+    /// Makes room for more streams. Whoever brings ever new publishers displaces what it has brought itself: others keep theirs.
+    fn displace(&mut self, now: Time) {
+        let bound = self.config.horizon + self.config.skew * 2;
+        let mut shares: BTreeMap<B::Peer, Vec<(Time, StreamId<B::Peer>)>> = BTreeMap::new();
+        let mut silent = Vec::new();
+        for (id, stream) in &self.streams {
+            let Some(source) = stream.source else {
+                continue;
+            };
+            if now.since(stream.touched) > bound {
+                silent.push((stream.touched, *id));
+            }
+            let share = shares.entry(source).or_default();
+            share.push((stream.touched, *id));
         }
+        if silent.is_empty() {
+            let largest = shares.into_values().max_by_key(Vec::len);
+            silent = largest.unwrap_or_default();
+        }
+        silent.sort_unstable();
+        silent.truncate((silent.len() / DISPLACED_SHARE).max(1));
+        self.retire(&silent.into_iter().map(|(_, id)| id).collect());
+    }
+
+    fn retire(&mut self, ids: &BTreeSet<StreamId<B::Peer>>) {
+        for id in ids {
+            if let Some(stream) = self.streams.remove(id) {
+                let held = stream.held.values();
+                self.bytes -= held.map(|held| held.bundle.cost_bytes()).sum::<usize>();
+                self.fingerprint = None;
+            }
+        }
+        self.arrivals.retain(|(of, _)| !ids.contains(of));
     }
 
     fn prove(&mut self, bundle: &B, header: &Header<B::Peer>) -> Admission {
@@ -225,18 +257,6 @@ impl<B: Bundle> History<B> {
     /// Returns the proofs of equivocation that are kept: pairs of different bundles that one publisher signed for one place.
     pub fn proofs(&self) -> impl Iterator<Item = &(B, B)> {
         self.proofs.iter()
-    }
-
-    /// Counts a stream as seen up to and with `last`, as somebody who starts there does.
-    pub fn start_after(&mut self, id: StreamId<B::Peer>, last: u64, head: Hash, now: Time) {
-        if last == 0 || self.open(id, now).is_err() {
-            return;
-        }
-        self.streams
-            .entry(id)
-            .or_insert_with(|| Stream::new(now))
-            .start_after(last, head);
-        self.fingerprint = None;
     }
 
     /// A gap was told. Where holes have become many it counts as seen, so that later holes find room.

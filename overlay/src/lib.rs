@@ -14,6 +14,7 @@
 
 mod bounds;
 pub mod bundle;
+mod claim;
 pub mod delivery;
 pub mod digest;
 pub mod history;

@@ -10,6 +10,7 @@
 //! Two neighbours compare a 16-byte fingerprint of everything they have once nothing has changed for a while, and exchange
 //! full digests only where it differs.
 
+mod claims;
 pub mod message;
 mod neighbour;
 mod optimise;
@@ -126,6 +127,13 @@ pub enum Output<P, B> {
     New(Header<P>),
     /// It is fixed where this member begins.
     Based,
+    /// Where this member began in a stream was a false word; it begins earlier.
+    BaseLowered {
+        /// In which stream.
+        stream: StreamId<P>,
+        /// What counted as seen until now.
+        from: u64,
+    },
     /// Somebody who is no neighbour sent a neighbour's message.
     Stranger(P),
     /// A publisher has signed two bundles for one place.
@@ -438,7 +446,7 @@ impl<B: Bundle> Broadcast<B> {
             header.stream.publisher, self.me,
             "a member publishes its own"
         );
-        self.history.admit(bundle, 0, now);
+        self.history.admit(bundle, 0, None, now);
         self.reach = self.spread(bundle, &header, 0, None, now);
         self.outputs.push_back(Output::New(header));
     }
@@ -446,8 +454,14 @@ impl<B: Bundle> Broadcast<B> {
     fn bundle(&mut self, from: B::Peer, bundle: &B, hops: u8, push: Push, now: Now) {
         let header = bundle.header();
         let id = header.stream;
-        match self.history.admit(bundle, hops, now) {
+        self.weigh_base(from, bundle, push, now);
+        match self.history.admit(bundle, hops, Some(from), now) {
             Admission::New => {}
+            Admission::BeforeBase => {
+                self.showed(from, &header);
+                self.wants.progress(&header, from, now.time);
+                return self.settle_wants(id, now);
+            }
             Admission::Duplicate => return self.duplicate(from, &header, push, now),
             Admission::Equivocation => {
                 self.counters.equivocations += 1;
@@ -492,7 +506,7 @@ impl<B: Bundle> Broadcast<B> {
 
     fn showed(&mut self, from: B::Peer, header: &Header<B::Peer>) {
         if let Some(neighbour) = self.neighbours.get_mut(&from) {
-            neighbour.showed(header.stream, header.first, header.last);
+            neighbour.showed(header);
         }
     }
 

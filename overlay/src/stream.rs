@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use weft_identity::Hash;
 
+use crate::claim::{Claim, Recovery};
 use crate::digest::StreamDigest;
 use crate::{Bundle, Header, PreviousEpoch, Seqs, StreamId, Time, UnixMicros};
 
@@ -33,7 +34,7 @@ pub(crate) enum Fit {
 }
 
 #[derive(Clone, Debug)]
-pub(crate) struct Stream<B> {
+pub(crate) struct Stream<B: Bundle> {
     /// Every seq that was received, or lies before this member's base.
     pub(crate) seen: Seqs,
     /// The bundles that are still held, by first seq.
@@ -42,26 +43,35 @@ pub(crate) struct Stream<B> {
     pub(crate) supplies_from: u64,
     /// The last seq that counts as seen because this member starts after it.
     pub(crate) base: u64,
+    /// Whose word the base is, as long as no bundle has proven it.
+    pub(crate) claim: Option<Claim<B::Peer>>,
+    /// What is made good of a base that was proven false.
+    pub(crate) recovery: Option<Recovery>,
     /// Hash of the bundle that ends at the last seen seq.
     pub(crate) head: Hash,
     /// When the bundle at the head came, or would have come over the parent of today.
     pub(crate) head_at: Time,
     /// What the epoch's first bundle says of the epoch before.
     pub(crate) previous_epoch: Option<PreviousEpoch>,
+    /// Who brought it here; none where it is this member's own.
+    pub(crate) source: Option<B::Peer>,
     /// When something new was last seen of it.
     pub(crate) touched: Time,
 }
 
 impl<B: Bundle> Stream<B> {
-    pub(crate) fn new(now: Time) -> Self {
+    pub(crate) fn new(source: Option<B::Peer>, now: Time) -> Self {
         Self {
             seen: Seqs::default(),
             held: BTreeMap::new(),
             supplies_from: 1,
             base: 0,
+            claim: None,
+            recovery: None,
             head: Hash::from_bytes([0; 32]),
             head_at: now,
             previous_epoch: None,
+            source,
             touched: now,
         }
     }
@@ -111,6 +121,9 @@ impl<B: Bundle> Stream<B> {
         if header.first == 1 {
             self.previous_epoch = bundle.previous_epoch();
         }
+        if header.first == self.base.saturating_add(1) {
+            self.claim = None;
+        }
         self.seen.insert(header.first, header.last);
         self.touched = now;
         self.held.insert(
@@ -122,16 +135,6 @@ impl<B: Bundle> Stream<B> {
                 received: now,
             },
         );
-    }
-
-    /// Counts everything up to `last` as seen, as somebody who starts there does.
-    pub(crate) fn start_after(&mut self, last: u64, head: Hash) {
-        if self.seen.last().is_none_or(|seen| seen < last) {
-            self.head = head;
-        }
-        self.seen.insert(1, last);
-        self.base = self.base.max(last);
-        self.supplies_from = self.supplies_from.max(last.saturating_add(1));
     }
 
     /// Counts everything up to `last`, or the last seen seq if that is less, as seen; returns whether anything was missing.

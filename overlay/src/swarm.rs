@@ -349,6 +349,9 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
                 self.delivery.start(&self.broadcast, now);
                 self.drain_delivery();
             }
+            plumtree::Output::BaseLowered { stream, from } => {
+                self.delivery.base_lowered(stream, from);
+            }
             plumtree::Output::Stranger(from) => {
                 self.membership
                     .handle(hyparview::Input::Stranger { from }, now);

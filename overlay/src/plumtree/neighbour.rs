@@ -7,7 +7,7 @@ use weft_identity::Hash;
 
 use crate::bounds::within;
 use crate::digest::StreamDigest;
-use crate::{Peer, Seqs, StreamId, Time};
+use crate::{Header, Peer, Seqs, StreamId, Time};
 
 /// What is assumed of a link before its first heartbeat has come back (a guess between a local and a wide network).
 const RTT_INITIAL: Duration = Duration::from_millis(50);
@@ -169,13 +169,17 @@ impl<P: Peer> Neighbour<P> {
     }
 
     /// It sent a bundle, so it has it.
-    pub(crate) fn showed(&mut self, id: StreamId<P>, first: u64, last: u64) {
-        self.make_room(id);
-        let theirs = self.theirs.entry(id).or_insert_with(|| Theirs {
-            supplies_from: first,
+    pub(crate) fn showed(&mut self, header: &Header<P>) {
+        self.make_room(header.stream);
+        let theirs = self.theirs.entry(header.stream).or_insert_with(|| Theirs {
+            supplies_from: header.first,
             ..Theirs::default()
         });
-        theirs.seqs.insert(first, last);
+        // A head stands for what it has told; it moves with what it shows.
+        if theirs.seqs.last() < Some(header.last) && theirs.head.is_some() {
+            theirs.head = Some(header.hash);
+        }
+        theirs.seqs.insert(header.first, header.last);
     }
 
     /// Marks a stream as changed, to be told at the latest by `at`.

@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use super::message::{DigestKind, Message};
+use super::repair::WANT_STREAMS_MAX;
 use super::{Broadcast, Output, Start};
 use crate::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
-use crate::{Bundle, Now};
+use crate::{Bundle, Now, Seqs};
 
 /// A change this recent is still on its way through the swarm: fingerprints would differ for that alone (a guess).
 const QUIET: Duration = Duration::from_millis(500);
@@ -181,7 +182,13 @@ impl<B: Bundle> Broadcast<B> {
         let is_last = streams.len() < STREAMS_PER_FRAME_MAX;
         let mut ids = Vec::with_capacity(streams.len().min(STREAMS_PER_FRAME_MAX));
         let mut arrivals = Vec::new();
+        let mut probes = Vec::new();
         for digest in streams.into_iter().take(STREAMS_PER_FRAME_MAX) {
+            if let Some(seq) = self.history.contested_by(&digest, now.time)
+                && probes.len() < WANT_STREAMS_MAX
+            {
+                probes.push((digest.stream, Seqs::range(seq, seq)));
+            }
             ids.push(digest.stream);
             if let (Some(last), Some(age)) = (digest.seqs.last(), digest.head_age) {
                 arrivals.push((digest.stream, last, age));
@@ -198,6 +205,9 @@ impl<B: Bundle> Broadcast<B> {
         }
         for (id, last, age) in arrivals {
             self.compare_arrivals(from, id, last, age, now);
+        }
+        if !probes.is_empty() {
+            self.send(from, Message::Want { ranges: probes });
         }
         for id in ids {
             self.notice_missing(id, now);
@@ -219,7 +229,8 @@ impl<B: Bundle> Broadcast<B> {
                 // What it has seen and can't supply any more.
                 Start::Retained => neighbour.supplies_from(id).saturating_sub(1).min(last),
             };
-            self.history.start_after(id, before, head, now.time);
+            let head = (before == last).then_some(head);
+            self.history.start_after(id, (before, head), from, now);
         }
         self.fix_base(now);
     }

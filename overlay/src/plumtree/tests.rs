@@ -1,5 +1,6 @@
 //! Handler tests: a fact in, orders out. And a property: whatever peers send, the broadcast stays bounded and delivers in order.
 
+mod claims;
 mod liars;
 mod optimise;
 
@@ -91,6 +92,16 @@ impl Member {
         for peer in neighbours {
             member.handle(Input::NeighbourUp(*peer));
         }
+        member
+    }
+
+    /// A member that begins by the word of its first neighbour.
+    fn joining() -> Self {
+        let mut member = Self {
+            broadcast: Broadcast::new(ME, Config::default(), at(0)),
+            now: at(0),
+        };
+        member.handle(Input::NeighbourUp(1));
         member
     }
 
@@ -490,16 +501,18 @@ fn hostile() -> impl Strategy<Value = Message<u32, TestBundle>> {
         0u64..3,
         0u8..12,
         prop::option::weighted(0.3, (0u64..6, prop::option::of(0u64..9))),
+        prop_oneof![Just(0u64), Just(30_000)],
     );
-    let bundle =
-        (made, push, any::<u8>()).prop_map(|((id, first, more, variant, previous), push, hops)| {
+    let bundle = (made, push, any::<u8>()).prop_map(
+        |((id, first, more, variant, previous, published), push, hops)| {
             let variant = u8::from(variant == 0);
             let before = (first > 1).then(|| {
                 bundle(id, (first - 1, first - 1), None, at(0).unix, 0)
                     .header
                     .hash
             });
-            let mut bundle = bundle(id, (first, first + more), before, at(0).unix, variant);
+            let at = at(published).unix;
+            let mut bundle = bundle(id, (first, first + more), before, at, variant);
             bundle.previous_epoch =
                 previous
                     .filter(|_| first == 1)
@@ -508,7 +521,8 @@ fn hostile() -> impl Strategy<Value = Message<u32, TestBundle>> {
                         last,
                     });
             Message::Bundle { bundle, hops, push }
-        });
+        },
+    );
     let told = (
         prop::collection::vec(told, 0..4),
         any::<bool>(),
@@ -560,8 +574,11 @@ fn step() -> impl Strategy<Value = Step> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
     #[test]
-    fn whatever_peers_send_the_state_is_bounded_and_delivery_is_in_order(steps in prop::collection::vec(step(), 1..120)) {
-        let mut member = Member::new(&[1, 2]);
+    fn whatever_peers_send_the_state_is_bounded_and_delivery_is_in_order(joins in any::<bool>(), steps in prop::collection::vec(step(), 1..120)) {
+        let mut member = match joins {
+            true => Member::joining(),
+            false => Member::new(&[1, 2]),
+        };
         let mut delivery = Delivery::new();
         let mut reached: BTreeMap<u32, (u64, u64)> = BTreeMap::new();
         let mut got: BTreeMap<StreamId<u32>, Seqs> = BTreeMap::new();
@@ -582,11 +599,16 @@ proptest! {
             };
             prop_assert!(outputs.len() < 2_000);
             for output in &outputs {
-                if let Output::New(header) = output {
-                    delivery.received(header, &member.broadcast, member.now);
+                match output {
+                    Output::New(header) if member.broadcast.has_base() => delivery.received(header, &member.broadcast, member.now),
+                    Output::Based => delivery.start(&member.broadcast, member.now),
+                    Output::BaseLowered { stream, from } => delivery.base_lowered(*stream, *from),
+                    _ => {}
                 }
             }
-            delivery.handle_timeout(&member.broadcast, member.now);
+            if member.broadcast.has_base() {
+                delivery.handle_timeout(&member.broadcast, member.now);
+            }
             while let Some(delivered) = delivery.poll_output() {
                 let (id, from, to, is_gap) = match delivered {
                     Delivered::Bundle { header, from } => (header.stream, from, header.last, false),

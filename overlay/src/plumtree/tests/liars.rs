@@ -126,3 +126,54 @@ fn asking_for_what_was_never_announced_is_told() {
         assert_eq!(misbehaviours(&outputs).len(), 1);
     }
 }
+
+#[test]
+fn made_up_publishers_displace_each_other_and_no_other_neighbours_streams() {
+    let mut config = Config::default();
+    config.history.streams_max = 64;
+    let mut member = Member::with(config, &[LIAR, HONEST]);
+    for publisher in 100..110 {
+        member.receive(HONEST, pushed(&chain(stream(publisher), 1, 0)[0]));
+    }
+    member.run_to(1_000);
+    for made_up in 1_000..3_000 {
+        member.receive(LIAR, pushed(&chain(stream(made_up), 1, 1_000)[0]));
+        member.broadcast.check_bounds();
+    }
+    // Somebody new comes in as well, whoever brings it.
+    for (publisher, from) in [(50, HONEST), (51, LIAR), (52, 77)] {
+        let outputs = member.receive(from, pushed(&chain(stream(publisher), 1, 1_000)[0]));
+        assert_eq!(refusals(&outputs), []);
+    }
+    let known = |publisher| member.broadcast.history().seen(stream(publisher)).is_some();
+    assert!((100..110).chain(50..53).all(known));
+}
+
+#[test]
+fn a_publisher_whose_stream_was_displaced_goes_on_where_it_stood() {
+    let mut config = Config::default();
+    config.history.streams_max = 64;
+    let mut member = Member::with(config, &[LIAR]);
+    let mut delivery = Delivery::new();
+    let bundles = chain(stream(PUBLISHER), 2, 0);
+    let mut got = Vec::new();
+    let flood: Vec<_> = (1_000..1_200)
+        .map(|made_up| chain(stream(made_up), 1, 0).remove(0))
+        .collect();
+    let again = [&bundles[..1], &flood, &bundles[..], &bundles[..]].concat();
+    for bundle in &again {
+        for output in member.receive(LIAR, pushed(bundle)) {
+            if let Output::New(header) = output {
+                delivery.received(&header, &member.broadcast, member.now);
+            }
+        }
+        while let Some(delivered) = delivery.poll_output() {
+            if let Delivered::Bundle { header, .. } = delivered
+                && header.stream == stream(PUBLISHER)
+            {
+                got.push(header.first);
+            }
+        }
+    }
+    assert_eq!(got, [1, 2]);
+}
