@@ -25,6 +25,9 @@ const TOPIC_UNUSED: Duration = Duration::from_secs(300);
 const MEMBER_OF_MAX: usize = 1_024;
 /// Announced memberships that are remembered, some 300 bytes each; 1,000 nodes with 64 topics each fit.
 const MEMBERSHIPS_MAX: usize = 65_536;
+/// Of what the peer with the most memberships has above a newcomer, this part goes at once when there is no room: looking for it costs
+/// a walk through all peers.
+const DISPLACED_SHARE: usize = 16;
 /// Topics of one peer that are remembered.
 const TOPICS_OF_PEER_MAX: usize = 2 * MEMBER_OF_MAX;
 /// How long a publisher or a lone subscriber gives the announcements of others to arrive after joining the network.
@@ -102,9 +105,10 @@ impl Members {
     fn insert(&mut self, topic: TopicName, peer: PeerId, member: Member) -> bool {
         let of_peer = self.by_peer.get(&peer);
         let is_known = of_peer.is_some_and(|topics| topics.contains(&topic));
+        let share = of_peer.map_or(0, BTreeSet::len);
         if !is_known
-            && (self.count >= MEMBERSHIPS_MAX
-                || of_peer.is_some_and(|topics| topics.len() >= TOPICS_OF_PEER_MAX))
+            && (share >= TOPICS_OF_PEER_MAX
+                || (self.count >= MEMBERSHIPS_MAX && !self.displace(share)))
         {
             return false;
         }
@@ -118,6 +122,26 @@ impl Members {
         if members.insert(peer, member).is_none() {
             self.count += 1;
             self.by_peer.entry(peer).or_default().insert(topic);
+        }
+        true
+    }
+
+    /// Takes from the peer with the most memberships a part of what it has above `share`; returns false where nobody has more.
+    fn displace(&mut self, share: usize) -> bool {
+        let largest = self.by_peer.iter_mut().max_by_key(|(_, of)| of.len());
+        let Some((peer, of)) = largest.filter(|(_, of)| of.len() > share + 1) else {
+            return false;
+        };
+        let keeps = of.len() - ((of.len() - share) / DISPLACED_SHARE).max(1);
+        while of.len() > keeps {
+            let Some(topic) = of.pop_last() else { break };
+            if let Some(members) = self.topics.get_mut(&topic) {
+                members.remove(peer);
+                if members.is_empty() {
+                    self.topics.remove(&topic);
+                }
+            }
+            self.count -= 1;
         }
         true
     }
@@ -310,7 +334,7 @@ impl Core {
             let topic = name.id(&self.network);
             if !self.members.insert(name, publisher, member) {
                 self.count("announcements_past_the_bound");
-                continue;
+                break;
             }
             if self.swarms.contains_key(&topic) {
                 let contacts = vec![announced.contact.clone()];
@@ -332,5 +356,54 @@ impl Core {
         if let Some(name) = waits_in {
             self.unsubscribe(&name, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_identity::Keypair;
+
+    use super::*;
+    use crate::core::book::issue;
+
+    fn announce(members: &mut Members, who: u8, topics: std::ops::Range<usize>) -> usize {
+        let key = Keypair::from_seed(&[who; 32]);
+        let now = Now {
+            time: Time::ZERO,
+            unix: UnixMicros(1),
+        };
+        let contact = issue(&key, &[], now);
+        let insert = |topic: usize| {
+            let member = Member {
+                subscribed: true,
+                expires_at: Time::NEVER,
+                issued_at: now.unix,
+                contact: contact.clone(),
+            };
+            let name = format!("topic/{topic}").parse().expect("a name");
+            members.insert(name, key.peer_id(), member)
+        };
+        topics.map(insert).filter(|taken| *taken).count()
+    }
+
+    #[test]
+    fn peers_that_announce_most_make_room_for_those_that_announce_little() {
+        let mut members = Members::default();
+        for who in 0..40 {
+            announce(&mut members, who, 0..TOPICS_OF_PEER_MAX);
+        }
+        assert!(members.count > MEMBERSHIPS_MAX / 2 && members.count <= MEMBERSHIPS_MAX);
+        for who in 100..130 {
+            assert_eq!(announce(&mut members, who, 0..64), 64);
+        }
+        let counted: usize = members.topics().map(|(_, members)| members).sum();
+        assert_eq!(counted, members.count);
+        assert!(members.count <= MEMBERSHIPS_MAX);
+        let kept = |who: u8| {
+            let peer = Keypair::from_seed(&[who; 32]).peer_id();
+            members.by_peer.get(&peer).map_or(0, BTreeSet::len)
+        };
+        assert!((100..130).all(|who| kept(who) == 64));
+        assert!((0..40).all(|who| kept(who) > TOPICS_OF_PEER_MAX / 2));
     }
 }
