@@ -148,15 +148,10 @@ impl Actor {
             self.tell_links();
             for event in events.drain(..) {
                 self.on_event(event);
+                // Each event is a batch of frames at most; callers don't wait for all of a flood.
+                self.serve(&mut called, &mut calls);
             }
-            while called.len() < EVENTS_A_WAKE
-                && let Ok(call) = calls.try_recv()
-            {
-                called.push(call);
-            }
-            for call in called.drain(..) {
-                self.on_call(call);
-            }
+            self.serve(&mut called, &mut calls);
             while left.len() < EVENTS_A_WAKE
                 && let Ok(gone) = gone.try_recv()
             {
@@ -323,6 +318,18 @@ impl Actor {
     }
 
     // What comes from callers.
+
+    /// Serves the callers that wait.
+    fn serve(&mut self, called: &mut Vec<Call>, calls: &mut mpsc::Receiver<Call>) {
+        while called.len() < EVENTS_A_WAKE
+            && let Ok(call) = calls.try_recv()
+        {
+            called.push(call);
+        }
+        for call in called.drain(..) {
+            self.on_call(call);
+        }
+    }
 
     fn on_call(&mut self, call: Call) {
         match call {
