@@ -3,8 +3,10 @@
 //! Three honest nodes pass on a steady stream of messages while a peer that is written by hand ([`peer`]) does to one of them
 //! what no honest peer does. After each case the daemon lives, its memory has hardly grown, everything honest was delivered
 //! everywhere, a counter names what happened, and the log has a few warnings about it and not one a frame.
-//! `WEFT_HOSTILE_N` says how often each case repeats its attack (8 by default, 1000 for the figures).
+//! `WEFT_HOSTILE_N` says how often each case repeats its attack (8 by default, 1000 for the figures), `WEFT_HOSTILE_ONLY` picks the
+//! cases whose names contain a word.
 
+mod bases;
 mod broadcast;
 mod bundles;
 mod frames;
@@ -157,6 +159,13 @@ async fn hostile_peers_cost_honest_ones_nothing() {
         "fingerprints that ask for everything",
         slowed,
         broadcast::fingerprints,
+    )
+    .await;
+
+    s.case(
+        "a first member that claims heads that never were",
+        misbehaviour,
+        bases::poisoned,
     )
     .await;
 

@@ -6,13 +6,13 @@ use bytes::Bytes;
 use weft_core::bundle::Place;
 use weft_core::wire::membership::{Membership, TOPICS_MAX, TopicMembership, encode};
 use weft_core::wire::{encode_broadcast, encode_membership};
-use weft_core::{Address, PeerContact, TopicBundle};
+use weft_core::{Address, PeerContact, TopicBundle, TopicName};
 use weft_identity::{Hash, Keypair};
 use weft_overlay::hyparview::{Message, Priority};
 use weft_overlay::plumtree::{self, Push};
 use weft_overlay::{Bundle, UnixMicros};
 
-use super::peer::{contact, key, unix};
+use super::peer::{Peer, contact, key, unix};
 use super::scene::Scene;
 
 /// Descriptors of peers that don't exist.
@@ -137,6 +137,24 @@ pub(crate) async fn own_address(scene: &Scene) {
 /// Publishes payloads on the swarm of all nodes, as announcements are.
 async fn announce(scene: &Scene, publisher: &Keypair, payloads: Vec<Bytes>) {
     let peer = scene.neighbour(scene.root).await;
+    announce_through(&peer, scene, publisher, payloads).await;
+}
+
+/// Announces that a neighbour in the swarm of all nodes is subscribed to a topic.
+pub(crate) async fn announce_member(peer: &Peer, scene: &Scene, topic: &TopicName) {
+    let payload = encode(&Membership {
+        topics: vec![TopicMembership {
+            name: topic.clone(),
+            subscribed: true,
+        }],
+        contact: contact(&peer.key, &[]),
+        issued_at: unix(),
+        expires_at: unix() + Duration::from_secs(60),
+    });
+    announce_through(peer, scene, &peer.key, vec![payload]).await;
+}
+
+async fn announce_through(peer: &Peer, scene: &Scene, publisher: &Keypair, payloads: Vec<Bytes>) {
     let (mut first, mut predecessor): (u64, Option<Hash>) = (1, None);
     let now = unix();
     for payload in payloads {

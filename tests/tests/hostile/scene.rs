@@ -24,7 +24,7 @@ use super::peer::{Connection, Lifeline, Manners, Peer, contact, key};
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
 /// The node that is attacked: it neither published first nor was joined through first.
-const TARGET: &str = "n2";
+pub(crate) const TARGET: &str = "n2";
 const TOPIC: &str = "stream";
 /// Honest messages a second.
 const RATE: u32 = 50;
@@ -74,9 +74,9 @@ pub(crate) struct Scene {
     pub(crate) root: TopicId,
     /// The command, meaning these nodes.
     pub(crate) weft: Weft,
-    net: Net,
+    pub(crate) net: Net,
     subscribers: Vec<Subscriber>,
-    publishers: Vec<String>,
+    pub(crate) publishers: Vec<String>,
     stream: Stream,
     keys: AtomicU64,
     /// Keeps the peer that was linked last, until what it sent has been read.
@@ -232,6 +232,9 @@ impl Scene {
         expected: Expected,
         attack: impl AsyncFnOnce(&Self),
     ) {
+        if std::env::var("WEFT_HOSTILE_ONLY").is_ok_and(|only| !name.contains(&only)) {
+            return;
+        }
         let began = Instant::now();
         let (counters, rss, log) = (self.counters(), self.rss(), self.log().len());
         let sampler = Sampler::start(&self.weft);
