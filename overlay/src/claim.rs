@@ -231,6 +231,18 @@ impl<B: Bundle> History<B> {
         None
     }
 
+    /// Lowers the base of this member's own stream to before what it publishes now: nobody else knows where it stands. Returns
+    /// what counted as seen, if that was another's word.
+    pub(crate) fn disown_claim(&mut self, header: &Header<B::Peer>) -> Option<u64> {
+        let since = self.based_at.unwrap_or_default();
+        let stream = self.streams.get_mut(&header.stream)?;
+        stream.claim.as_ref()?;
+        let base = stream.base;
+        stream.lower_base(header.first.saturating_sub(1), 0, since);
+        self.fingerprint = None;
+        Some(base)
+    }
+
     /// Lowers a base that a bundle has proven false, no further than `floor`.
     pub(crate) fn lower_base(&mut self, proof: &Header<B::Peer>, floor: u64) {
         let since = self.based_at.unwrap_or_default();

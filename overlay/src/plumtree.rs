@@ -446,6 +446,10 @@ impl<B: Bundle> Broadcast<B> {
             header.stream.publisher, self.me,
             "a member publishes its own"
         );
+        if let Some(from) = self.history.disown_claim(&header) {
+            let stream = header.stream;
+            self.outputs.push_back(Output::BaseLowered { stream, from });
+        }
         self.history.admit(bundle, 0, None, now);
         self.reach = self.spread(bundle, &header, 0, None, now);
         self.outputs.push_back(Output::New(header));

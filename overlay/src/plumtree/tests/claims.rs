@@ -239,6 +239,19 @@ fn a_true_seq_under_a_false_hash_brings_no_old_message() {
 }
 
 #[test]
+fn nobody_else_says_what_this_member_has_published() {
+    let own = stream(ME);
+    let mut joiner = Joiner::new(vec![digest(own, Seqs::range(1, EVERYTHING), 1)]);
+    for bundle in chain(own, 3, BEGIN) {
+        joiner.tell(Input::Publish(bundle));
+    }
+    joiner.assert_whole(1, 3);
+    let history = joiner.member.broadcast.history();
+    assert_eq!(history.seen(own), Some(&Seqs::range(1, 3)));
+    assert!(history.held(own, 1).is_some());
+}
+
+#[test]
 fn epochs_that_never_began_hide_nothing() {
     let made_up = (1..=8).map(|later| {
         let id = StreamId {
