@@ -347,13 +347,13 @@ fn may_give_up<B: Bundle>(
             was_dropped
                 || patience
                 || (waited >= GAP_BOUND
-                    && broadcast.all_told_since(id, since)
+                    && broadcast.all_told_since(id, since, now.time)
                     && !broadcast.somebody_has(id, next, to))
         }
         Hole::KnownTail { to } => {
             patience
                 || (waited >= GAP_BOUND
-                    && broadcast.all_told_since(id, since)
+                    && broadcast.all_told_since(id, since, now.time)
                     && !broadcast.somebody_has(id, next, to))
         }
         Hole::Tail { next_epoch } => {
@@ -368,7 +368,7 @@ fn may_give_up<B: Bundle>(
             settled
                 || patience
                 || (waited >= EPOCH_SETTLE
-                    && (broadcast.all_told() || waited >= GAP_BOUND)
+                    && (broadcast.all_told(now.time) || waited >= GAP_BOUND)
                     && !broadcast.somebody_has(id, next, u64::MAX))
         }
     }

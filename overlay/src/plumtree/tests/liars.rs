@@ -177,3 +177,31 @@ fn a_publisher_whose_stream_was_displaced_goes_on_where_it_stood() {
     }
     assert_eq!(got, [1, 2]);
 }
+
+#[test]
+fn a_neighbour_that_says_nothing_holds_up_no_gap_for_long() {
+    const MUTE: u32 = 3;
+    let mut member = Member::new(&[MUTE, HONEST]);
+    let mut delivery = Delivery::new();
+    let bundles = chain(stream(PUBLISHER), 4, 0);
+    let mut told_at = None;
+    for second in 1..60 {
+        member.run_to(second * 1_000);
+        for bundle in [&bundles[0], &bundles[3]] {
+            for output in member.receive(HONEST, pushed(bundle)) {
+                if let Output::New(header) = output {
+                    delivery.received(&header, &member.broadcast, member.now);
+                }
+            }
+        }
+        let seqs: Seqs = [1..=1, 4..=4].into_iter().collect();
+        member.receive(HONEST, delta(vec![digest(stream(PUBLISHER), seqs, 1)]));
+        delivery.handle_timeout(&member.broadcast, member.now);
+        while let Some(delivered) = delivery.poll_output() {
+            if let Delivered::Gap { from: 2, to: 3, .. } = delivered {
+                told_at = Some(second);
+            }
+        }
+    }
+    assert!(matches!(told_at, Some(16..30)), "{told_at:?}");
+}
