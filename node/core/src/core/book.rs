@@ -11,12 +11,15 @@ use super::{Core, peer_of};
 use crate::address::ADDRESSES_MAX;
 use crate::wire::book::BOOK_MAX;
 use crate::wire::encode_hello;
-use crate::{Address, Output, PeerContact};
+use crate::{Address, Direction, Output, PeerContact};
 
 /// A descriptor is passed on for this long after it was issued (a guess: a node that moves is found again within the hour).
 const DESCRIPTOR_VALID: Duration = Duration::from_secs(3_600);
 /// The own descriptor is issued anew this often, well before it expires.
 pub(super) const DESCRIPTOR_RENEWED: Duration = Duration::from_secs(1_200);
+/// Peers of the book that this node has never reached itself: what they say of where they are is unproven, and whoever dials in under
+/// many names shall not drive out those that were reached.
+const UNPROVEN_MAX: usize = BOOK_MAX / 4;
 /// How often a changed address book is written (the design's bound).
 const PERSIST_EVERY: Duration = Duration::from_secs(30);
 
@@ -36,6 +39,8 @@ struct Known {
     contact: PeerContact,
     /// Grows from sight to sight.
     seen: u64,
+    /// Whether this node has reached it, or it stood in the book that the run before left.
+    proven: bool,
 }
 
 impl AddressBook {
@@ -43,7 +48,7 @@ impl AddressBook {
     pub(super) fn new(contacts: Vec<PeerContact>) -> Self {
         let mut book = Self::default();
         for contact in contacts.into_iter().take(BOOK_MAX).rev() {
-            book.see(contact);
+            book.see(contact, true);
         }
         book
     }
@@ -53,28 +58,43 @@ impl AddressBook {
     }
 
     /// Takes in a peer that has just been linked; returns whether the book has changed in more than order.
-    fn see(&mut self, contact: PeerContact) -> bool {
+    fn see(&mut self, contact: PeerContact, proven: bool) -> bool {
         let peer = peer_of(&contact);
         let known = self.peers.get(&peer);
         if known.is_some_and(|known| known.contact.issued_at() > contact.issued_at()) {
             return false;
         }
-        let changed =
-            known.is_none_or(|known| known.contact.0.value.addresses != contact.0.value.addresses);
+        let same =
+            known.filter(|known| known.contact.0.value.addresses == contact.0.value.addresses);
+        let changed = same.is_none();
+        let proven = proven || same.is_some_and(|known| known.proven);
         self.sights += 1;
         let seen = self.sights;
-        self.peers.insert(peer, Known { contact, seen });
-        if self.peers.len() > BOOK_MAX {
-            let oldest = self
-                .peers
-                .iter()
-                .min_by_key(|(_, known)| known.seen)
-                .map(|(peer, _)| *peer);
-            if let Some(oldest) = oldest {
-                self.peers.remove(&oldest);
-            }
+        let known = Known {
+            contact,
+            seen,
+            proven,
+        };
+        self.peers.insert(peer, known);
+        let unproven = self.peers.values().filter(|known| !known.proven).count();
+        if unproven > UNPROVEN_MAX {
+            self.forget_oldest(|known| !known.proven);
+        } else if self.peers.len() > BOOK_MAX {
+            self.forget_oldest(|_| true);
         }
         changed
+    }
+
+    fn forget_oldest(&mut self, among: impl Fn(&Known) -> bool) {
+        let oldest = self
+            .peers
+            .iter()
+            .filter(|(_, known)| among(known))
+            .min_by_key(|(_, known)| known.seen)
+            .map(|(peer, _)| *peer);
+        if let Some(oldest) = oldest {
+            self.peers.remove(&oldest);
+        }
     }
 
     pub(super) fn addresses(&self, peer: PeerId) -> Option<Vec<Address>> {
@@ -104,11 +124,12 @@ impl ContactSource for AddressBook {
 
 impl Core {
     /// A linked peer has said who it is.
-    pub(super) fn remember(&mut self, contact: PeerContact, now: Now) {
+    pub(super) fn remember(&mut self, contact: PeerContact, direction: Direction, now: Now) {
         if contact.0.value.addresses.is_empty() {
             return;
         }
-        if self.book.see(contact) && self.persist_at == Time::NEVER {
+        let proven = direction == Direction::Outbound;
+        if self.book.see(contact, proven) && self.persist_at == Time::NEVER {
             self.persist_at = now.time + PERSIST_EVERY;
         }
     }
@@ -152,5 +173,45 @@ impl Core {
         for peer in peers {
             self.send_control(peer, encode_hello(Some(&self.contact)));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use weft_overlay::UnixMicros;
+
+    use super::*;
+
+    fn contact(who: u16) -> PeerContact {
+        let mut seed = [7; 32];
+        seed[..2].copy_from_slice(&who.to_be_bytes());
+        let address = Address::new(Bytes::from(seed.to_vec())).expect("a short address");
+        let now = Now {
+            time: Time::ZERO,
+            unix: UnixMicros(1),
+        };
+        issue(&Keypair::from_seed(&seed), &[address], now)
+    }
+
+    #[test]
+    fn peers_that_dial_in_drive_out_none_that_were_reached() {
+        let mut book = AddressBook::default();
+        let reached = BOOK_MAX as u16 / 2;
+        for who in 0..reached {
+            book.see(contact(who), true);
+        }
+        for who in 1_000..3_000 {
+            book.see(contact(who), false);
+        }
+        assert_eq!(book.peers.len(), usize::from(reached) + UNPROVEN_MAX);
+        for who in 0..reached {
+            let known = book.peers.get(&peer_of(&contact(who)));
+            assert!(known.is_some_and(|known| known.proven));
+        }
+        // One that is reached after it dialled in counts as such, and stays so when it dials in again.
+        book.see(contact(2_999), true);
+        book.see(contact(2_999), false);
+        assert!(book.peers[&peer_of(&contact(2_999))].proven);
     }
 }

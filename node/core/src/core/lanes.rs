@@ -147,10 +147,15 @@ impl Core {
     /// Supplies what a peer asked for, as far as its lane for repair has room.
     pub(super) fn supply(&mut self, peer: PeerId, now: Now) {
         // Follows every word of every link: it looks at the swarms in which something is owed, not at all that are shared.
-        let Some(owed) = self.links.get(&peer).map(|link| &link.owed_in) else {
+        let Some(link) = self.links.get(&peer) else {
             return;
         };
-        for topic in owed.iter().copied().collect::<Vec<_>>() {
+        let owed = &link.owed_in;
+        // They take turns: the one that was served last comes last.
+        let (before, after): (Vec<TopicId>, _) = owed
+            .iter()
+            .partition(|topic| Some(**topic) <= link.supplied_last);
+        for topic in after.into_iter().chain(before) {
             let Some(link) = self.links.get_mut(&peer) else {
                 return;
             };
@@ -163,6 +168,7 @@ impl Core {
                 link.supply_at = now.time + SUPPLY_PAUSE;
                 return self.count("supplies_slowed");
             }
+            link.supplied_last = Some(topic);
             if let Some(entry) = self.swarms.get_mut(&topic) {
                 let ordered = entry.swarm.supply(peer, room.min(allowed), now);
                 link.supplied(ordered, now);
@@ -180,5 +186,36 @@ impl Core {
     /// Returns until when a publisher waits for a neighbour's lane at most; none where the lane isn't busy.
     pub(super) fn busy_until(&self, peer: PeerId) -> Option<Time> {
         Some(self.links.get(&peer)?.busy_since? + BUSY_MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_overlay::UnixMicros;
+
+    use super::*;
+    use crate::Direction;
+
+    fn at(millis: u64) -> Now {
+        Now {
+            time: Time::from_micros(millis * 1_000),
+            unix: UnixMicros(millis * 1_000),
+        }
+    }
+
+    #[test]
+    fn a_peer_that_asks_without_end_is_supplied_at_a_rate() {
+        let mut link = Link::new(Direction::Inbound, None, "tcp", at(0));
+        let mut supplied = 0;
+        for millis in 0..10_000 {
+            let bytes = link.supplies_allowed(at(millis));
+            link.supplied(bytes, at(millis));
+            supplied += bytes as u64;
+        }
+        let rate = SUPPLIES_BYTES_PER_SECOND * 10;
+        assert!(
+            (rate..=rate + SUPPLIES_BYTES_MAX).contains(&supplied),
+            "{supplied}"
+        );
     }
 }

@@ -51,6 +51,8 @@ pub(super) struct Link {
     pub(super) neighbour_in: BTreeSet<TopicId>,
     /// Swarms in which the peer waits for supplies.
     pub(super) owed_in: BTreeSet<TopicId>,
+    /// The swarm in which it was supplied last.
+    pub(super) supplied_last: Option<TopicId>,
     pub(super) congested_since: Option<Time>,
     /// Since when its lane for data holds more than publishers go on with.
     pub(super) busy_since: Option<Time>,
@@ -88,6 +90,7 @@ impl Link {
             repair_bytes: 0,
             neighbour_in: BTreeSet::new(),
             owed_in: BTreeSet::new(),
+            supplied_last: None,
             congested_since: None,
             busy_since: None,
             heard_at: now.time,
@@ -370,7 +373,9 @@ impl Core {
 
     pub(super) fn hello(&mut self, peer: PeerId, contact: Option<PeerContact>, now: Now) {
         if let Some(contact) = contact.filter(|contact| peer_of(contact) == peer) {
-            self.remember(contact, now);
+            let link = self.links.get(&peer);
+            let direction = link.map_or(Direction::Inbound, |link| link.direction);
+            self.remember(contact, direction, now);
         }
     }
 }
