@@ -17,6 +17,8 @@ use crate::{
 const HISTORY_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// The root swarm holds announcements, which expire after a minute: longer than that, with the skew of clocks.
 const ROOT_HISTORY: std::time::Duration = std::time::Duration::from_secs(120);
+/// Three renewals of a thousand nodes with 64 topics each; what is dropped before its time comes again with the next.
+const ROOT_HISTORY_BYTES: usize = 8 * 1024 * 1024;
 /// How often a topic's swarm probes a lost peer itself.
 const TOPIC_PROBES: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -50,6 +52,7 @@ impl Core {
         if topic == self.root {
             config.broadcast.start = Start::Retained;
             config.broadcast.history.age_max = ROOT_HISTORY;
+            config.broadcast.history.bytes_max = ROOT_HISTORY_BYTES;
         } else {
             // The root swarm looks for lost peers; a topic's hears of the link that it makes.
             config.membership.probe_interval = TOPIC_PROBES;
