@@ -256,6 +256,36 @@ async fn more_than_the_lanes_hold_arrives_at_full_speed() {
     assert!(took < Duration::from_secs(3), "{took:?}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_while_a_link_is_gone_is_supplied_in_order() {
+    const BLOCKS: u32 = 140; // of 60 kB: 8 MiB, half of what history holds, and many times what a lane for supplies does
+    let nodes = network(2).await;
+    let mut subscription = nodes[1].subscribe(&topic()).await.unwrap();
+    let block = |number: u32| Bytes::from(number.to_be_bytes().repeat(15_000));
+    nodes[0].publish(&topic(), vec![block(0)]).await.unwrap();
+    assert_eq!(read(&mut subscription, 1).await, [block(0)]);
+    assert_eq!(nodes[0].remove_peer(nodes[1].peer_id()).await, Some(true));
+    for number in 1..=BLOCKS {
+        nodes[0]
+            .publish(&topic(), vec![block(number)])
+            .await
+            .unwrap();
+    }
+    let address = nodes[1].addresses()[0].clone();
+    let added = nodes[0].add_peer(address).await;
+    assert_eq!(added, Ok(nodes[1].peer_id()));
+    let came = read(&mut subscription, BLOCKS as usize).await;
+    assert!(
+        (1..)
+            .map(block)
+            .zip(&came)
+            .all(|(sent, came)| sent == *came)
+    );
+    let view = nodes[0].overlay_view("logs").await.unwrap();
+    let supplied = view.counters.bundles_supplied;
+    assert!(supplied > u64::from(BLOCKS) / 2, "{supplied} supplied");
+}
+
 fn damage(path: &Path) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[20] ^= 1;

@@ -100,7 +100,10 @@ impl Core {
             Some(Dial::Join(index)) => self.joined(index, peer, now),
             Some(Dial::Book) => self.tell_swarm(self.root, swarm::Input::Join { via: peer }, now),
             Some(Dial::Add(request)) => {
-                self.tell_swarm(self.root, swarm::Input::Join { via: peer }, now);
+                // Whoever adds a peer wants it wherever it is a member, whatever was held against it: it may have been removed.
+                for topic in self.shared_topics(peer).into_iter().chain([self.root]) {
+                    self.tell_swarm(topic, swarm::Input::Join { via: peer }, now);
+                }
                 self.reply(request, Reply::PeerAdded(Ok(peer)));
             }
         }

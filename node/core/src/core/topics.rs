@@ -236,6 +236,15 @@ impl Core {
         })
     }
 
+    /// Returns the topics of which a peer has announced to be a member as well.
+    pub(super) fn shared_topics(&self, peer: PeerId) -> Vec<TopicId> {
+        let theirs = self.members.by_peer.get(&peer);
+        let shared = |name: &TopicName| theirs.is_some_and(|topics| topics.contains(name));
+        let swarms = self.swarms.iter();
+        let swarms = swarms.filter(|(_, entry)| shared(&entry.name));
+        swarms.map(|(topic, _)| *topic).collect()
+    }
+
     fn announce_soon(&mut self, name: TopicName, now: Now) {
         self.members.unannounced.insert(name);
         self.announce_at = self.announce_at.min(now.time + ANNOUNCE_AFTER);
