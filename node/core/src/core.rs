@@ -178,12 +178,11 @@ impl Core {
             self.tick_joins(now);
             self.tick_topics(now);
         }
-        while let Some(&(at, topic)) = self.timers.first() {
-            if at > now.time {
-                break;
-            }
-            self.timers.pop_first();
+        // Each swarm once: one whose timer doesn't move is called again by whoever calls this, after others had their turn.
+        let due = self.timers.iter().take_while(|(at, _)| *at <= now.time);
+        for topic in due.map(|(_, topic)| *topic).collect::<Vec<_>>() {
             if let Some(entry) = self.swarms.get_mut(&topic) {
+                self.timers.remove(&(entry.timer, topic));
                 entry.timer = Time::NEVER;
                 entry.swarm.handle_timeout(now);
                 self.drain(topic, now);
