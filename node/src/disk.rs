@@ -8,6 +8,7 @@ mod epoch;
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use weft_core::PeerContact;
 use weft_core::config::PreviousRun;
@@ -66,6 +67,13 @@ impl Disk {
             .checked_add(1)
             .ok_or_else(|| failed(damaged("no epoch is left")))?;
         let epoch = next.max(unix_ms);
+        if let Some(ahead) = far_ahead(epoch, unix_ms) {
+            tracing::warn!(
+                path = %path.display(), ahead_s = ahead.as_secs(),
+                "the last run's epoch lies ahead of this machine's clock, and other nodes refuse what this one publishes until the \
+                 clock has caught up; if the clock is wrong, set it; if it was wrong then, use another key in a new directory"
+            );
+        }
         self.write_epoch(&PreviousRun {
             epoch,
             ..PreviousRun::default()
@@ -97,6 +105,12 @@ impl Disk {
         fs::rename(&temporary, dir.join(name))?;
         File::open(dir)?.sync_all()
     }
+}
+
+/// Returns how far an epoch is ahead of the clock, if that is more than other nodes bear with.
+fn far_ahead(epoch: u64, unix_ms: u64) -> Option<Duration> {
+    let ahead = Duration::from_millis(epoch.saturating_sub(unix_ms));
+    (ahead > weft_overlay::history::Config::default().skew).then_some(ahead)
 }
 
 fn damaged(what: &str) -> String {
@@ -145,6 +159,13 @@ mod tests {
         let previous = second.previous_run.unwrap();
         assert_eq!((previous.epoch, previous.clean), (1_000, false));
         assert_eq!(disk.open(5_000).unwrap().epoch, 5_000);
+    }
+
+    #[test]
+    fn an_epoch_that_others_refuse_is_known_for_one() {
+        assert_eq!(far_ahead(1_000, 5_000), None);
+        assert_eq!(far_ahead(65_000, 5_000), None);
+        assert_eq!(far_ahead(95_000, 5_000), Some(Duration::from_secs(90)));
     }
 
     #[test]
