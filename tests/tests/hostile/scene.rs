@@ -1,7 +1,7 @@
 //! Three honest nodes with a stream of messages, and what is measured of the one that is attacked.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use weft_identity::{Keypair, PeerId};
 use weft_overlay::hyparview::{Message, Priority};
 use weft_testnet::traffic::{Subscriber, quantile};
 use weft_tests::command::Weft;
+use weft_tests::daemon::Daemon;
 use weft_tests::net::{Net, names};
 use weft_tests::stream::Stream;
 use weft_tests::wait;
@@ -36,8 +37,6 @@ const WARNINGS_MAX: usize = 24;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often `weft status` is asked while an attack runs.
 const SAMPLE_EVERY: Duration = Duration::from_millis(50);
-/// Samples of `weft status` before anything is attacked.
-const CALM_SAMPLES: usize = 100;
 /// What a loaded machine may add to the longest of a hundred commands.
 const STATUS_SLACK: Duration = Duration::from_millis(300);
 
@@ -56,7 +55,9 @@ struct Row {
     counted: String,
     growth: i64,
     warnings: usize,
+    /// The attacked daemon's, and that of one at rest in the same moments: what the machine itself costs.
     status_p99: Duration,
+    calm_p99: Duration,
     took: Duration,
 }
 
@@ -81,7 +82,9 @@ pub(crate) struct Scene {
     keys: AtomicU64,
     /// Keeps the peer that was linked last, until what it sent has been read.
     last: Mutex<Option<Lifeline>>,
-    calm: Vec<Duration>,
+    /// A daemon that nobody attacks or speaks to.
+    idle: Daemon,
+    _idle_dir: tempfile::TempDir,
     rows: Vec<Row>,
     failures: Vec<String>,
 }
@@ -111,7 +114,9 @@ impl Scene {
             .collect();
         let peer = text(&status["peer_id"]).parse().expect("a peer id");
         let id = |name: &str| name.parse::<TopicName>().expect("a name").id(&network);
-        let mut scene = Self {
+        let idle_dir = tempfile::tempdir().expect("a temporary directory");
+        let idle = Daemon::start(&weft, &idle_dir.path().join("idle"), "at-rest");
+        Self {
             repeats,
             daemon: (address, peer),
             topic: id(TOPIC),
@@ -124,17 +129,11 @@ impl Scene {
             stream,
             keys: AtomicU64::new(1),
             last: Mutex::default(),
-            calm: Vec::new(),
+            idle,
+            _idle_dir: idle_dir,
             rows: Vec::new(),
             failures: Vec::new(),
-        };
-        let sampler = Sampler::start(&scene.weft);
-        wait::until_async("a hundred calm answers", PATIENCE, async || {
-            (sampler.count.load(Ordering::Relaxed) >= CALM_SAMPLES as u64).then_some(())
-        })
-        .await;
-        scene.calm = sampler.stop().await;
-        scene
+        }
     }
 
     /// Makes a key that no other case has.
@@ -237,12 +236,12 @@ impl Scene {
         }
         let began = Instant::now();
         let (counters, rss, log) = (self.counters(), self.rss(), self.log().len());
-        let sampler = Sampler::start(&self.weft);
+        let sampler = Sampler::start(&self.weft, self.idle.dir());
         attack(self).await;
         self.read(expected, &counters).await;
         self.last.lock().expect("no holder panics").take();
         self.delivered(name).await;
-        let mut samples = sampler.stop().await;
+        let [status_p99, calm_p99] = sampler.stop().await;
         let growth = self.settled_growth(rss).await;
         let counted = self.counted(name, expected, &counters).await;
         let log_now = self.log();
@@ -250,18 +249,17 @@ impl Scene {
             .lines()
             .filter(|line| line.contains("WARN") || line.contains("ERROR"))
             .count();
-        samples.sort_unstable();
         let row = Row {
             name,
             counted,
             growth,
             warnings,
-            status_p99: quantile(&samples, 0.99).unwrap_or_default(),
+            status_p99,
+            calm_p99,
             took: began.elapsed(),
         };
         println!("{row}");
-        let calm = self.calm_p99();
-        let status_max = calm * 2 + STATUS_SLACK;
+        let status_max = calm_p99 * 2 + STATUS_SLACK;
         for (wrong, what) in [
             (growth >= GROWTH_MAX, "its memory grew too much"),
             (warnings > WARNINGS_MAX, "its log was flooded"),
@@ -369,27 +367,21 @@ impl Scene {
         risen.join(", ")
     }
 
-    fn calm_p99(&self) -> Duration {
-        let mut calm = self.calm.clone();
-        calm.sort_unstable();
-        quantile(&calm, 0.99).unwrap_or_default()
-    }
-
     /// Ends the nodes and fails if any case went wrong.
     pub(crate) async fn finish(mut self) {
         let published = self.stream.total();
         self.delivered("at the end").await;
         println!(
-            "{} cases, repeats {} (some cases end or cap theirs earlier); `weft status` p99 {:?} before any; {published} honest messages, delivered everywhere",
+            "{} cases, repeats {} (some cases end or cap theirs earlier); {published} honest messages, delivered everywhere",
             self.rows.len(),
             self.repeats,
-            self.calm_p99(),
         );
         for row in &self.rows {
             println!("{row}");
         }
         self.stream.stop().await;
         drop(self.subscribers);
+        self.idle.stop();
         assert!(self.failures.is_empty(), "\n{}", self.failures.join("\n"));
         self.net.down().await;
     }
@@ -399,11 +391,12 @@ impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "| {:44} | {:+7.1} MiB | {:2} warnings | status p99 {:4} ms | {:5.1} s | {}",
+            "| {:44} | {:+7.1} MiB | {:2} warnings | status p99 {:4} ms, at rest {:4} ms | {:5.1} s | {}",
             self.name,
             self.growth as f64 / (1024.0 * 1024.0),
             self.warnings,
             self.status_p99.as_millis(),
+            self.calm_p99.as_millis(),
             self.took.as_secs_f64(),
             self.counted,
         )
@@ -415,37 +408,46 @@ fn status(weft: &Weft) -> Value {
     status.expect_code(0).json()
 }
 
-/// Asks for the status again and again, and notes how long each answer takes.
+/// Asks the attacked daemon and one at rest for their status, by turns, and notes how long each answer takes.
 struct Sampler {
     stop: Arc<AtomicBool>,
-    count: Arc<AtomicU64>,
-    task: JoinHandle<Vec<Duration>>,
+    task: JoinHandle<[Duration; 2]>,
 }
 
 impl Sampler {
-    fn start(weft: &Weft) -> Self {
-        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::default());
-        let (weft, stopped, counted) = (weft.clone(), Arc::clone(&stop), Arc::clone(&count));
+    fn start(weft: &Weft, idle: &Path) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (weft, idle, stopped) = (weft.clone(), idle.as_os_str().to_owned(), Arc::clone(&stop));
+        let ask = move |which: usize| {
+            let began = Instant::now();
+            let whose = match which {
+                0 => ["--node".into(), TARGET.into()],
+                _ => ["--dir".into(), idle.clone()],
+            };
+            let asked = whose.into_iter().chain(["status".into(), "--json".into()]);
+            weft.run(asked).expect_code(0);
+            began.elapsed()
+        };
         let task = tokio::spawn(async move {
-            let mut samples = Vec::new();
+            let mut samples = [Vec::new(), Vec::new()];
             let mut ticks = tokio::time::interval(SAMPLE_EVERY);
             while !stopped.load(Ordering::Relaxed) {
-                ticks.tick().await;
-                let weft = weft.clone();
-                let asked = tokio::task::spawn_blocking(move || {
-                    let began = Instant::now();
-                    status(&weft);
-                    began.elapsed()
-                });
-                samples.push(asked.await.expect("the daemon answers"));
-                AtomicU64::fetch_add(&counted, 1, Ordering::Relaxed);
+                for (which, samples) in samples.iter_mut().enumerate() {
+                    ticks.tick().await;
+                    let ask = ask.clone();
+                    let asked = tokio::task::spawn_blocking(move || ask(which));
+                    samples.push(asked.await.expect("the daemon answers"));
+                }
             }
-            samples
+            samples.map(|mut samples| {
+                samples.sort_unstable();
+                quantile(&samples, 0.99).unwrap_or_default()
+            })
         });
-        Self { stop, count, task }
+        Self { stop, task }
     }
 
-    async fn stop(self) -> Vec<Duration> {
+    async fn stop(self) -> [Duration; 2] {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.expect("the daemon answers")
     }
