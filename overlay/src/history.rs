@@ -99,6 +99,8 @@ pub struct History<B: Bundle> {
     proofs: VecDeque<(B, B)>,
     /// When this member began where others stood; none while it has not.
     pub(crate) based_at: Option<UnixMicros>,
+    /// When a stream last ceased to be known.
+    pub(crate) retired_at: Option<Time>,
     pub(crate) fingerprint: Option<[u8; 16]>,
     sweep_at: Time,
 }
@@ -113,6 +115,7 @@ impl<B: Bundle> History<B> {
             bytes: 0,
             proofs: VecDeque::new(),
             based_at: None,
+            retired_at: None,
             fingerprint: None,
             sweep_at: Time::ZERO,
         }
@@ -190,7 +193,7 @@ impl<B: Bundle> History<B> {
                 _ if id.epoch < oldest => return Err(Refusal::RetiredEpoch),
                 _ => oldest,
             };
-            self.retire(&BTreeSet::from([StreamId { epoch, ..id }]));
+            self.retire(&BTreeSet::from([StreamId { epoch, ..id }]), now);
         }
         if self.streams.len() >= self.config.streams_max {
             self.displace(now);
@@ -222,10 +225,11 @@ impl<B: Bundle> History<B> {
         }
         silent.sort_unstable();
         silent.truncate((silent.len() / DISPLACED_SHARE).max(1));
-        self.retire(&silent.into_iter().map(|(_, id)| id).collect());
+        self.retire(&silent.into_iter().map(|(_, id)| id).collect(), now);
     }
 
-    fn retire(&mut self, ids: &BTreeSet<StreamId<B::Peer>>) {
+    fn retire(&mut self, ids: &BTreeSet<StreamId<B::Peer>>, now: Time) {
+        self.retired_at = Some(now);
         for id in ids {
             if let Some(stream) = self.streams.remove(id) {
                 let held = stream.held.values();

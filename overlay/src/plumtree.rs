@@ -440,7 +440,7 @@ impl<B: Bundle> Broadcast<B> {
                     self.trees.pruned(from, tree, &mut self.orders);
                 }
             }
-            Message::Want { ranges } => self.wanted(from, ranges),
+            Message::Want { ranges } => self.wanted(from, ranges, now),
         }
     }
 

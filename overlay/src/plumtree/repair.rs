@@ -12,6 +12,9 @@ use crate::{Bundle, Now, Seqs, StreamId, Time};
 /// The shortest and longest wait for a tree to bring what an announcement has shown: it follows the link's round trip.
 const GRAFT_DELAY_MIN: Duration = Duration::from_millis(50);
 const GRAFT_DELAY_MAX: Duration = Duration::from_secs(1);
+/// How long after a stream was forgotten others may still ask for what was announced of it: they are told all they don't know within
+/// an exchange or two.
+const FORGOTTEN_FOR: Duration = Duration::from_secs(30);
 /// Streams that one neighbour may be asked for, or ask for, in one message; others follow when these are done.
 pub(super) const WANT_STREAMS_MAX: usize = 256;
 
@@ -171,7 +174,15 @@ impl<B: Bundle> Broadcast<B> {
     }
 
     /// A neighbour asks. What it asks for replaces what it had asked for of the same streams.
-    pub(super) fn wanted(&mut self, from: B::Peer, ranges: Vec<(StreamId<B::Peer>, Seqs)>) {
+    pub(super) fn wanted(
+        &mut self,
+        from: B::Peer,
+        ranges: Vec<(StreamId<B::Peer>, Seqs)>,
+        now: Now,
+    ) {
+        // What this member has forgotten it may have announced before.
+        let retired_at = self.history.retired_at;
+        let forgets = retired_at.is_some_and(|at| now.time.since(at) < FORGOTTEN_FOR);
         let Some(neighbour) = self.neighbours.get_mut(&from) else {
             return;
         };
@@ -179,7 +190,7 @@ impl<B: Bundle> Broadcast<B> {
         for (id, seqs) in ranges.into_iter().take(WANT_STREAMS_MAX) {
             // Only what was announced is asked for, and what was announced was seen.
             let seen = self.history.seen(id).and_then(Seqs::last);
-            never_had |= seqs.last() > seen;
+            never_had |= seqs.last() > seen && !(seen.is_none() && forgets);
             if seen.is_none() {
                 continue;
             }

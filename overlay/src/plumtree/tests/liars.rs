@@ -125,6 +125,17 @@ fn asking_for_what_was_never_announced_is_told() {
         let outputs = member.receive(LIAR, want(id, Seqs::range(1, last)));
         assert_eq!(misbehaviours(&outputs).len(), 1);
     }
+    // What was forgotten just now may have been announced.
+    for epoch in EPOCH - 8..=EPOCH {
+        let id = StreamId { epoch, ..id };
+        member.receive(LIAR, pushed(&chain(id, 1, 0)[0]));
+    }
+    let forgotten = StreamId {
+        epoch: EPOCH - 8,
+        ..id
+    };
+    let outputs = member.receive(LIAR, want(forgotten, Seqs::range(1, 1)));
+    assert_eq!(misbehaviours(&outputs), []);
 }
 
 #[test]
