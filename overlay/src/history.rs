@@ -207,25 +207,30 @@ impl<B: Bundle> History<B> {
     /// Makes room for more streams. Whoever brings ever new publishers displaces what it has brought itself: others keep theirs.
     fn displace(&mut self, now: Time) {
         let bound = self.config.horizon + self.config.skew * 2;
-        let mut shares: BTreeMap<B::Peer, Vec<(Time, StreamId<B::Peer>)>> = BTreeMap::new();
-        let mut silent = Vec::new();
-        for (id, stream) in &self.streams {
-            let Some(source) = stream.source else {
-                continue;
-            };
-            if now.since(stream.touched) > bound {
-                silent.push((stream.touched, *id));
+        let brought = |(id, stream): (&StreamId<B::Peer>, &Stream<B>)| {
+            stream.source.map(|source| (source, stream.touched, *id))
+        };
+        let mut shares: BTreeMap<B::Peer, usize> = BTreeMap::new();
+        for (source, ..) in self.streams.iter().filter_map(brought) {
+            *shares.entry(source).or_default() += 1;
+        }
+        let largest = shares.into_iter().max_by_key(|(_, count)| *count);
+        let largest = largest.map(|(source, _)| source);
+        let (silent, others): (Vec<_>, Vec<_>) = self
+            .streams
+            .iter()
+            .filter_map(brought)
+            .partition(|(_, touched, _)| now.since(*touched) > bound);
+        let mut leaving: Vec<_> = match silent.is_empty() {
+            true => {
+                let share = others.into_iter();
+                share.filter(|(by, ..)| Some(*by) == largest).collect()
             }
-            let share = shares.entry(source).or_default();
-            share.push((stream.touched, *id));
-        }
-        if silent.is_empty() {
-            let largest = shares.into_values().max_by_key(Vec::len);
-            silent = largest.unwrap_or_default();
-        }
-        silent.sort_unstable();
-        silent.truncate((silent.len() / DISPLACED_SHARE).max(1));
-        self.retire(&silent.into_iter().map(|(_, id)| id).collect(), now);
+            false => silent,
+        };
+        leaving.sort_unstable_by_key(|(_, touched, _)| *touched);
+        leaving.truncate((leaving.len() / DISPLACED_SHARE).max(1));
+        self.retire(&leaving.into_iter().map(|(_, _, id)| id).collect(), now);
     }
 
     fn retire(&mut self, ids: &BTreeSet<StreamId<B::Peer>>, now: Time) {
