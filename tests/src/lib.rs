@@ -7,6 +7,8 @@ pub mod crash;
 pub mod daemon;
 pub mod http;
 pub mod net;
+pub mod peer;
+pub mod proto;
 pub mod stream;
 pub mod wait;
 

@@ -31,11 +31,11 @@ const IDENTIFY: &[u8] = b"/ipfs/id/1.0.0\n";
 
 /// How a peer behaves beside what the test sends.
 #[derive(Clone, Debug)]
-pub(crate) struct Manners {
+pub struct Manners {
     /// What identify says that it speaks; it refuses to be identified otherwise.
-    pub(crate) speaks: Option<String>,
+    pub speaks: Option<String>,
     /// Whether it reads what comes, and answers heartbeats.
-    pub(crate) reads: bool,
+    pub reads: bool,
 }
 
 impl Default for Manners {
@@ -48,20 +48,20 @@ impl Default for Manners {
 }
 
 /// A key of a test's own, by number.
-pub(crate) fn key(number: u64) -> Keypair {
+pub fn key(number: u64) -> Keypair {
     let mut seed = [0x5a; 32];
     seed[..8].copy_from_slice(&number.to_be_bytes());
     Keypair::from_seed(&seed)
 }
 
 /// Now, by the wall clock.
-pub(crate) fn unix() -> UnixMicros {
+pub fn unix() -> UnixMicros {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     UnixMicros(since.expect("after 1970").as_micros() as u64)
 }
 
 /// A descriptor of a key's owner that holds for the next hour.
-pub(crate) fn contact(key: &Keypair, addresses: &[Address]) -> PeerContact {
+pub fn contact(key: &Keypair, addresses: &[Address]) -> PeerContact {
     let now = unix();
     PeerContact::issue(key, addresses, now, now + Duration::from_secs(3_600))
 }
@@ -70,7 +70,7 @@ pub(crate) fn contact(key: &Keypair, addresses: &[Address]) -> PeerContact {
 type Writer = Arc<Mutex<WriteHalf<SubstreamBox>>>;
 
 /// A connection without a link yet.
-pub(crate) struct Connection {
+pub struct Connection {
     opens: mpsc::Sender<oneshot::Sender<SubstreamBox>>,
     inbound: mpsc::Receiver<SubstreamBox>,
     ended: watch::Receiver<bool>,
@@ -78,7 +78,7 @@ pub(crate) struct Connection {
 
 impl Connection {
     /// Connects to a daemon and answers its streams as `manners` say.
-    pub(crate) async fn open(
+    pub async fn open(
         key: &Keypair,
         daemon: &Multiaddr,
         network: &str,
@@ -122,7 +122,7 @@ impl Connection {
     }
 
     /// Opens a stream for a protocol.
-    pub(crate) async fn stream(&self, protocol: &[u8]) -> Result<SubstreamBox, String> {
+    pub async fn stream(&self, protocol: &[u8]) -> Result<SubstreamBox, String> {
         let (tell, told) = oneshot::channel();
         let gone = |_| "the connection is gone".to_owned();
         self.opens.send(tell).await.map_err(|_| gone(()))?;
@@ -138,7 +138,7 @@ impl Connection {
     }
 
     /// Waits until the daemon has closed the connection.
-    pub(crate) async fn wait_closed(&mut self, at_most: Duration) -> bool {
+    pub async fn wait_closed(&mut self, at_most: Duration) -> bool {
         matches!(
             timeout(at_most, self.ended.wait_for(|ended| *ended)).await,
             Ok(Ok(_))
@@ -148,22 +148,22 @@ impl Connection {
 
 /// What keeps a peer's connection open. A process that closes a socket takes back what the other end has not read, so the
 /// last frames of an attack count only if the connection outlives it.
-pub(crate) type Lifeline = mpsc::Sender<oneshot::Sender<SubstreamBox>>;
+pub type Lifeline = mpsc::Sender<oneshot::Sender<SubstreamBox>>;
 
 /// A peer with a link to a daemon.
-pub(crate) struct Peer {
+pub struct Peer {
     /// Its key.
-    pub(crate) key: Keypair,
+    pub key: Keypair,
     writer: Writer,
     frames: mpsc::UnboundedReceiver<Frame>,
     ended: watch::Receiver<bool>,
     /// The connection lives as long as the peer, or longer.
-    pub(crate) lifeline: Lifeline,
+    pub lifeline: Lifeline,
 }
 
 impl Peer {
     /// Links to a daemon.
-    pub(crate) async fn link(
+    pub async fn link(
         key: Keypair,
         daemon: &(Multiaddr, PeerId),
         network: &str,
@@ -212,7 +212,7 @@ impl Peer {
     }
 
     /// Sends bytes as they are; false where the daemon doesn't take them, because it throttles or has gone.
-    pub(crate) async fn send(&self, bytes: &[u8]) -> bool {
+    pub async fn send(&self, bytes: &[u8]) -> bool {
         let mut writer = self.writer.lock().await;
         let write = async {
             writer.write_all(bytes).await?;
@@ -222,18 +222,18 @@ impl Peer {
     }
 
     /// Sends a frame that the core's own encoder has laid out.
-    pub(crate) async fn frame(&self, frame: &OutFrame) -> bool {
+    pub async fn frame(&self, frame: &OutFrame) -> bool {
         self.send(&[&frame.head[..], &frame.tail[..]].concat())
             .await
     }
 
     /// Whether the daemon has ended the link.
-    pub(crate) fn is_ended(&self) -> bool {
+    pub fn is_ended(&self) -> bool {
         *self.ended.borrow()
     }
 
     /// Waits until the daemon has ended the link.
-    pub(crate) async fn wait_ended(&mut self, at_most: Duration) -> bool {
+    pub async fn wait_ended(&mut self, at_most: Duration) -> bool {
         matches!(
             timeout(at_most, self.ended.wait_for(|ended| *ended)).await,
             Ok(Ok(_))
@@ -241,7 +241,7 @@ impl Peer {
     }
 
     /// Waits for a frame that the daemon sends.
-    pub(crate) async fn wait_frame<T>(
+    pub async fn wait_frame<T>(
         &mut self,
         what: &str,
         mut pick: impl FnMut(&Frame) -> Option<T>,
@@ -266,7 +266,7 @@ impl Peer {
     }
 
     /// Forgets what has come so far.
-    pub(crate) fn forget_frames(&mut self) {
+    pub fn forget_frames(&mut self) {
         while self.frames.try_recv().is_ok() {}
     }
 }
@@ -403,20 +403,20 @@ fn identify(key: &identity::Keypair, speaks: &str) -> Bytes {
     let key = key.public().encode_protobuf();
     let mut message = Vec::new();
     for (number, value) in [(1, &key[..]), (5, speaks.as_bytes()), (6, b"hostile/1")] {
-        message.extend(super::proto::field(number, value));
+        message.extend(crate::proto::field(number, value));
     }
     message.into()
 }
 
 /// The name of a network's link protocol, as multistream-select has it.
-pub(crate) fn link_protocol(network: &str) -> Vec<u8> {
+pub fn link_protocol(network: &str) -> Vec<u8> {
     format!("/weft/{network}/link/1\n").into_bytes()
 }
 
 /// Writes something with its length before it.
 async fn write_line(stream: &mut SubstreamBox, line: &[u8]) -> Result<(), String> {
     let written = async {
-        stream.write_all(&super::proto::framed(line)).await?;
+        stream.write_all(&crate::proto::framed(line)).await?;
         stream.flush().await
     };
     timeout(PATIENCE, written)

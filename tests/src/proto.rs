@@ -1,7 +1,7 @@
 //! Protobuf by hand: what no encoder would write.
 
 /// A varint.
-pub(crate) fn varint(mut value: u64) -> Vec<u8> {
+pub fn varint(mut value: u64) -> Vec<u8> {
     let mut out = Vec::new();
     while value >= 0x80 {
         out.push(value as u8 | 0x80);
@@ -12,22 +12,22 @@ pub(crate) fn varint(mut value: u64) -> Vec<u8> {
 }
 
 /// Bytes with their length before them.
-pub(crate) fn framed(bytes: &[u8]) -> Vec<u8> {
+pub fn framed(bytes: &[u8]) -> Vec<u8> {
     [varint(bytes.len() as u64), bytes.to_vec()].concat()
 }
 
 /// A field that holds bytes.
-pub(crate) fn field(number: u64, bytes: &[u8]) -> Vec<u8> {
+pub fn field(number: u64, bytes: &[u8]) -> Vec<u8> {
     [varint(number << 3 | 2), framed(bytes)].concat()
 }
 
 /// A field that holds a number.
-pub(crate) fn number(number: u64, value: u64) -> Vec<u8> {
+pub fn number(number: u64, value: u64) -> Vec<u8> {
     [varint(number << 3), varint(value)].concat()
 }
 
 /// Bytes that look like nothing; the same seed gives the same ones.
-pub(crate) fn noise(seed: u64, len: usize) -> Vec<u8> {
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
     (0..len)
         .map(|_| {

@@ -14,8 +14,8 @@ use weft_tests::net::names;
 use weft_tests::wait;
 
 use super::membership::announce_member;
-use super::peer::{Peer, contact};
 use super::scene::{Scene, TARGET};
+use weft_tests::peer::{Peer, contact};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Messages that the honest publisher publishes in each round.

@@ -7,9 +7,9 @@ use weft_overlay::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
 use weft_overlay::plumtree::{DigestKind, Message, TreeId};
 use weft_overlay::{Seqs, StreamId};
 
-use super::peer::Peer;
-use super::proto::noise;
 use super::scene::Scene;
+use weft_tests::peer::Peer;
+use weft_tests::proto::noise;
 
 type Broadcast = Message<PeerId, TopicBundle>;
 

@@ -10,8 +10,8 @@ use weft_identity::{Hash, Keypair};
 use weft_overlay::UnixMicros;
 use weft_overlay::plumtree::{Message, Push};
 
-use super::peer::{Peer, unix};
 use super::scene::Scene;
+use weft_tests::peer::{Peer, unix};
 
 /// Publishers that one peer makes up in a round.
 const CROWD: u64 = 40;

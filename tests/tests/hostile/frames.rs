@@ -5,9 +5,9 @@ use std::time::Duration;
 use weft_core::wire::{Frame, encode_hello, encode_ping};
 use weft_tests::wait;
 
-use super::peer::{Connection, Manners, contact};
-use super::proto::{field, framed, noise, number, varint};
 use super::scene::Scene;
+use weft_tests::peer::{Connection, Manners, contact};
+use weft_tests::proto::{field, framed, noise, number, varint};
 
 /// How soon a daemon ends a link on which nonsense came.
 const DROPPED_WITHIN: Duration = Duration::from_secs(10);
@@ -227,7 +227,7 @@ pub(crate) async fn other_network(scene: &Scene) {
     for _ in 0..scene.repeats.min(64) {
         let connection = scene.connection(&manners).await;
         let refused = connection
-            .stream(&super::peer::link_protocol("another-network"))
+            .stream(&weft_tests::peer::link_protocol("another-network"))
             .await;
         assert!(refused.is_err(), "another network's link is accepted");
         connections.push(connection);

@@ -1,6 +1,6 @@
 //! Peers that mean harm, on the wire against live daemons.
 //!
-//! Three honest nodes pass on a steady stream of messages while a peer that is written by hand ([`peer`]) does to one of them
+//! Three honest nodes pass on a steady stream of messages while a peer that is written by hand ([`weft_tests::peer`]) does to one of them
 //! what no honest peer does. After each case the daemon lives, its memory has hardly grown, everything honest was delivered
 //! everywhere, a counter names what happened, and the log has a few warnings about it and not one a frame.
 //! `WEFT_HOSTILE_N` says how often each case repeats its attack (8 by default, 1000 for the figures), `WEFT_HOSTILE_ONLY` picks the
@@ -11,8 +11,6 @@ mod broadcast;
 mod bundles;
 mod frames;
 mod membership;
-mod peer;
-mod proto;
 mod scene;
 
 use scene::{Expected, Scene};

@@ -12,8 +12,8 @@ use weft_overlay::hyparview::{Message, Priority};
 use weft_overlay::plumtree::{self, Push};
 use weft_overlay::{Bundle, UnixMicros};
 
-use super::peer::{Peer, contact, key, unix};
 use super::scene::Scene;
+use weft_tests::peer::{Peer, contact, key, unix};
 
 /// Descriptors of peers that don't exist.
 fn sample(count: u64, of: u64) -> Vec<PeerContact> {
@@ -211,7 +211,7 @@ pub(crate) async fn bad_announcements(scene: &Scene) {
         issued_at: unix(),
         expires_at: unix() + Duration::from_secs(60),
     });
-    let noise = Bytes::from(super::proto::noise(5, 500));
+    let noise = Bytes::from(weft_tests::proto::noise(5, 500));
     let payloads = (0..scene.repeats)
         .flat_map(|_| [another.clone(), noise.clone(), Bytes::new()])
         .collect();

@@ -21,7 +21,7 @@ use weft_tests::net::{Net, names};
 use weft_tests::stream::Stream;
 use weft_tests::wait;
 
-use super::peer::{Connection, Lifeline, Manners, Peer, contact, key};
+use weft_tests::peer::{Connection, Lifeline, Manners, Peer, contact, key};
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
 /// The node that is attacked: it neither published first nor was joined through first.
@@ -36,7 +36,11 @@ const WARNINGS_MAX: usize = 24;
 /// How long the machine may take for what takes it well under a second when idle.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How often `weft status` is asked while an attack runs.
-const SAMPLE_EVERY: Duration = Duration::from_millis(50);
+const SAMPLE_EVERY: Duration = Duration::from_millis(10);
+/// Answers of each daemon that a case waits for where figures are wanted, attacking again until then: fewer have no p99.
+const SAMPLES_MIN: u64 = 100;
+/// Repeats from which on figures are wanted.
+const REPEATS_FOR_FIGURES: u64 = 1_000;
 /// What a loaded machine may add to the longest of a hundred commands.
 const STATUS_SLACK: Duration = Duration::from_millis(300);
 
@@ -58,6 +62,7 @@ struct Row {
     /// The attacked daemon's, and that of one at rest in the same moments: what the machine itself costs.
     status_p99: Duration,
     calm_p99: Duration,
+    attacks: u64,
     took: Duration,
 }
 
@@ -229,7 +234,7 @@ impl Scene {
         &mut self,
         name: &'static str,
         expected: Expected,
-        attack: impl AsyncFnOnce(&Self),
+        attack: impl AsyncFn(&Self),
     ) {
         if std::env::var("WEFT_HOSTILE_ONLY").is_ok_and(|only| !name.contains(&only)) {
             return;
@@ -237,7 +242,12 @@ impl Scene {
         let began = Instant::now();
         let (counters, rss, log) = (self.counters(), self.rss(), self.log().len());
         let sampler = Sampler::start(&self.weft, self.idle.dir());
+        let mut attacks = 1;
         attack(self).await;
+        while self.repeats >= REPEATS_FOR_FIGURES && sampler.count() < SAMPLES_MIN {
+            attack(self).await;
+            attacks += 1;
+        }
         self.read(expected, &counters).await;
         self.last.lock().expect("no holder panics").take();
         self.delivered(name).await;
@@ -256,6 +266,7 @@ impl Scene {
             warnings,
             status_p99,
             calm_p99,
+            attacks,
             took: began.elapsed(),
         };
         println!("{row}");
@@ -391,12 +402,13 @@ impl std::fmt::Display for Row {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "| {:44} | {:+7.1} MiB | {:2} warnings | status p99 {:4} ms, at rest {:4} ms | {:5.1} s | {}",
+            "| {:44} | {:+7.1} MiB | {:2} warnings | status p99 {:4} ms, at rest {:4} ms | {:3} times, {:5.1} s | {}",
             self.name,
             self.growth as f64 / (1024.0 * 1024.0),
             self.warnings,
             self.status_p99.as_millis(),
             self.calm_p99.as_millis(),
+            self.attacks,
             self.took.as_secs_f64(),
             self.counted,
         )
@@ -411,12 +423,15 @@ fn status(weft: &Weft) -> Value {
 /// Asks the attacked daemon and one at rest for their status, by turns, and notes how long each answer takes.
 struct Sampler {
     stop: Arc<AtomicBool>,
+    count: Arc<AtomicU64>,
     task: JoinHandle<[Duration; 2]>,
 }
 
 impl Sampler {
     fn start(weft: &Weft, idle: &Path) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
+        let count = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&count);
         let (weft, idle, stopped) = (weft.clone(), idle.as_os_str().to_owned(), Arc::clone(&stop));
         let ask = move |which: usize| {
             let began = Instant::now();
@@ -438,13 +453,19 @@ impl Sampler {
                     let asked = tokio::task::spawn_blocking(move || ask(which));
                     samples.push(asked.await.expect("the daemon answers"));
                 }
+                counted.fetch_add(1, Ordering::Relaxed);
             }
             samples.map(|mut samples| {
                 samples.sort_unstable();
                 quantile(&samples, 0.99).unwrap_or_default()
             })
         });
-        Self { stop, task }
+        Self { stop, count, task }
+    }
+
+    /// How often each has answered.
+    fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
     }
 
     async fn stop(self) -> [Duration; 2] {
