@@ -34,9 +34,6 @@ use neighbour::Neighbour;
 use trees::Order;
 use wants::Wants;
 
-/// Exchanges after which a neighbour that says nothing of what it has counts as having nothing: two may be lost.
-const MUTE_EXCHANGES: u32 = 3;
-
 /// Where a member that joins begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
@@ -324,28 +321,6 @@ impl<B: Bundle> Broadcast<B> {
             .flat_map(|neighbour| neighbour.epochs(publisher))
             .collect();
         epochs.into_iter()
-    }
-
-    /// Returns whether each neighbour that speaks has told everything it has at least once.
-    pub(crate) fn all_told(&self, now: Time) -> bool {
-        self.neighbours
-            .values()
-            .all(|neighbour| neighbour.told_all.is_some() || self.is_mute(neighbour, None, now))
-    }
-
-    /// Returns whether there are neighbours and each that speaks has told what it has of a stream since `time`.
-    pub(crate) fn all_told_since(&self, id: StreamId<B::Peer>, time: Time, now: Time) -> bool {
-        !self.neighbours.is_empty()
-            && self.neighbours.values().all(|neighbour| {
-                let told = neighbour.told_of(id);
-                told >= Some(time) || self.is_mute(neighbour, told, now)
-            })
-    }
-
-    /// Returns whether a neighbour has not said for several exchanges what it has, which an honest one does at each.
-    fn is_mute(&self, neighbour: &Neighbour<B::Peer>, told: Option<Time>, now: Time) -> bool {
-        let last = told.unwrap_or_default().max(neighbour.since);
-        now.since(last) >= self.config.exchange_interval_max * MUTE_EXCHANGES
     }
 
     /// Returns up to which seq at least half of the neighbours have everything of a stream; none without neighbours.

@@ -4,16 +4,20 @@
 use std::time::Duration;
 
 use super::message::{DigestKind, Message};
+use super::neighbour::Neighbour;
 use super::repair::WANT_STREAMS_MAX;
 use super::{Broadcast, Output, Start};
 use crate::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
-use crate::{Bundle, Now, Seqs};
+use crate::{Bundle, Now, Seqs, StreamId, Time};
 
 /// A change this recent is still on its way through the swarm: fingerprints would differ for that alone (a guess).
 const QUIET: Duration = Duration::from_millis(500);
 
 /// How often a joining member asks each neighbour for a base before it does without.
 pub(super) const BASE_ATTEMPTS: u32 = 4;
+
+/// Exchanges after which a neighbour that says nothing of what it has counts as having nothing: two may be lost.
+const MUTE_EXCHANGES: u32 = 3;
 
 impl<B: Bundle> Broadcast<B> {
     /// Sends the announcements and fingerprints whose time has come.
@@ -44,7 +48,7 @@ impl<B: Bundle> Broadcast<B> {
         }
         let untold = std::mem::take(&mut neighbour.untold);
         neighbour.untold_bytes = 0;
-        neighbour.tell_at = crate::Time::NEVER;
+        neighbour.tell_at = Time::NEVER;
         // The next comparison waits until the swarm is quiet again, but not for ever: frames may have been lost.
         let latest = neighbour.compared_at + self.config.exchange_interval_max;
         let quiet = (now.time + QUIET).min(latest);
@@ -120,7 +124,7 @@ impl<B: Bundle> Broadcast<B> {
         neighbour.told_everything_at = Some(now.time);
         neighbour.untold.clear();
         neighbour.untold_bytes = 0;
-        neighbour.tell_at = crate::Time::NEVER;
+        neighbour.tell_at = Time::NEVER;
         let digests: Vec<_> = self
             .history
             .streams()
@@ -252,5 +256,27 @@ impl<B: Bundle> Broadcast<B> {
         for peer in waiting {
             self.send_fingerprint(peer);
         }
+    }
+
+    /// Returns whether each neighbour that speaks has told everything it has at least once.
+    pub(crate) fn all_told(&self, now: Time) -> bool {
+        self.neighbours
+            .values()
+            .all(|neighbour| neighbour.told_all.is_some() || self.is_mute(neighbour, None, now))
+    }
+
+    /// Returns whether there are neighbours and each that speaks has told what it has of a stream since `time`.
+    pub(crate) fn all_told_since(&self, id: StreamId<B::Peer>, time: Time, now: Time) -> bool {
+        !self.neighbours.is_empty()
+            && self.neighbours.values().all(|neighbour| {
+                let told = neighbour.told_of(id);
+                told >= Some(time) || self.is_mute(neighbour, told, now)
+            })
+    }
+
+    /// Returns whether a neighbour has not said for several exchanges what it has, which an honest one does at each.
+    fn is_mute(&self, neighbour: &Neighbour<B::Peer>, told: Option<Time>, now: Time) -> bool {
+        let last = told.unwrap_or_default().max(neighbour.since);
+        now.since(last) >= self.config.exchange_interval_max * MUTE_EXCHANGES
     }
 }
