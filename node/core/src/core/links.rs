@@ -242,6 +242,8 @@ impl Core {
             .is_some_and(|(_, sent)| now.time.since(sent) >= UNANSWERED_AFTER)
         {
             self.count("links_unanswered");
+            // It reads nothing: whoever dials again at once would hold publishers up each time.
+            self.replace_neighbour(peer, now);
             return self.abandon(peer, "a ping was not answered for 10 s", now);
         }
         if link.neighbour_in.is_empty() && now.time.since(link.used_at) >= IDLE_AFTER {
