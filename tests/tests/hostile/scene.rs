@@ -244,15 +244,15 @@ impl Scene {
         let sampler = Sampler::start(&self.weft, self.idle.dir());
         let mut attacks = 1;
         attack(self).await;
+        self.read(expected, &counters).await;
+        let growth = self.settled_growth(rss).await;
         while self.repeats >= REPEATS_FOR_FIGURES && sampler.count() < SAMPLES_MIN {
             attack(self).await;
             attacks += 1;
         }
-        self.read(expected, &counters).await;
         self.last.lock().expect("no holder panics").take();
         self.delivered(name).await;
         let [status_p99, calm_p99] = sampler.stop().await;
-        let growth = self.settled_growth(rss).await;
         let counted = self.counted(name, expected, &counters).await;
         let log_now = self.log();
         let warnings = log_now[log.min(log_now.len())..]
