@@ -53,6 +53,10 @@ pub const PROOFS_MAX: usize = 16;
 /// Of the streams that may be displaced, this part goes at once: looking for them costs a walk through all.
 const DISPLACED_SHARE: usize = 16;
 
+/// Bundles of a stream that are held, from which on it is displaced only after those with fewer: making up publishers that say much
+/// costs a signature for each bundle.
+const ESTABLISHED: usize = 8;
+
 /// How often streams are looked through for holes that are past the horizon.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(30);
 
@@ -208,7 +212,8 @@ impl<B: Bundle> History<B> {
     fn displace(&mut self, now: Time) {
         let bound = self.config.horizon + self.config.skew * 2;
         let brought = |(id, stream): (&StreamId<B::Peer>, &Stream<B>)| {
-            stream.source.map(|source| (source, stream.touched, *id))
+            let rank = (stream.held.len() >= ESTABLISHED, stream.touched);
+            stream.source.map(|source| (source, rank, *id))
         };
         let mut shares: BTreeMap<B::Peer, usize> = BTreeMap::new();
         for (source, ..) in self.streams.iter().filter_map(brought) {
@@ -220,7 +225,7 @@ impl<B: Bundle> History<B> {
             .streams
             .iter()
             .filter_map(brought)
-            .partition(|(_, touched, _)| now.since(*touched) > bound);
+            .partition(|(_, (_, touched), _)| now.since(*touched) > bound);
         let mut leaving: Vec<_> = match silent.is_empty() {
             true => {
                 let share = others.into_iter();
@@ -228,7 +233,7 @@ impl<B: Bundle> History<B> {
             }
             false => silent,
         };
-        leaving.sort_unstable_by_key(|(_, touched, _)| *touched);
+        leaving.sort_unstable_by_key(|(_, rank, _)| *rank);
         leaving.truncate((leaving.len() / DISPLACED_SHARE).max(1));
         self.retire(&leaving.into_iter().map(|(_, _, id)| id).collect(), now);
     }
