@@ -265,7 +265,8 @@ fn only_node_and_the_command_know_libp2p() {
         let names = dependencies(&manifest)
             .remove("dependencies")
             .unwrap_or_default();
-        if names.contains("libp2p") && !["node", "cli"].contains(&member) {
+        // A hostile peer is written by hand on libp2p's transport, in the crate that only tests use.
+        if names.contains("libp2p") && !["node", "cli", "tests"].contains(&member) {
             findings.push(member.to_owned());
         }
     }
