@@ -153,7 +153,7 @@ fn made_up_publishers_displace_each_other_and_no_other_neighbours_streams() {
     }
     for made_up in 1_000..3_000 {
         member.receive(LIAR, pushed(&chain(stream(made_up), 1, 1_000)[0]));
-        member.broadcast.check_bounds();
+        member.broadcast.check().unwrap();
     }
     // Somebody new comes in as well, whoever brings it.
     for (publisher, from) in [(50, HONEST), (51, LIAR), (52, 77)] {
