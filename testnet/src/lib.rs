@@ -8,6 +8,7 @@
 //! to somebody else is never touched. Nothing outside the base directory is written or removed.
 
 pub mod report;
+pub mod scenario;
 pub mod traffic;
 
 mod check;

@@ -114,22 +114,11 @@ impl Outcome {
 }
 
 fn judge(name: &str, bound: &Bound, figures: &Figures, at: &str, seed: u64) -> Option<Failure> {
-    let expectation = match (bound.min, bound.max) {
-        (Some(min), Some(max)) => format!("{name} from {min} to {max}"),
-        (Some(min), None) => format!("{name} at least {min}"),
-        (None, Some(max)) => format!("{name} at most {max}"),
-        (None, None) => format!("{name} measured"),
-    };
+    let expectation = format!("{name} {bound}");
     let got = match figures.get(name) {
         None => "no such figure".to_owned(),
-        Some(value) => {
-            let fits = bound.min.is_none_or(|min| *value >= min)
-                && bound.max.is_none_or(|max| *value <= max);
-            if fits {
-                return None;
-            }
-            format!("{value}")
-        }
+        Some(value) if bound.holds(*value) => return None,
+        Some(value) => value.to_string(),
     };
     Some(Failure {
         expectation,

@@ -1,6 +1,7 @@
 //! What a scenario says: the network, its phases, and what is expected of it. `testnet` reads it from TOML.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::num::NonZeroU8;
 
 use serde::{Deserialize, Serialize};
@@ -404,6 +405,25 @@ pub struct Bound {
     /// In each run, or in the mean of all seeds.
     #[serde(default)]
     pub over: Over,
+}
+
+impl Bound {
+    /// Returns whether a figure is within.
+    pub fn holds(&self, figure: f64) -> bool {
+        self.min.is_none_or(|min| figure >= min) && self.max.is_none_or(|max| figure <= max)
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.min, self.max) {
+            (Some(min), Some(max)) if min == max => write!(f, "{min}"),
+            (Some(min), Some(max)) => write!(f, "from {min} to {max}"),
+            (Some(min), None) => write!(f, "at least {min}"),
+            (None, Some(max)) => write!(f, "at most {max}"),
+            (None, None) => f.write_str("measured"),
+        }
+    }
 }
 
 /// Which runs a bound holds for.
