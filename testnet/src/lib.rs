@@ -9,6 +9,7 @@
 
 pub mod report;
 pub mod scenario;
+pub mod sim;
 pub mod traffic;
 
 mod check;
