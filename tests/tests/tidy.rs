@@ -11,10 +11,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Crates that are pure: the same inputs give the same outputs, on any machine at any time.
-const PURE: [&str; 4] = ["identity", "overlay", "dht", "node/core"];
+const PURE: [&str; 5] = ["identity", "overlay", "dht", "node/core", "testnet/sim"];
 
 /// Every crate and the crates of this workspace that it may depend on.
-const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
+const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
     ("identity", &[]),
     ("overlay", &["weft-identity"]),
     ("dht", &["weft-identity"]),
@@ -30,7 +30,14 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 9] = [
             "weft-rpc",
         ],
     ),
-    ("testnet", &["weft-core", "weft-rpc", "weft-identity"]),
+    (
+        "testnet/sim",
+        &["weft-identity", "weft-overlay", "weft-core"],
+    ),
+    (
+        "testnet",
+        &["weft-core", "weft-rpc", "weft-identity", "weft-sim"],
+    ),
     (
         "cli",
         &["weft-rpc", "weft-node", "weft-testnet", "weft-identity"],
