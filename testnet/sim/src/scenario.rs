@@ -1,5 +1,7 @@
 //! What a scenario says: the network, its phases, and what is expected of it. `testnet` reads it from TOML.
 
+mod check;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::num::NonZeroU8;
@@ -503,6 +505,11 @@ impl Scenario {
             let what = "whole nodes spread by trees: `spread` needs engine = \"swarm\"";
             return Err(Invalid::Mismatch(what.to_owned()));
         }
+        if self.engine == EngineKind::Node && !self.sweep.is_empty() {
+            let what = "whole nodes can't be forked: `sweep` needs engine = \"swarm\"";
+            return Err(Invalid::Mismatch(what.to_owned()));
+        }
+        self.check_values()?;
         self.phases
             .iter()
             .try_for_each(|phase| self.check_phase(phase))

@@ -466,6 +466,21 @@ mod tests {
                 &format!("{JOIN}[[phase]]\ndo = 'crash'"),
                 "`crash` needs `share`",
             ),
+            // What would never end.
+            (
+                &format!("{JOIN}[[phase]]\ndo = 'storm'\nfor = '5s'\nevery = '0s'"),
+                "line 12: every is 0ns, but must be at least 1ms",
+            ),
+            (
+                "overlay = { shuffle_interval = '0s' }\nphase = []",
+                "line 5: overlay.shuffle_interval is 0ns, but must be at least 1ms",
+            ),
+            (
+                &format!(
+                    "links.latency = {{ model = 'lognormal', median = '1s', sigma = nan }}\n{JOIN}"
+                ),
+                "line 5: links.latency.sigma is NaN, but must be from 0 to 10",
+            ),
         ]);
     }
 

@@ -1,0 +1,125 @@
+//! Bounds of single values: what would never end, never happen, or mean nothing.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::{Invalid, Phase, Scenario, Spread};
+use crate::duration::Span;
+use crate::link::Latency;
+
+/// The shortest time between two of anything that is repeated for ever: a cycle of less simulates nothing that exists.
+const INTERVAL_MIN: Duration = Duration::from_millis(1);
+/// Messages of one phase: each is watched until the end.
+const MESSAGES_MAX: u32 = 1_000_000;
+/// Cycles of one phase.
+const CYCLES_MAX: u32 = 1_000_000;
+/// Neighbours or contacts: a view is searched from end to end.
+const VIEW_MAX: usize = 1_000;
+
+impl Scenario {
+    /// Checks single values.
+    pub(super) fn check_values(&self) -> Result<(), Invalid> {
+        let overlay = &self.overlay;
+        for (what, size) in [
+            ("overlay.active", overlay.active),
+            ("overlay.passive", overlay.passive),
+        ] {
+            within(what, size.unwrap_or(1), &(1..=VIEW_MAX))?;
+        }
+        for (what, interval) in [
+            ("overlay.shuffle_interval", overlay.shuffle_interval),
+            ("overlay.promotion_interval", overlay.promotion_interval),
+        ] {
+            interval.map_or(Ok(()), |interval| repeated(what, interval))?;
+        }
+        if let Spread::Rumor { interval, .. } | Spread::Sync { interval, .. } = self.spread {
+            repeated("spread.interval", interval)?;
+        }
+        if let Some(links) = &self.links {
+            check_latency(&links.latency)?;
+            within(
+                "links.bandwidth",
+                links.bandwidth.unwrap_or(1),
+                &(1..=u64::MAX),
+            )?;
+        }
+        for (name, bound) in &self.expect {
+            if bound
+                .min
+                .is_some_and(|min| bound.max.is_some_and(|max| min > max))
+            {
+                let what = format!("`expect` can't be met: {name} {bound}");
+                return Err(Invalid::Mismatch(what));
+            }
+        }
+        self.phases.iter().try_for_each(check_phase)
+    }
+}
+
+fn check_phase(phase: &Phase) -> Result<(), Invalid> {
+    match phase {
+        Phase::Cycles { count } => within("count", *count, &(0..=CYCLES_MAX)),
+        Phase::Publish(publish) => {
+            within("messages", publish.messages, &(0..=MESSAGES_MAX))?;
+            within("warmup", publish.warmup, &(0..=MESSAGES_MAX))
+        }
+        Phase::Churn { per_minute, .. } => within("per_minute", *per_minute, &(0.001..=60_000.0)),
+        Phase::Storm { every, .. } => repeated("every", *every),
+        Phase::Heal {
+            messages,
+            reliability,
+            cycles_max,
+        } => {
+            within("messages", *messages, &(1..=MESSAGES_MAX))?;
+            within("reliability", *reliability, &(0.0..=1.0))?;
+            within("cycles_max", *cycles_max, &(0..=CYCLES_MAX))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_latency(latency: &Latency) -> Result<(), Invalid> {
+    match *latency {
+        Latency::Uniform { min, max } if min > max => Err(Invalid::OutOfBounds {
+            what: "links.latency.min",
+            got: min.to_string(),
+            must: format!("at most max, {max}"),
+        }),
+        Latency::Lognormal { sigma, .. } => within("links.latency.sigma", sigma, &(0.0..=10.0)),
+        Latency::Clustered { clusters, .. } => {
+            within("links.latency.clusters", clusters, &(1..=u32::MAX))
+        }
+        Latency::Constant { .. } | Latency::Uniform { .. } => Ok(()),
+    }
+}
+
+fn repeated(what: &'static str, interval: Span) -> Result<(), Invalid> {
+    if interval.0 >= INTERVAL_MIN {
+        return Ok(());
+    }
+    Err(Invalid::OutOfBounds {
+        what,
+        got: interval.to_string(),
+        must: format!("at least {}", Span(INTERVAL_MIN)),
+    })
+}
+
+/// A number that isn't one is within nothing.
+fn within<T: Copy + PartialOrd + ToString>(
+    what: &'static str,
+    value: T,
+    bounds: &RangeInclusive<T>,
+) -> Result<(), Invalid> {
+    if bounds.contains(&value) {
+        return Ok(());
+    }
+    Err(Invalid::OutOfBounds {
+        what,
+        got: value.to_string(),
+        must: format!(
+            "from {} to {}",
+            bounds.start().to_string(),
+            bounds.end().to_string()
+        ),
+    })
+}
