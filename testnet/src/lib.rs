@@ -1,4 +1,5 @@
-//! Local networks of real daemons: start them, hurt them, measure them.
+//! Local networks of real daemons: start them, hurt them, measure them. And networks in virtual time: [`scenario`] says
+//! what happens in one, [`sim`] lets it happen with as many seeds as are asked for.
 //!
 //! A testnet is a directory: `testnet.json` says which daemons it has (pid and start time, port, peer id), and each node
 //! `nK` has its own data directory below it. Every command works on that directory, so a network outlives the command
@@ -31,6 +32,7 @@ pub use process::{Process, ProcessState};
 pub use status::{NodeState, NodeStatus, Status};
 pub use transport::Transport;
 pub use up::{Options, Progress};
+pub use weft_sim::outcome::Outcome;
 
 use std::path::{Path, PathBuf};
 use std::process::Child;

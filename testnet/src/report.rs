@@ -1,7 +1,17 @@
 //! Testnets in words: what people read on their terminal.
 
+mod html;
+mod page;
+mod plot;
+mod plots;
+mod sim;
+
 use std::fmt::Write;
 use std::path::Path;
+
+pub use html::sim_html;
+pub use page::{Page, PageError};
+pub use sim::sim_text;
 
 use crate::{CheckReport, NodeState, Status, default_base_dir};
 
