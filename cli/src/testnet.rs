@@ -1,4 +1,6 @@
-//! `weft testnet`: a network of real daemons on this machine, to try things on and to hurt.
+//! `weft testnet`: a network of real daemons on this machine, to try things on and to hurt; or one in virtual time.
+
+mod sim;
 
 use std::io::{self, IsTerminal};
 
@@ -17,9 +19,10 @@ weft testnet up                       eight nodes until Ctrl-C, and what to try 
 weft testnet up --nodes 50 --detach   fifty, which go on until weft testnet down
 weft --node n1 status                 any command on one of them
 weft testnet kill n2 n3               kill -9; then: restart n2 n3
-weft testnet check                    publishes, and reports what arrived, how fast, and how often";
+weft testnet check                    publishes, and reports what arrived, how fast, and how often
+weft testnet sim --list               scenarios in virtual time, up to a million nodes";
 
-/// Runs, hurts and checks a network of daemons on this machine
+/// Runs, hurts and checks a network of daemons on this machine, or simulates one
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {
@@ -68,6 +71,7 @@ enum Command {
     },
     /// Ends all nodes and removes the testnet's directory
     Down,
+    Sim(sim::Args),
 }
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
@@ -135,6 +139,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
             };
             global.within_if_asked(check(global, options)).await
         }
+        Command::Sim(args) => sim::run(global, args).await,
         other => global.within_if_asked(change(global, other)).await,
     }
 }
@@ -242,7 +247,7 @@ async fn change(global: &Global, command: Command) -> Result<(), Failure> {
             global.note(format_args!("stopped {ended} nodes"));
             return Ok(());
         }
-        Command::Status | Command::Up { .. } | Command::Check { .. } => {
+        Command::Status | Command::Up { .. } | Command::Check { .. } | Command::Sim(_) => {
             let status = testnet.status().await;
             return if global.json {
                 output::json(&status)
