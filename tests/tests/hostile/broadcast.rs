@@ -40,6 +40,7 @@ fn claim(stream: StreamId<PeerId>, seqs: Seqs) -> StreamDigest<PeerId> {
         seqs,
         supplies_from: 1,
         head: Hash::of(b"nothing"),
+        head_age: None,
     }
 }
 
