@@ -11,7 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use weft_sim::outcome::{Outcome, Run};
-use weft_sim::scenario::{Invalid, NODES_MAX, Scenario};
+use weft_sim::scenario::{Invalid, NODES_MAX, Phase, Scenario};
 
 use crate::scenario::Loaded;
 
@@ -51,7 +51,7 @@ pub struct Simulation {
 pub struct Progress {
     /// Seeds that are done, of how many.
     pub seeds: (u64, u64),
-    /// The share of all phases of all seeds that is done.
+    /// The share of the virtual time of all seeds that has passed.
     pub share: f64,
     /// The phase that the run which has come least far is in, of how many.
     pub phase: (usize, usize),
@@ -70,9 +70,76 @@ pub struct Board {
 
 #[derive(Debug, Default)]
 struct Told {
+    plan: Plan,
     done: u64,
     events_done: u64,
-    running: BTreeMap<u64, weft_sim::Progress>,
+    running: BTreeMap<u64, Running>,
+}
+
+/// A run that goes on.
+#[derive(Debug)]
+struct Running {
+    last: weft_sim::Progress,
+    /// Shares of the sweep that are behind it: time has jumped back to the fork so often.
+    swept: u32,
+}
+
+impl Running {
+    fn at(&self) -> Duration {
+        Duration::from_micros(self.last.at.as_micros())
+    }
+}
+
+/// How long a run takes in virtual time, as far as that is known before.
+#[derive(Clone, Copy, Debug, Default)]
+struct Plan {
+    /// Until the fork, or the end.
+    before: Duration,
+    /// From the fork to the end.
+    after: Duration,
+    /// How often the latter is played.
+    times: u32,
+}
+
+impl Plan {
+    fn of(scenario: &Scenario) -> Self {
+        let takes = |phase: &Phase| match phase {
+            Phase::Join { within, .. } | Phase::Restart { within } => within.0,
+            Phase::Run { r#for }
+            | Phase::Hang { r#for, .. }
+            | Phase::Partition { r#for, .. }
+            | Phase::Churn { r#for, .. }
+            | Phase::Storm { r#for, .. } => r#for.0,
+            Phase::Cycles { count } => scenario.overlay.cycle().saturating_mul(*count),
+            Phase::Publish(publish) if !publish.meanwhile => {
+                let messages = publish.warmup.saturating_add(publish.messages);
+                publish.every.0.saturating_mul(messages) + publish.settle.0
+            }
+            // Healing ends when it has healed.
+            _ => Duration::ZERO,
+        };
+        let fork = scenario
+            .phases
+            .iter()
+            .position(|phase| *phase == Phase::Fork);
+        let fork = fork.unwrap_or(scenario.phases.len());
+        let all = |phases: &[Phase]| {
+            let each = phases.iter().map(takes);
+            each.fold(Duration::ZERO, Duration::saturating_add)
+        };
+        Self {
+            before: all(&scenario.phases[..fork]),
+            after: all(&scenario.phases[fork..]),
+            times: scenario.sweep.len() as u32,
+        }
+    }
+
+    /// Returns the share that is behind a run at a moment, with so many shares of the sweep behind it.
+    fn share(&self, at: Duration, swept: u32) -> f64 {
+        let passed = at.as_secs_f64() + self.after.as_secs_f64() * f64::from(swept);
+        let all = self.before.as_secs_f64() + self.after.as_secs_f64() * f64::from(self.times);
+        (passed / all.max(1e-6)).min(1.0)
+    }
 }
 
 impl Board {
@@ -80,19 +147,22 @@ impl Board {
     pub fn progress(&self) -> Progress {
         let of = self.of.load(Ordering::Relaxed);
         let told = self.told();
-        let share_of = |run: &weft_sim::Progress| run.phases.0 as f64 / run.phases.1.max(1) as f64;
-        let shares: f64 = told.running.values().map(share_of).sum();
-        let last = told.running.values().min_by_key(|run| run.phases.0);
+        let shares: f64 = told
+            .running
+            .values()
+            .map(|run| told.plan.share(run.at(), run.swept))
+            .sum();
+        let running = || told.running.values();
+        let last = running().min_by_key(|run| run.last.phases.0);
         Progress {
             seeds: (told.done, of),
             share: (told.done as f64 + shares) / of.max(1) as f64,
             phase: last.map_or((0, 0), |run| {
-                ((run.phases.0 + 1).min(run.phases.1), run.phases.1)
+                let (done, of) = run.last.phases;
+                ((done + 1).min(of), of)
             }),
-            at: last.map_or(Duration::ZERO, |run| {
-                Duration::from_micros(run.at.as_micros())
-            }),
-            events: told.events_done + told.running.values().map(|run| run.events).sum::<u64>(),
+            at: last.map_or(Duration::ZERO, Running::at),
+            events: told.events_done + running().map(|run| run.last.events).sum::<u64>(),
         }
     }
 
@@ -102,14 +172,20 @@ impl Board {
     }
 
     fn tell(&self, seed: u64, progress: weft_sim::Progress) {
-        self.told().running.insert(seed, progress);
+        let mut told = self.told();
+        let run = told.running.entry(seed).or_insert(Running {
+            last: progress,
+            swept: 0,
+        });
+        run.swept += u32::from(progress.at < run.last.at);
+        run.last = progress;
     }
 
     fn finish(&self, seed: u64) {
         let mut told = self.told();
         told.done += 1;
-        if let Some(last) = told.running.remove(&seed) {
-            told.events_done += last.events;
+        if let Some(run) = told.running.remove(&seed) {
+            told.events_done += run.last.events;
         }
     }
 }
@@ -159,6 +235,7 @@ impl Simulation {
     /// Runs all seeds; this takes its time, and threads of its own.
     pub fn run(&self, board: &Board) -> Outcome {
         board.of.store(self.seeds, Ordering::Relaxed);
+        board.told().plan = Plan::of(&self.scenario);
         let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
         let at_once = u64::from(NODES_AT_ONCE_MAX / self.scenario.nodes.max(1));
         let threads = cores.min(self.seeds).min(at_once).max(1);
@@ -343,6 +420,19 @@ mod tests {
             outcome.replay,
             "weft testnet sim tiny.toml --nodes 5 --seed 40 --seeds 2"
         );
+    }
+
+    #[test]
+    fn the_share_is_that_of_virtual_time_over_all_of_a_sweep() {
+        let scenario = parse(&format!(
+            "{}\nsweep = [5, 10]\n{}",
+            &TINY[..TINY.find("[[phase]]").unwrap()],
+            "[[phase]]\ndo = 'run'\nfor = '10s'\n[[phase]]\ndo = 'fork'\n[[phase]]\ndo = 'run'\nfor = '5s'"
+        ));
+        let plan = Plan::of(&scenario.unwrap());
+        let share = |seconds, swept| plan.share(Duration::from_secs(seconds), swept);
+        assert_eq!([share(5, 0), share(15, 0)], [0.25, 0.75]);
+        assert_eq!([share(10, 1), share(15, 1), share(99, 1)], [0.75, 1.0, 1.0]);
     }
 
     #[test]

@@ -44,7 +44,7 @@ impl Bar {
         if self.is_quiet || progress.seeds.1 == 0 {
             return;
         }
-        // A sweep plays its last phases again and again.
+        // A run that was slower than planned must not take anything back.
         self.share = self.share.max(progress.share);
         self.count(progress.events);
         let line = Line {
