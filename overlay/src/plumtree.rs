@@ -15,6 +15,7 @@ pub mod message;
 mod neighbour;
 mod optimise;
 mod repair;
+pub mod shared;
 mod tell;
 #[cfg(test)]
 mod tests;
@@ -24,7 +25,8 @@ mod wants;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-pub use message::{DigestKind, Message, Push, TreeId};
+pub use message::{Beacon, DigestKind, Message, Push};
+pub use shared::SharedTree;
 pub use trees::{TREES_MAX, Tree, Trees};
 
 use crate::bounds::within;
@@ -193,6 +195,7 @@ pub struct Broadcast<B: Bundle> {
     config: Config,
     history: History<B>,
     neighbours: BTreeMap<B::Peer, Neighbour<B::Peer>>,
+    shared: SharedTree<B::Peer>,
     trees: Trees<B::Peer>,
     wants: Wants<B::Peer>,
     /// Until when a base is waited for; none once it is fixed.
@@ -210,6 +213,7 @@ impl<B: Bundle> Broadcast<B> {
             me,
             history: History::new(config.history.clone()),
             neighbours: BTreeMap::new(),
+            shared: SharedTree::new(me),
             trees: Trees::new(me),
             wants: Wants::new(),
             base_until: Some(now.time + config.base_timeout),
@@ -237,9 +241,11 @@ impl<B: Bundle> Broadcast<B> {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
                     neighbour.rtt = rtt;
                 }
+                self.shared.measured(peer, rtt, now);
             }
             Input::Alone => self.fix_base(now),
         }
+        self.tell_beacons(now);
         self.carry_out_orders();
     }
 
@@ -251,6 +257,10 @@ impl<B: Bundle> Broadcast<B> {
         self.history.shed(now.time);
         self.ask_for_missing(now);
         self.tell_due(now);
+        if self.shared.poll_timeout() <= now.time {
+            self.shared.handle_timeout(now);
+        }
+        self.tell_beacons(now);
         self.carry_out_orders();
     }
 
@@ -271,6 +281,7 @@ impl<B: Bundle> Broadcast<B> {
             .min(neighbours.unwrap_or(Time::NEVER))
             .min(self.wants.next_timeout())
             .min(self.history.next_expiry())
+            .min(self.shared.poll_timeout())
     }
 
     /// Returns the history.
@@ -286,6 +297,11 @@ impl<B: Bundle> Broadcast<B> {
     /// A subscriber was told of a gap.
     pub(crate) fn gap_told(&mut self, id: StreamId<B::Peer>, from: u64, to: u64) {
         self.history.gap_told(id, from, to);
+    }
+
+    /// Returns this member's place in the shared tree.
+    pub const fn shared(&self) -> &SharedTree<B::Peer> {
+        &self.shared
     }
 
     /// Returns the trees.
@@ -354,6 +370,7 @@ impl<B: Bundle> Broadcast<B> {
             *until = (*until).max(now.time + self.config.base_timeout);
         }
         let neighbour = Neighbour::new(now.time, interval);
+        self.shared.neighbour_up(peer, neighbour.rtt, now);
         self.neighbours.insert(peer, neighbour);
         self.trees.neighbour_up(peer, &mut self.orders);
         self.send_fingerprint(peer);
@@ -364,6 +381,7 @@ impl<B: Bundle> Broadcast<B> {
             return;
         }
         self.wants.neighbour_down(peer, now.time);
+        self.shared.neighbour_down(peer, now);
         self.trees.neighbour_down(peer, &mut self.orders);
     }
 
@@ -393,29 +411,49 @@ impl<B: Bundle> Broadcast<B> {
             Message::Fingerprint {
                 fingerprint,
                 has_base,
+                beacon,
             } => {
+                self.beacon(from, beacon, now);
                 self.fingerprint(from, fingerprint, has_base, now);
             }
             Message::Graft { trees } => {
-                for tree in trees.into_iter().take(TREES_MAX + 1) {
+                for publisher in trees.into_iter().take(TREES_MAX) {
                     // Trees of publishers that nothing was seen of would crowd out those that carry something.
-                    let is_known = match tree {
-                        TreeId::Shared => true,
-                        TreeId::Publisher(publisher) => self.knows(publisher),
-                    };
-                    if is_known {
-                        self.trees.grafted(from, tree, &mut self.orders);
+                    if self.knows(publisher) {
+                        self.trees.grafted(from, publisher, &mut self.orders);
                     }
                 }
                 // Whoever grafts shall know at once what it has missed.
                 self.tell_now(from, now);
             }
             Message::Prune { trees } => {
-                for tree in trees.into_iter().take(TREES_MAX + 1) {
-                    self.trees.pruned(from, tree, &mut self.orders);
+                for publisher in trees.into_iter().take(TREES_MAX) {
+                    self.trees.pruned(from, publisher, &mut self.orders);
                 }
             }
+            Message::Beacon(beacon) => self.beacon(from, Some(beacon), now),
             Message::Want { ranges } => self.wanted(from, ranges, now),
+        }
+    }
+
+    /// A neighbour says where it stands in the shared tree.
+    fn beacon(&mut self, from: B::Peer, beacon: Option<Beacon<B::Peer>>, now: Now) {
+        self.shared.heard(from, beacon, now);
+        // Whoever has no base yet knows no publisher that it could graft.
+        let is_child = beacon.is_some_and(|beacon| beacon.to_parent);
+        let is_new = self.neighbours.get(&from).is_some_and(|n| !n.has_base);
+        if is_child && is_new {
+            self.trees.adopted(from);
+        }
+    }
+
+    /// Tells neighbours what has changed in the shared tree, and lets publishers start on it as it is now.
+    fn tell_beacons(&mut self, now: Now) {
+        self.trees.set_shared(self.shared.neighbours());
+        while let Some(to) = self.shared.due(now.time) {
+            if let Some(beacon) = self.shared.tell(to) {
+                self.send(to, Message::Beacon(beacon));
+            }
         }
     }
 
@@ -546,8 +584,8 @@ impl<B: Bundle> Broadcast<B> {
     }
 
     fn carry_out_orders(&mut self) {
-        let mut grafts: BTreeMap<B::Peer, Vec<TreeId<B::Peer>>> = BTreeMap::new();
-        let mut prunes: BTreeMap<B::Peer, Vec<TreeId<B::Peer>>> = BTreeMap::new();
+        let mut grafts: BTreeMap<B::Peer, Vec<B::Peer>> = BTreeMap::new();
+        let mut prunes: BTreeMap<B::Peer, Vec<B::Peer>> = BTreeMap::new();
         let mut at = 0;
         while let Some(order) = self.orders.get(at).copied() {
             at += 1;
@@ -573,22 +611,17 @@ impl<B: Bundle> Broadcast<B> {
     }
 
     /// Returns who shall push along a tree that has lost its source: of those that aren't pushed to themselves, the one that is furthest.
-    fn best_parent(&self, tree: TreeId<B::Peer>) -> Option<B::Peer> {
-        let (newest, children) = match tree {
-            TreeId::Shared => (None, Vec::new()),
-            TreeId::Publisher(publisher) => {
-                if publisher == self.me {
-                    return None;
-                }
-                let epoch = self.history.epochs(publisher).last();
-                let children = self
-                    .trees
-                    .publishers()
-                    .find(|(of, _)| *of == publisher)
-                    .map_or_else(Vec::new, |(_, tree)| tree.pushes_to().collect());
-                (epoch.map(|epoch| StreamId { publisher, epoch }), children)
-            }
-        };
+    fn best_parent(&self, publisher: B::Peer) -> Option<B::Peer> {
+        if publisher == self.me {
+            return None;
+        }
+        let epoch = self.history.epochs(publisher).last();
+        let newest = epoch.map(|epoch| StreamId { publisher, epoch });
+        let children = self
+            .trees
+            .publishers()
+            .find(|(of, _)| *of == publisher)
+            .map_or_else(Vec::new, |(_, tree)| tree.pushes_to().collect());
         self.neighbours
             .iter()
             .filter(|(_, neighbour)| !neighbour.congested)
@@ -625,6 +658,7 @@ impl<B: Bundle> Broadcast<B> {
         for neighbour in self.neighbours.values() {
             neighbour.check()?;
         }
+        self.shared.check()?;
         self.wants.check()
     }
 }

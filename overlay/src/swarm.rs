@@ -12,7 +12,7 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::delivery::{Delivered, Delivery};
 use crate::history::{Held, History, Refusal};
 use crate::hyparview::{self, Membership};
-use crate::plumtree::{self, Broadcast, Counters, Reach, Trees};
+use crate::plumtree::{self, Broadcast, Counters, Reach, SharedTree, Trees};
 use crate::{Bundle, Contact, Header, Now, StreamId, Time};
 
 /// The settings of a swarm.
@@ -238,6 +238,11 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
     /// Returns the membership.
     pub const fn membership(&self) -> &Membership<C::Peer, C> {
         &self.membership
+    }
+
+    /// Returns this member's place in the shared tree.
+    pub const fn shared(&self) -> &SharedTree<C::Peer> {
+        self.broadcast.shared()
     }
 
     /// Returns the trees.

@@ -51,7 +51,7 @@ fn work(frame: &Frame) -> u32 {
             Broadcast::Digest { streams, .. } => streams.len() / STREAMS_A_UNIT,
             Broadcast::Want { ranges } => ranges.len() / STREAMS_A_UNIT,
             Broadcast::Graft { trees } | Broadcast::Prune { trees } => trees.len() / STREAMS_A_UNIT,
-            Broadcast::Fingerprint { .. } => 0,
+            Broadcast::Fingerprint { .. } | Broadcast::Beacon(_) => 0,
         },
         // Each descriptor has a signature, and checking one takes longer than all else.
         Frame::Membership {

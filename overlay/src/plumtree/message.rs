@@ -1,17 +1,10 @@
-//! The messages of a swarm's broadcast: Plumtree's four, and the digests that serve announcement, acknowledgement and
+//! The messages of a swarm's broadcast: Plumtree's four, the beacons of the shared tree, and the digests that serve announcement, acknowledgement and
 //! exchange alike.
 
-use crate::digest::StreamDigest;
-use crate::{Header, Seqs, StreamId};
+use std::time::Duration;
 
-/// Along which tree a message is meant.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum TreeId<P> {
-    /// The swarm's shared tree, on which a publisher that was not seen before starts.
-    Shared,
-    /// One publisher's tree.
-    Publisher(P),
-}
+use crate::digest::StreamDigest;
+use crate::{Header, Seqs, StreamId, UnixMicros};
 
 /// Why a bundle is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +22,21 @@ pub enum DigestKind {
     Delta,
     /// The first frame of everything the sender has: what was said before is void.
     Full,
+}
+
+/// Where the sender stands in the swarm's shared tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Beacon<P> {
+    /// The tree's root.
+    pub root: P,
+    /// When it began to be the root, by its own clock. The eldest root holds.
+    pub since: UnixMicros,
+    /// How often it has said that it lives, by the newest word that came down the tree.
+    pub refresh: u64,
+    /// How far away it is, in time; none if there is no way to it any more.
+    pub distance: Option<Duration>,
+    /// Whether the receiver is the sender's parent on the tree.
+    pub to_parent: bool,
 }
 
 /// A message between two neighbours in a swarm.
@@ -68,16 +76,20 @@ pub enum Message<P, B> {
         fingerprint: [u8; 16],
         /// Whether the sender has a base.
         has_base: bool,
+        /// Where the sender stands in the shared tree; none if it knows no root.
+        beacon: Option<Beacon<P>>,
     },
-    /// The receiver shall push along these trees from now on.
+    /// Something has changed in the shared tree.
+    Beacon(Beacon<P>),
+    /// The receiver shall push along these publishers' trees from now on.
     Graft {
-        /// The trees.
-        trees: Vec<TreeId<P>>,
+        /// The publishers.
+        trees: Vec<P>,
     },
-    /// The receiver shall only announce along these trees from now on.
+    /// The receiver shall only announce along these publishers' trees from now on.
     Prune {
-        /// The trees.
-        trees: Vec<TreeId<P>>,
+        /// The publishers.
+        trees: Vec<P>,
     },
     /// The receiver shall supply these seqs.
     Want {

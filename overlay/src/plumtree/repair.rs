@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::message::{Message, Push, TreeId};
+use super::message::{Message, Push};
 use super::neighbour::Neighbour;
 use super::trees::Order;
 use super::wants::ASK_TIMEOUT;
@@ -19,6 +19,18 @@ const FORGOTTEN_FOR: Duration = Duration::from_secs(30);
 pub(super) const WANT_STREAMS_MAX: usize = 256;
 
 impl<B: Bundle> Broadcast<B> {
+    /// Asks at once for what a neighbour shows that has been made the parent and has pushed nothing since: frames arrive in
+    /// order, so it got that before it knew and won't push it.
+    pub(super) fn ask_new_parent(&mut self, from: B::Peer, id: StreamId<B::Peer>, now: Now) {
+        let is_due = self.trees.is_on_trial(id.publisher, from)
+            && self.wants.asked(id).is_empty()
+            && self.wants.is_lacking(id);
+        if is_due {
+            self.wants.lacking(id, now.time);
+            self.ask_for_missing(now);
+        }
+    }
+
     /// Plans to ask if anything of a stream is missing that a neighbour has.
     pub(super) fn notice_missing(&mut self, id: StreamId<B::Peer>, now: Now) {
         if !self.has_base() || self.wants.is_lacking(id) || self.missing(id).is_empty() {
@@ -147,7 +159,7 @@ impl<B: Bundle> Broadcast<B> {
         if !is_current || id.publisher == self.me {
             return;
         }
-        let tree = TreeId::Publisher(id.publisher);
+        let tree = id.publisher;
         if newest.is_some() {
             self.trees.graft(tree, peer, &mut self.orders);
         } else {

@@ -82,6 +82,7 @@ impl<B: Bundle> Broadcast<B> {
         let message = Message::Fingerprint {
             fingerprint: self.history.fingerprint(),
             has_base: self.has_base(),
+            beacon: self.shared.tell(to),
         };
         self.send(to, message);
     }
@@ -215,6 +216,7 @@ impl<B: Bundle> Broadcast<B> {
         }
         for id in ids {
             self.notice_missing(id, now);
+            self.ask_new_parent(from, id, now);
         }
         if reply {
             self.send_everything(from, false, now);

@@ -5,10 +5,11 @@ mod liars;
 mod optimise;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Broadcast, Config, DigestKind, Input, Message, Output, Push, Start, TreeId};
+use super::{Beacon, Broadcast, Config, DigestKind, Input, Message, Output, Push, Start};
 use crate::delivery::{Delivered, Delivery};
 use crate::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
 use crate::history::Refusal;
@@ -250,12 +251,7 @@ fn a_lack_whose_only_supplier_is_congested_is_asked_for_later() {
 fn a_graft_brings_at_once_what_was_not_told() {
     let mut member = Member::new(&[1, 2]);
     member.receive(1, pushed(&chain(stream(9), 1, 0)[0]));
-    let outputs = member.receive(
-        2,
-        Message::Graft {
-            trees: vec![TreeId::Publisher(9)],
-        },
-    );
+    let outputs = member.receive(2, Message::Graft { trees: vec![9] });
     assert_eq!(digests_to(&outputs, 2), 1);
 }
 
@@ -357,12 +353,7 @@ fn future_epochs_and_future_bundles_are_refused_and_a_ninth_epoch_retires_the_ol
 #[test]
 fn equivocation_is_proven_and_goes_no_further() {
     let mut member = Member::new(&[1, 2, 3]);
-    member.receive(
-        2,
-        Message::Graft {
-            trees: vec![TreeId::Shared],
-        },
-    );
+    member.receive(2, Message::Graft { trees: vec![9] });
     member.receive(1, pushed(&chain(stream(9), 1, 0)[0]));
     let other = bundle(stream(9), (1, 1), None, at(0).unix, 1);
     let outputs = member.receive(3, pushed(&other));
@@ -389,12 +380,7 @@ fn a_sixty_fifth_hole_waits_until_an_earlier_one_is_filled() {
 #[test]
 fn strangers_bring_bundles_but_no_control() {
     let mut member = Member::new(&[1]);
-    let outputs = member.receive(
-        7,
-        Message::Graft {
-            trees: vec![TreeId::Shared],
-        },
-    );
+    let outputs = member.receive(7, Message::Graft { trees: vec![9] });
     assert!(matches!(outputs[..], [Output::Stranger(7)]));
     let outputs = member.receive(7, pushed(&chain(stream(9), 1, 0)[0]));
     assert!(
@@ -418,6 +404,7 @@ fn two_in_step_exchange_fingerprints_alone_and_rarely() {
         Message::Fingerprint {
             fingerprint,
             has_base: true,
+            beacon: None,
         },
     );
     assert_eq!(member.broadcast.counters().digests_sent, before);
@@ -447,6 +434,7 @@ fn a_base_of_many_frames_is_taken_whole() {
             Message::Fingerprint {
                 fingerprint: [0; 16],
                 has_base: false,
+                beacon: None,
             },
         ) {
             if let Output::Send { to: ME, message } = output {
@@ -487,11 +475,7 @@ fn hostile() -> impl Strategy<Value = Message<u32, TestBundle>> {
         .prop_map(|ranges| ranges.into_iter().map(|(a, b)| a..=b).collect::<Seqs>());
     let told =
         (id.clone(), seqs.clone(), seq.clone()).prop_map(|(id, seqs, from)| digest(id, seqs, from));
-    let tree = prop_oneof![
-        Just(TreeId::Shared),
-        (0u32..6).prop_map(TreeId::Publisher),
-        any::<u32>().prop_map(TreeId::Publisher)
-    ];
+    let tree = prop_oneof![0u32..6, any::<u32>()];
     let trees = prop::collection::vec(tree, 0..4);
     let push = prop_oneof![Just(Push::Eager), Just(Push::Supplied)];
     // Signed by whom it names, so of a publisher's own making; a few lie about their predecessors or their past.
@@ -542,11 +526,25 @@ fn hostile() -> impl Strategy<Value = Message<u32, TestBundle>> {
     prop_oneof![
         6 => bundle,
         4 => told,
-        1 => (any::<u8>(), any::<bool>()).prop_map(|(byte, has_base)| Message::Fingerprint { fingerprint: [byte; 16], has_base }),
+        1 => (any::<u8>(), any::<bool>(), prop::option::of(beacon())).prop_map(|(byte, has_base, beacon)| Message::Fingerprint { fingerprint: [byte; 16], has_base, beacon }),
         2 => trees.clone().prop_map(|trees| Message::Graft { trees }),
+        2 => beacon().prop_map(Message::Beacon),
         2 => trees.prop_map(|trees| Message::Prune { trees }),
         2 => prop::collection::vec((id, seqs), 0..4).prop_map(|ranges| Message::Want { ranges }),
     ]
+}
+
+fn beacon() -> impl Strategy<Value = Beacon<u32>> {
+    let distance = prop_oneof![0u64..100_000, any::<u64>()];
+    let refresh = prop_oneof![0u64..9, any::<u64>()];
+    let parts = (0u32..6, 0u64..4, refresh, prop::option::of(distance));
+    (parts, any::<bool>()).prop_map(|((root, since, refresh, distance), to_parent)| Beacon {
+        root,
+        since: UnixMicros(since),
+        refresh,
+        distance: distance.map(Duration::from_micros),
+        to_parent,
+    })
 }
 
 #[derive(Clone, Debug)]

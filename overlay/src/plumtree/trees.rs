@@ -3,9 +3,7 @@
 //! Plumtree's paper (§3.3) has one tree of symmetric eager links that duplicates carve out of a flood. Here
 //! - a publisher's tree remembers its *parent*, the neighbour whose pushes arrive first, and never pushes to it. A loop of two can't
 //!   form, the parent is never pruned, and a lost parent is replaced at once instead of after a timer;
-//! - nothing starts as a flood: a new neighbour is lazy unless one side has no eager link at all and grafts it. What that
-//!   leaves unconnected, the first announcement connects;
-//! - while a publisher's tree is fresh, what is learned on it is learned for the shared tree too.
+//! - nothing starts as a flood: a publisher that was not seen before starts on the swarm's [shared tree](super::shared).
 //!
 //! Links stay eager on both ends (the parent is in `eager` as well), so that when a parent changes, the old one goes on being
 //! pushed to, and a whole branch that hung above it is fed again without another graft.
@@ -13,17 +11,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::message::TreeId;
 use crate::{Peer, Time};
 
 /// Publishers with a tree of their own: some 300 bytes each; the one used longest ago starts anew from the shared tree.
 pub const TREES_MAX: usize = 64;
-/// Bundles of a publisher on which its tree still teaches the shared one: the flood's cycles show in the very first ones (a guess).
-const FRESH_BUNDLES: u64 = 8;
 /// A PRUNE isn't repeated sooner: what was under way when it was sent may take this long to arrive (a guess: many round trips).
 pub(crate) const PRUNE_REPEAT: Duration = Duration::from_millis(500);
-/// How long a neighbour's word counts for nothing that said it was the better parent and was not (a guess).
-const DOUBTED_FOR: Duration = Duration::from_secs(60);
+/// How long a neighbour's word counts for nothing that said it was the better parent and was not: mostly it had a new parent
+/// itself meanwhile, so once is short, and doubles each time up to the longest (guesses).
+const DOUBTED_MIN: Duration = Duration::from_secs(1);
+const DOUBTED_DOUBLINGS: u32 = 6;
+
+#[derive(Clone, Copy, Debug)]
+struct Doubt {
+    until: Time,
+    times: u32,
+}
 
 /// One publisher's tree at this member.
 #[derive(Clone, Debug)]
@@ -34,9 +37,8 @@ pub struct Tree<P> {
     pruned: BTreeMap<P, Time>,
     /// The parent was chosen by its word and has brought nothing first yet.
     on_trial: bool,
-    /// Neighbours that did not keep their word, and until when it counts for nothing.
-    doubted: BTreeMap<P, Time>,
-    bundles: u64,
+    /// Neighbours that did not keep their word, until when it counts for nothing, and how often that was.
+    doubted: BTreeMap<P, Doubt>,
     used: u64,
 }
 
@@ -55,17 +57,21 @@ impl<P: Peer> Tree<P> {
             .filter(move |peer| Some(*peer) != parent)
     }
 
-    const fn is_fresh(&self) -> bool {
-        self.bundles <= FRESH_BUNDLES
-    }
-
     /// A bundle came first from this neighbour: a parent that was chosen by its word has kept it, or not.
     fn judge(&mut self, from: P, now: Time) {
-        if std::mem::take(&mut self.on_trial)
-            && let Some(parent) = self.parent.filter(|parent| *parent != from)
-        {
-            self.doubted.insert(parent, now + DOUBTED_FOR);
+        let Some(parent) = self.parent.filter(|_| std::mem::take(&mut self.on_trial)) else {
+            return;
+        };
+        if parent == from {
+            self.doubted.remove(&parent);
+            return;
         }
+        let times = self.doubted.get(&parent).map_or(0, |doubt| doubt.times);
+        let doubt = Doubt {
+            until: now + DOUBTED_MIN * (1 << times.min(DOUBTED_DOUBLINGS)),
+            times: times.saturating_add(1),
+        };
+        self.doubted.insert(parent, doubt);
     }
 
     fn attach(&mut self, parent: P) {
@@ -78,10 +84,12 @@ impl<P: Peer> Tree<P> {
 /// A control message that a change of the trees asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order<P> {
-    Graft(P, TreeId<P>),
-    Prune(P, TreeId<P>),
-    /// The tree has lost its last eager link inwards: somebody must be grafted now.
-    Orphaned(TreeId<P>),
+    /// To a neighbour, for a publisher's tree.
+    Graft(P, P),
+    /// To a neighbour, for a publisher's tree.
+    Prune(P, P),
+    /// The publisher's tree has lost its parent: somebody must be grafted now.
+    Orphaned(P),
 }
 
 /// All trees of a swarm at this member.
@@ -123,6 +131,12 @@ impl<P: Peer> Trees<P> {
         }
     }
 
+    /// Returns whether this neighbour was made a publisher's parent and has brought nothing first since.
+    pub(crate) fn is_on_trial(&self, publisher: P, parent: P) -> bool {
+        let tree = self.publishers.get(&publisher);
+        tree.is_some_and(|tree| tree.on_trial && tree.parent == Some(parent))
+    }
+
     /// Returns whom to push a publisher's bundle to.
     pub(crate) fn targets(&mut self, publisher: P, from: Option<P>) -> Vec<P> {
         let tree = self.tree(publisher);
@@ -131,16 +145,25 @@ impl<P: Peer> Trees<P> {
             .collect()
     }
 
-    pub(crate) fn neighbour_up(&mut self, peer: P, orders: &mut Vec<Order<P>>) {
-        if self.shared.is_empty() {
-            self.shared.insert(peer);
-            orders.push(Order::Graft(peer, TreeId::Shared));
+    /// The shared tree has changed: publishers that come from now on start on it.
+    pub(crate) fn set_shared(&mut self, shared: BTreeSet<P>) {
+        self.shared = shared;
+    }
+
+    /// A neighbour that has just joined hangs below this member on the shared tree: it gets what all publish; what comes
+    /// twice, it prunes.
+    pub(crate) fn adopted(&mut self, child: P) {
+        for tree in self.publishers.values_mut() {
+            tree.eager.insert(child);
         }
+    }
+
+    pub(crate) fn neighbour_up(&mut self, peer: P, orders: &mut Vec<Order<P>>) {
         let me = self.me;
         for (publisher, tree) in &mut self.publishers {
             if tree.parent.is_none() && *publisher != me {
                 tree.attach(peer);
-                orders.push(Order::Graft(peer, TreeId::Publisher(*publisher)));
+                orders.push(Order::Graft(peer, *publisher));
             }
         }
         // The node's own messages go to whoever pushes to or asks of it; a lone publisher takes its first neighbour.
@@ -153,16 +176,13 @@ impl<P: Peer> Trees<P> {
 
     pub(crate) fn neighbour_down(&mut self, peer: P, orders: &mut Vec<Order<P>>) {
         self.shared.remove(&peer);
-        if self.shared.is_empty() {
-            orders.push(Order::Orphaned(TreeId::Shared));
-        }
         for (publisher, tree) in &mut self.publishers {
             tree.eager.remove(&peer);
             tree.pruned.remove(&peer);
             tree.doubted.remove(&peer);
             if tree.parent == Some(peer) {
                 tree.parent = None;
-                orders.push(Order::Orphaned(TreeId::Publisher(*publisher)));
+                orders.push(Order::Orphaned(*publisher));
             }
         }
     }
@@ -170,7 +190,6 @@ impl<P: Peer> Trees<P> {
     /// A publisher's bundle came for the first time, pushed along a tree.
     pub(crate) fn pushed_first(&mut self, publisher: P, from: P, now: Time) {
         let tree = self.tree(publisher);
-        tree.bundles += 1;
         let stopping = tree
             .pruned
             .get(&from)
@@ -191,7 +210,8 @@ impl<P: Peer> Trees<P> {
         orders: &mut Vec<Order<P>>,
     ) -> bool {
         let tree = self.tree(publisher);
-        let is_doubted = tree.doubted.get(&over).is_some_and(|until| now < *until);
+        let doubt = tree.doubted.get(&over);
+        let is_doubted = doubt.is_some_and(|doubt| now < doubt.until);
         let Some(old) = tree.parent.filter(|_| !is_doubted) else {
             return false;
         };
@@ -203,8 +223,8 @@ impl<P: Peer> Trees<P> {
         tree.on_trial = true;
         tree.eager.remove(&old);
         tree.pruned.insert(old, now);
-        orders.push(Order::Graft(over, TreeId::Publisher(publisher)));
-        orders.push(Order::Prune(old, TreeId::Publisher(publisher)));
+        orders.push(Order::Graft(over, publisher));
+        orders.push(Order::Prune(old, publisher));
         true
     }
 
@@ -231,68 +251,35 @@ impl<P: Peer> Trees<P> {
             return;
         }
         tree.pruned.insert(from, now);
-        orders.push(Order::Prune(from, TreeId::Publisher(publisher)));
-        if tree.is_fresh() && self.shared.len() > 1 && self.shared.remove(&from) {
-            orders.push(Order::Prune(from, TreeId::Shared));
-        }
+        orders.push(Order::Prune(from, publisher));
     }
 
     /// This member wants a neighbour to push along a tree from now on.
-    pub(crate) fn graft(&mut self, tree: TreeId<P>, to: P, orders: &mut Vec<Order<P>>) {
-        orders.push(Order::Graft(to, tree));
-        match tree {
-            TreeId::Shared => {
-                self.shared.insert(to);
-            }
-            TreeId::Publisher(publisher) => {
-                let tree = self.tree(publisher);
-                tree.attach(to);
-                if tree.is_fresh() && self.shared.insert(to) {
-                    orders.push(Order::Graft(to, TreeId::Shared));
-                }
-            }
+    pub(crate) fn graft(&mut self, publisher: P, to: P, orders: &mut Vec<Order<P>>) {
+        orders.push(Order::Graft(to, publisher));
+        let tree = self.tree(publisher);
+        tree.attach(to);
+        tree.on_trial = true;
+    }
+
+    pub(crate) fn grafted(&mut self, from: P, publisher: P, orders: &mut Vec<Order<P>>) {
+        let tree = self.tree(publisher);
+        tree.eager.insert(from);
+        if tree.parent == Some(from) {
+            tree.parent = None;
+            orders.push(Order::Orphaned(publisher));
         }
     }
 
-    pub(crate) fn grafted(&mut self, from: P, tree: TreeId<P>, orders: &mut Vec<Order<P>>) {
-        match tree {
-            TreeId::Shared => {
-                self.shared.insert(from);
-                // Whoever grafts the shared tree may know no publisher yet; where it does, it prunes.
-                for tree in self.publishers.values_mut() {
-                    tree.eager.insert(from);
-                }
-            }
-            TreeId::Publisher(publisher) => {
-                let tree = self.tree(publisher);
-                tree.eager.insert(from);
-                if tree.parent == Some(from) {
-                    tree.parent = None;
-                    orders.push(Order::Orphaned(TreeId::Publisher(publisher)));
-                }
-            }
-        }
-    }
-
-    pub(crate) fn pruned(&mut self, from: P, tree: TreeId<P>, orders: &mut Vec<Order<P>>) {
-        match tree {
-            TreeId::Shared => {
-                self.shared.remove(&from);
-                if self.shared.is_empty() {
-                    orders.push(Order::Orphaned(TreeId::Shared));
-                }
-            }
-            TreeId::Publisher(publisher) => {
-                let Some(tree) = self.publishers.get_mut(&publisher) else {
-                    return;
-                };
-                if tree.parent == Some(from) {
-                    // The prune crossed with pushes that made it the parent: it is upstream, so it is asked again.
-                    orders.push(Order::Graft(from, TreeId::Publisher(publisher)));
-                } else {
-                    tree.eager.remove(&from);
-                }
-            }
+    pub(crate) fn pruned(&mut self, from: P, publisher: P, orders: &mut Vec<Order<P>>) {
+        let Some(tree) = self.publishers.get_mut(&publisher) else {
+            return;
+        };
+        if tree.parent == Some(from) {
+            // The prune crossed with pushes that made it the parent: it is upstream, so it is asked again.
+            orders.push(Order::Graft(from, publisher));
+        } else {
+            tree.eager.remove(&from);
         }
     }
 
@@ -315,7 +302,6 @@ impl<P: Peer> Trees<P> {
             pruned: BTreeMap::new(),
             on_trial: false,
             doubted: BTreeMap::new(),
-            bundles: 0,
             used: 0,
         });
         tree.used = self.uses;
@@ -343,13 +329,19 @@ mod tests {
     }
 
     #[test]
-    fn the_first_neighbour_is_grafted_and_the_others_are_lazy() {
-        let mut trees = Trees::new(ME);
-        let mut orders = Vec::new();
-        trees.neighbour_up(1, &mut orders);
-        trees.neighbour_up(2, &mut orders);
-        assert_eq!(orders, [Order::Graft(1, TreeId::Shared)]);
-        assert_eq!(trees.targets(PUBLISHER, None), [1]);
+    fn a_new_neighbour_is_lazy_until_the_shared_tree_has_it() {
+        let mut trees = trees(&[1, 2]);
+        assert_eq!(trees.targets(7, None), []);
+        trees.set_shared([1].into());
+        assert_eq!(trees.targets(8, None), [1]);
+    }
+
+    #[test]
+    fn a_newcomer_below_gets_what_all_publish() {
+        let mut trees = trees(&[1, 2]);
+        trees.pushed_first(PUBLISHER, 1, Time::ZERO);
+        trees.adopted(2);
+        assert_eq!(trees.targets(PUBLISHER, Some(1)), [2]);
     }
 
     #[test]
@@ -359,7 +351,7 @@ mod tests {
         trees.pushed_first(PUBLISHER, 1, Time::ZERO);
         trees.pushed_again(PUBLISHER, 2, Time::ZERO, &mut orders);
         trees.pushed_again(PUBLISHER, 1, Time::ZERO, &mut orders);
-        assert_eq!(orders, [Order::Prune(2, TreeId::Publisher(PUBLISHER))]);
+        assert_eq!(orders, [Order::Prune(2, PUBLISHER)]);
         assert_eq!(tree(&trees).parent(), Some(1));
     }
 
@@ -388,7 +380,7 @@ mod tests {
     fn the_parent_is_not_pushed_to() {
         let mut trees = trees(&[1, 2]);
         trees.pushed_first(PUBLISHER, 1, Time::ZERO);
-        trees.grafted(2, TreeId::Publisher(PUBLISHER), &mut Vec::new());
+        trees.grafted(2, PUBLISHER, &mut Vec::new());
         assert_eq!(trees.targets(PUBLISHER, Some(3)), [2]);
     }
 
@@ -406,9 +398,7 @@ mod tests {
         trees.pushed_first(PUBLISHER, 2, Time::ZERO);
         let mut orders = Vec::new();
         trees.neighbour_down(2, &mut orders);
-        assert_eq!(orders, [Order::Orphaned(TreeId::Publisher(PUBLISHER))]);
-        trees.neighbour_down(1, &mut orders);
-        assert_eq!(orders[1..], [Order::Orphaned(TreeId::Shared)]);
+        assert_eq!(orders, [Order::Orphaned(PUBLISHER)]);
     }
 
     #[test]
@@ -416,8 +406,8 @@ mod tests {
         let mut trees = trees(&[1, 2]);
         trees.pushed_first(PUBLISHER, 1, Time::ZERO);
         let mut orders = Vec::new();
-        trees.grafted(1, TreeId::Publisher(PUBLISHER), &mut orders);
-        assert_eq!(orders, [Order::Orphaned(TreeId::Publisher(PUBLISHER))]);
+        trees.grafted(1, PUBLISHER, &mut orders);
+        assert_eq!(orders, [Order::Orphaned(PUBLISHER)]);
     }
 
     #[test]
@@ -425,14 +415,14 @@ mod tests {
         let mut trees = trees(&[1, 2]);
         trees.pushed_first(PUBLISHER, 1, Time::ZERO);
         let mut orders = Vec::new();
-        trees.pruned(1, TreeId::Publisher(PUBLISHER), &mut orders);
-        assert_eq!(orders, [Order::Graft(1, TreeId::Publisher(PUBLISHER))]);
+        trees.pruned(1, PUBLISHER, &mut orders);
+        assert_eq!(orders, [Order::Graft(1, PUBLISHER)]);
     }
 
     #[test]
     fn a_new_publisher_starts_on_the_shared_tree() {
         let mut trees = trees(&[1, 2, 3]);
-        trees.grafted(3, TreeId::Shared, &mut Vec::new());
+        trees.set_shared([1, 3].into());
         trees.pushed_first(PUBLISHER, 1, Time::ZERO);
         assert_eq!(trees.targets(PUBLISHER, Some(1)), [3]);
     }

@@ -497,3 +497,36 @@ fn a_joiner_finds_its_base_though_frames_are_lost() {
         network.assert_got(30, id, base + 1, 300);
     }
 }
+
+/// How many links the shared tree has on both ends, and how many roots.
+fn shared_tree(network: &Network) -> (usize, usize) {
+    let shared = |peer: &u32| network.nodes[peer].swarm.trees().shared();
+    let ends = network.nodes.keys().flat_map(|peer| {
+        let others = shared(peer)
+            .iter()
+            .filter(|other| network.nodes.contains_key(other));
+        others.filter(|other| shared(other).contains(peer))
+    });
+    let roots: std::collections::BTreeSet<_> = network
+        .nodes
+        .values()
+        .map(|node| node.swarm.shared().root())
+        .collect();
+    (ends.count() / 2, roots.len())
+}
+
+#[test]
+fn the_shared_tree_spans_after_joins_the_roots_crash_and_a_merge() {
+    let mut network = Network::settled(1, 60);
+    assert_eq!(shared_tree(&network), (59, 1));
+    let root = network.nodes[&7].swarm.shared().root().unwrap();
+    network.crash(root, Duration::from_millis(5));
+    network.run(SECOND * 30);
+    assert_eq!(shared_tree(&network), (58, 1));
+    network.partition((2..60).filter(|peer| peer % 2 == 0 && *peer != root));
+    network.run(SECOND * 20);
+    assert_eq!(shared_tree(&network).1, 2);
+    network.heal();
+    network.run(SECOND * 60);
+    assert_eq!(shared_tree(&network), (58, 1));
+}

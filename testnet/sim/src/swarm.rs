@@ -70,7 +70,8 @@ impl Weighed for Frame {
                     .iter()
                     .map(|stream| STREAM + DIGEST + stream.seqs.range_count() * RANGE)
                     .sum(),
-                plumtree::Message::Fingerprint { .. } => 20,
+                plumtree::Message::Fingerprint { .. } => 68,
+                plumtree::Message::Beacon(_) => 50,
                 plumtree::Message::Graft { trees } | plumtree::Message::Prune { trees } => {
                     trees.len() * 36
                 }

@@ -4,7 +4,7 @@ use weft_core::wire::{Frame, SEQ_MAX, encode_broadcast};
 use weft_core::{TopicBundle, TopicId};
 use weft_identity::{Hash, PeerId};
 use weft_overlay::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
-use weft_overlay::plumtree::{DigestKind, Message, TreeId};
+use weft_overlay::plumtree::{DigestKind, Message};
 use weft_overlay::{Seqs, StreamId};
 
 use super::scene::Scene;
@@ -58,6 +58,7 @@ async fn honest_streams(peer: &mut Peer, topic: TopicId) -> Vec<StreamId<PeerId>
     let question = Message::Fingerprint {
         fingerprint: [9; 16],
         has_base: true,
+        beacon: None,
     };
     send(peer, topic, &question).await;
     peer.wait_frame("a digest of everything", |frame| match frame {
@@ -72,7 +73,7 @@ async fn honest_streams(peer: &mut Peer, topic: TopicId) -> Vec<StreamId<PeerId>
 
 pub(crate) async fn strangers(scene: &Scene) {
     let peer = scene.peer().await;
-    let trees = vec![TreeId::Shared, TreeId::Publisher(id(1))];
+    let trees = vec![id(1)];
     let stream = StreamId {
         publisher: id(1),
         epoch: 5,
@@ -97,9 +98,7 @@ pub(crate) async fn other_swarms(scene: &Scene) {
     let mut peer = scene.peer().await;
     for round in 0..scene.repeats {
         let topic = TopicId::from_bytes(noise(round + 1, 32).try_into().expect("32 bytes"));
-        let message = Message::Graft {
-            trees: vec![TreeId::Shared],
-        };
+        let message = Message::Graft { trees: vec![id(1)] };
         send(&peer, topic, &message).await;
         peer.forget_frames();
     }
@@ -109,7 +108,7 @@ pub(crate) async fn maxima(scene: &Scene) {
     let mut peer = scene.neighbour(scene.topic).await;
     'rounds: for round in 0..scene.repeats {
         let some = round * 1_024..(round + 1) * 1_024;
-        let trees: Vec<_> = some.clone().map(|at| TreeId::Publisher(id(at))).collect();
+        let trees: Vec<_> = some.clone().map(|at| id(at)).collect();
         let graft = Message::Graft {
             trees: trees.clone(),
         };
@@ -213,6 +212,7 @@ pub(crate) async fn fingerprints(scene: &Scene) {
         let fingerprint = Message::Fingerprint {
             fingerprint: [round as u8; 16],
             has_base: true,
+            beacon: None,
         };
         let everything = Message::Digest {
             kind: DigestKind::Full,

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use weft_identity::{Hash, PeerId};
 use weft_overlay::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
-use weft_overlay::plumtree::{DigestKind, Message, TreeId};
+use weft_overlay::plumtree::{Beacon, DigestKind, Message};
 use weft_overlay::seqs::RANGES_MAX;
-use weft_overlay::{Seqs, StreamId};
+use weft_overlay::{Seqs, StreamId, UnixMicros};
 
 use super::checker::Checker;
 use super::encode::id;
@@ -47,15 +47,22 @@ pub(super) fn encode(message: &Broadcast) -> Option<proto::broadcast::Message> {
         Message::Fingerprint {
             fingerprint,
             has_base,
+            beacon,
         } => M::Fingerprint(proto::Fingerprint {
             fingerprint: id(fingerprint),
             has_base: *has_base,
+            beacon: beacon.as_ref().map(encode_beacon),
         }),
+        Message::Beacon(beacon) => M::Beacon(encode_beacon(beacon)),
         Message::Graft { trees } => M::Graft(proto::Graft {
-            trees: bounded(trees, TREES_MAX).map(encode_tree).collect(),
+            trees: bounded(trees, TREES_MAX)
+                .map(|publisher| id(publisher.as_bytes()))
+                .collect(),
         }),
         Message::Prune { trees } => M::Prune(proto::Prune {
-            trees: bounded(trees, TREES_MAX).map(encode_tree).collect(),
+            trees: bounded(trees, TREES_MAX)
+                .map(|publisher| id(publisher.as_bytes()))
+                .collect(),
         }),
         Message::Want { ranges } => M::Want(proto::Want {
             streams: bounded(ranges, STREAMS_PER_FRAME_MAX)
@@ -82,19 +89,32 @@ fn encode_digest(digest: &StreamDigest<PeerId>) -> proto::StreamDigest {
         seqs: encode_seqs(&digest.seqs),
         supplies_from: digest.supplies_from,
         head: id(digest.head.as_bytes()),
-        head_age: digest.head_age.map_or(0, |age| {
-            u64::try_from(age.as_micros()).map_or(u64::MAX, |age| age.saturating_add(1))
-        }),
+        head_age: micros_and_one(digest.head_age),
     }
 }
 
-fn encode_tree(tree: &TreeId<PeerId>) -> proto::Tree {
-    proto::Tree {
-        publisher: match tree {
-            TreeId::Shared => None,
-            TreeId::Publisher(publisher) => Some(id(publisher.as_bytes())),
-        },
+fn encode_beacon(beacon: &Beacon<PeerId>) -> proto::Beacon {
+    proto::Beacon {
+        root: id(beacon.root.as_bytes()),
+        since: beacon.since.0,
+        refresh: beacon.refresh,
+        distance: micros_and_one(beacon.distance),
+        to_parent: beacon.to_parent,
     }
+}
+
+/// A duration that may be missing: zero says that it is.
+fn micros_and_one(duration: Option<Duration>) -> u64 {
+    duration.map_or(0, |duration| {
+        u64::try_from(duration.as_micros()).map_or(u64::MAX, |micros| micros.saturating_add(1))
+    })
+}
+
+/// Reads what [`micros_and_one`] wrote.
+fn without_one(micros: Option<u64>) -> Option<Duration> {
+    micros
+        .and_then(|micros| micros.checked_sub(1))
+        .map(Duration::from_micros)
 }
 
 /// Each range as its distance from the end of the one before it and its length less one: ranges that touch or overlap
@@ -117,7 +137,7 @@ pub(super) fn decode(bytes: &[u8], checker: &mut Checker) -> Result<(TopicId, Br
         let (number, value) = field?;
         match number {
             1 => once(&mut topic, TopicId::from_bytes(value.array()?))?,
-            2..=7 => once(&mut kind, (number, value.bytes()?))?,
+            2..=8 => once(&mut kind, (number, value.bytes()?))?,
             _ => {}
         }
     }
@@ -141,7 +161,8 @@ pub(super) fn decode(bytes: &[u8], checker: &mut Checker) -> Result<(TopicId, Br
         6 => Message::Prune {
             trees: trees(bytes)?,
         },
-        _ => want(bytes)?,
+        7 => want(bytes)?,
+        _ => Message::Beacon(beacon(bytes)?),
     };
     Ok((topic, message))
 }
@@ -200,9 +221,7 @@ fn stream_digest(bytes: &[u8]) -> Result<StreamDigest<PeerId>, Refused> {
         seqs: ranges.unwrap_or_default(),
         supplies_from,
         head: required(head)?,
-        head_age: head_age
-            .and_then(|age| age.checked_sub(1))
-            .map(Duration::from_micros),
+        head_age: without_one(head_age),
     })
 }
 
@@ -228,43 +247,57 @@ fn seqs(mut packed: &[u8]) -> Result<Seqs, Refused> {
 }
 
 fn fingerprint(bytes: &[u8]) -> Result<Broadcast, Refused> {
-    let (mut fingerprint, mut has_base) = (None, None);
+    let (mut fingerprint, mut has_base, mut place) = (None, None, None);
     for field in Fields::new(bytes) {
         let (number, value) = field?;
         match number {
             1 => once(&mut fingerprint, value.array()?)?,
             2 => once(&mut has_base, value.flag()?)?,
+            3 => once(&mut place, beacon(value.bytes()?)?)?,
             _ => {}
         }
     }
     Ok(Message::Fingerprint {
         fingerprint: required(fingerprint)?,
         has_base: has_base.unwrap_or(false),
+        beacon: place,
     })
 }
 
-fn trees(bytes: &[u8]) -> Result<Vec<TreeId<PeerId>>, Refused> {
+fn beacon(bytes: &[u8]) -> Result<Beacon<PeerId>, Refused> {
+    let (mut root, mut since, mut refresh) = (None, None, None);
+    let (mut distance, mut to_parent) = (None, None);
+    for field in Fields::new(bytes) {
+        let (number, value) = field?;
+        match number {
+            1 => once(&mut root, PeerId::from_bytes(value.array()?))?,
+            2 => once(&mut since, UnixMicros(value.varint()?))?,
+            3 => once(&mut refresh, value.varint()?)?,
+            4 => once(&mut distance, value.varint()?)?,
+            5 => once(&mut to_parent, value.flag()?)?,
+            _ => {}
+        }
+    }
+    Ok(Beacon {
+        root: required(root)?,
+        since: since.unwrap_or_default(),
+        refresh: refresh.unwrap_or(0),
+        distance: without_one(distance),
+        to_parent: to_parent.unwrap_or(false),
+    })
+}
+
+fn trees(bytes: &[u8]) -> Result<Vec<PeerId>, Refused> {
     let mut trees = Vec::new();
     for field in Fields::new(bytes) {
         let (number, value) = field?;
         match number {
             1 if trees.len() >= TREES_MAX => return malformed("over 1,024 trees"),
-            1 => trees.push(tree(value.bytes()?)?),
+            1 => trees.push(PeerId::from_bytes(value.array()?)),
             _ => {}
         }
     }
     Ok(trees)
-}
-
-fn tree(bytes: &[u8]) -> Result<TreeId<PeerId>, Refused> {
-    let mut publisher = None;
-    for field in Fields::new(bytes) {
-        let (number, value) = field?;
-        if number == 1 {
-            once(&mut publisher, PeerId::from_bytes(value.array()?))?;
-        }
-    }
-    Ok(publisher.map_or(TreeId::Shared, TreeId::Publisher))
 }
 
 fn want(bytes: &[u8]) -> Result<Broadcast, Refused> {

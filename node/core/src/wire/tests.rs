@@ -13,7 +13,7 @@ use proptest::prelude::*;
 use weft_identity::{Hash, Keypair, PeerId};
 use weft_overlay::digest::StreamDigest;
 use weft_overlay::hyparview::{Goodbye, Message as Membership, Priority};
-use weft_overlay::plumtree::{DigestKind, Message as Broadcast, Push, TreeId};
+use weft_overlay::plumtree::{Beacon, DigestKind, Message as Broadcast, Push};
 use weft_overlay::{PreviousEpoch, Seqs, StreamId, UnixMicros};
 
 use super::{DecodeError, Decoder, Frame, KnownBodies, OutFrame, parse_prefix};
@@ -166,6 +166,21 @@ fn bundles() -> impl Strategy<Value = TopicBundle> {
     )
 }
 
+fn beacons() -> impl Strategy<Value = Beacon<PeerId>> {
+    let parts = (peers(), any::<u64>(), any::<u64>());
+    // One less than the most: the wire has a value for none.
+    let distance = prop::option::of(0..u64::MAX);
+    (parts, distance, any::<bool>()).prop_map(|((root, since, refresh), distance, to_parent)| {
+        Beacon {
+            root,
+            since: UnixMicros(since),
+            refresh,
+            distance: distance.map(Duration::from_micros),
+            to_parent,
+        }
+    })
+}
+
 fn broadcasts() -> impl Strategy<Value = Broadcast<PeerId, TopicBundle>> {
     let age = prop::option::of((0..u64::MAX).prop_map(Duration::from_micros));
     let supplies_from = 0..=super::SEQ_MAX + 1;
@@ -181,7 +196,7 @@ fn broadcasts() -> impl Strategy<Value = Broadcast<PeerId, TopicBundle>> {
     let kind = prop_oneof![Just(DigestKind::Delta), Just(DigestKind::Full)];
     let push = prop_oneof![Just(Push::Eager), Just(Push::Supplied)];
     let trees = || {
-        let tree = prop_oneof![Just(TreeId::Shared), peers().prop_map(TreeId::Publisher)];
+        let tree = peers();
         prop::collection::vec(tree, 0..20)
     };
     prop_oneof![
@@ -202,12 +217,17 @@ fn broadcasts() -> impl Strategy<Value = Broadcast<PeerId, TopicBundle>> {
                 has_base,
                 reply,
             }),
-        (any::<[u8; 16]>(), any::<bool>()).prop_map(|(fingerprint, has_base)| {
-            Broadcast::Fingerprint {
+        (
+            any::<[u8; 16]>(),
+            any::<bool>(),
+            prop::option::of(beacons())
+        )
+            .prop_map(|(fingerprint, has_base, beacon)| Broadcast::Fingerprint {
                 fingerprint,
                 has_base,
-            }
-        }),
+                beacon,
+            }),
+        beacons().prop_map(Broadcast::Beacon),
         trees().prop_map(|trees| Broadcast::Graft { trees }),
         trees().prop_map(|trees| Broadcast::Prune { trees }),
         prop::collection::vec((streams(), seqs()), 0..9)

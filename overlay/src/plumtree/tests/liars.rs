@@ -98,7 +98,7 @@ fn whoever_announces_and_never_supplies_counts_for_nothing_and_is_told_of_once()
 fn made_up_publishers_get_no_trees() {
     let mut member = Member::new(&[LIAR, HONEST]);
     member.receive(HONEST, pushed(&chain(stream(PUBLISHER), 1, 0)[0]));
-    let trees = (1_000..2_000).map(TreeId::Publisher).collect();
+    let trees = (1_000..2_000).collect();
     member.receive(LIAR, Message::Graft { trees });
     let streams = (1_000..2_000).map(|made_up| digest(stream(made_up), Seqs::range(1, 9), 1));
     member.receive(LIAR, delta(streams.collect()));

@@ -21,7 +21,14 @@ fn frames_have_the_bytes_that_they_always_had() {
         epoch: 300,
     };
     let seqs: Seqs = [1..=7, 9..=9, 500..=1_000].into_iter().collect();
-    let trees = vec![TreeId::Shared, TreeId::Publisher(stream.publisher)];
+    let trees = vec![stream.publisher];
+    let beacon = Beacon {
+        root: stream.publisher,
+        since: UnixMicros(300),
+        refresh: 5,
+        distance: Some(Duration::from_micros(299)),
+        to_parent: true,
+    };
     let own = contact_of(&sender());
     let broadcast = |message| encode_broadcast(TOPIC, &message);
     let membership = |message| encode_membership(TOPIC, &message);
@@ -95,8 +102,10 @@ fn frames_have_the_bytes_that_they_always_had() {
             broadcast(Broadcast::Fingerprint {
                 fingerprint: [0xcc; 16],
                 has_base: true,
+                beacon: Some(beacon),
             }),
         ),
+        ("beacon", broadcast(Broadcast::Beacon(beacon))),
         (
             "graft",
             broadcast(Broadcast::Graft {

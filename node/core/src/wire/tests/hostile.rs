@@ -60,7 +60,7 @@ fn lists_stop_at_their_bounds_whatever_their_entries_cost() {
     assert_eq!(refusal(&in_broadcast(7, &want)), "over 1,024 streams");
 
     for kind in [5, 6] {
-        let trees = [0x0a, 0].repeat(1_025);
+        let trees = field(1, &[7; 32]).repeat(1_025);
         assert_eq!(refusal(&in_broadcast(kind, &trees)), "over 1,024 trees");
     }
 
@@ -79,7 +79,7 @@ fn lists_stop_at_their_bounds_whatever_their_entries_cost() {
 #[test]
 fn what_is_decoded_is_a_small_multiple_of_what_came() {
     // The worst that each list can do within its bound, in bytes of entries.
-    let trees = [0x0a, 0].repeat(1_024);
+    let trees = field(1, &[7; 32]).repeat(1_024);
     let Ok(Frame::Broadcast {
         message: Broadcast::Graft { trees: decoded },
         ..
@@ -87,7 +87,7 @@ fn what_is_decoded_is_a_small_multiple_of_what_came() {
     else {
         panic!("a graft");
     };
-    assert!(decoded.capacity() * size_of::<TreeId<PeerId>>() <= 64 * 1024);
+    assert!(decoded.capacity() * size_of::<PeerId>() <= 64 * 1024);
 
     let entry = [
         field(1, &[7; 32]),
