@@ -525,7 +525,7 @@ fn the_shared_tree_spans_after_joins_the_roots_crash_and_a_merge() {
     assert_eq!(shared_tree(&network), (58, 1));
     network.partition((2..60).filter(|peer| peer % 2 == 0 && *peer != root));
     network.run(SECOND * 20);
-    assert_eq!(shared_tree(&network).1, 2);
+    assert!(shared_tree(&network).1 >= 2);
     network.heal();
     network.run(SECOND * 60);
     assert_eq!(shared_tree(&network), (58, 1));
