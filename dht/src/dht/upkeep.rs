@@ -1,0 +1,206 @@
+//! How a table is filled and kept fresh, and what is announced again.
+//!
+//! One lookup of the node's own runs at a time, so that upkeep never crowds out callers: first that of the own key, then
+//! one into each bucket, those due longest first. Buckets deeper than that of the k-th closest peer are left out, since
+//! the own key's lookup brings all that is there.
+
+use std::time::Duration;
+
+use rand::RngExt;
+
+use crate::lookup::Goal;
+use crate::point::Key;
+use crate::providers::REPUBLISH_INTERVAL;
+use crate::table::{Entry, Standing};
+use crate::{Contact, Now, Peer, Point, Time};
+
+use super::calls::Job;
+use super::config::{KEY_TRIES_MAX, STALE_PROBES, SWEEP_INTERVAL};
+use super::{Dht, LookupId};
+
+/// When which part of the table is due.
+#[derive(Debug)]
+pub(super) struct Upkeep {
+    running: Option<LookupId>,
+    own_key_at: Time,
+    /// By shared prefix length; one that isn't here yet is due at once.
+    buckets_at: Vec<Time>,
+    /// When the next provided key is announced again.
+    announce_at: Time,
+    sweep_at: Time,
+}
+
+impl Upkeep {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            running: None,
+            own_key_at: Time::ZERO,
+            buckets_at: Vec::new(),
+            announce_at: Time::NEVER,
+            sweep_at: now + SWEEP_INTERVAL,
+        }
+    }
+
+    /// Makes all due: the first peer has answered.
+    pub(super) fn begin(&mut self) {
+        self.own_key_at = Time::ZERO;
+        self.buckets_at.clear();
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_none()
+    }
+
+    pub(super) fn ended(&mut self, id: LookupId) {
+        if self.running == Some(id) {
+            self.running = None;
+        }
+    }
+
+    fn bucket_at(&self, prefix: u32) -> Time {
+        let due = self.buckets_at.get(prefix as usize);
+        due.copied().unwrap_or(Time::ZERO)
+    }
+
+    fn put_off(&mut self, prefix: u32, until: Time) {
+        let prefix = prefix as usize;
+        if self.buckets_at.len() <= prefix {
+            self.buckets_at.resize(prefix + 1, Time::ZERO);
+        }
+        self.buckets_at[prefix] = until;
+    }
+}
+
+/// What upkeep does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Task {
+    OwnKey,
+    Bucket(u32),
+    Announce,
+}
+
+impl<C: Contact> Dht<C> {
+    /// Returns when there is something to keep up.
+    pub(super) fn next_upkeep(&self) -> Time {
+        let task = self.next_task().map_or(Time::NEVER, |(at, _)| at);
+        task.min(self.upkeep.sweep_at)
+    }
+
+    pub(super) fn keep_up(&mut self, now: Now) {
+        if self.upkeep.sweep_at <= now.time {
+            self.sweep(now);
+        }
+        // A lookup may end at once, if there is nobody to ask.
+        while let Some((_, task)) = self.next_task().filter(|(at, _)| *at <= now.time) {
+            self.start(task, now);
+        }
+    }
+
+    /// Notes that a lookup led to a point, whose bucket it has refreshed.
+    pub(super) fn refreshed(&mut self, target: Point, now: Now) {
+        let prefix = self.me.peer().point().shared_prefix(target);
+        if prefix <= self.table.depth() {
+            let until = self.later(now.time, self.config.refresh_interval);
+            self.upkeep.put_off(prefix, until);
+        }
+    }
+
+    /// Returns a moment about so much later, between three and five quarters of it: nodes that start together part ways.
+    pub(super) fn later(&mut self, now: Time, wait: Duration) -> Time {
+        now + wait * 3 / 4 + wait / 2 * self.rng.random_range(0..=1_000) / 1_000
+    }
+
+    /// Returns the task that is due first; none while one is running, or while nobody answers.
+    fn next_task(&self) -> Option<(Time, Task)> {
+        if !self.upkeep.is_idle() || !self.has_live() {
+            return None;
+        }
+        let buckets = 0..=self.table.depth();
+        let buckets = buckets.map(|prefix| (self.upkeep.bucket_at(prefix), Task::Bucket(prefix)));
+        // Of those due at the same time the first: a node that joins looks up its own key before it fills buckets.
+        [(self.upkeep.own_key_at, Task::OwnKey)]
+            .into_iter()
+            .chain(buckets)
+            .chain([(self.upkeep.announce_at, Task::Announce)])
+            .min_by_key(|(at, _)| *at)
+    }
+
+    /// Notes when a key that this node provides is announced again.
+    pub(super) fn announce_later(&mut self, key: Key, now: Time) {
+        let again = self.later(now, REPUBLISH_INTERVAL);
+        self.provided.insert(key, again);
+        self.plan_announcements();
+    }
+
+    pub(super) fn plan_announcements(&mut self) {
+        let next = self.provided.values().min();
+        self.upkeep.announce_at = next.copied().unwrap_or(Time::NEVER);
+    }
+
+    fn start(&mut self, task: Task, now: Now) {
+        let paths = self.config.upkeep_paths;
+        let id = match task {
+            Task::OwnKey => {
+                self.upkeep.own_key_at = self.later(now.time, self.config.refresh_interval);
+                let key = self.me.peer().key();
+                self.look_up(Job::Refresh, key, Goal::Closest, paths, now)
+            }
+            Task::Bucket(prefix) => {
+                let until = self.later(now.time, self.config.refresh_interval);
+                self.upkeep.put_off(prefix, until);
+                let Some(key) = self.key_in(prefix) else {
+                    return;
+                };
+                self.look_up(Job::Refresh, key, Goal::Closest, paths, now)
+            }
+            Task::Announce => {
+                let Some((key, _)) = self.provided.iter().min_by_key(|(_, at)| **at) else {
+                    return;
+                };
+                let key = key.clone();
+                self.announce_later(key.clone(), now.time);
+                let paths = self.config.paths;
+                self.look_up(Job::Republish, key, Goal::Closest, paths, now)
+            }
+        };
+        if self.lookups.contains_key(&id) {
+            self.upkeep.running = Some(id);
+        }
+    }
+
+    /// Finds a key whose point lies in a bucket: a random one, or that of one of the bucket's peers.
+    fn key_in(&mut self, prefix: u32) -> Option<Key> {
+        let me = self.me.peer().point();
+        let mut bytes: [u8; 32] = self.rng.random();
+        for turn in 0..KEY_TRIES_MAX {
+            bytes[..4].copy_from_slice(&turn.to_be_bytes());
+            if Point::of(&bytes).shared_prefix(me) == prefix {
+                return Some(Key::from_array(bytes));
+            }
+        }
+        let bucket = self.table.bucket(prefix);
+        if bucket.is_empty() {
+            return None;
+        }
+        let member = self.rng.random_range(0..bucket.len());
+        Some(bucket[member].peer().key())
+    }
+
+    /// Drops what has expired, and tries a few stale peers again.
+    fn sweep(&mut self, now: Now) {
+        self.upkeep.sweep_at = self.later(now.time, SWEEP_INTERVAL);
+        self.table.expire(now.unix);
+        self.providers.expire(now.unix);
+        let stale = |entry: &&Entry<C>| entry.standing() == Standing::Stale;
+        let mut stale: Vec<&Entry<C>> = self.table.entries().filter(stale).collect();
+        stale.sort_by_key(|entry| std::cmp::Reverse(entry.seen_at()));
+        let again: Vec<C> = stale
+            .into_iter()
+            .take(STALE_PROBES)
+            .map(|entry| entry.contact().clone())
+            .collect();
+        for contact in again {
+            self.probe(contact, now);
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! The iterative lookup of the k peers closest to a point (Maymounkov & Mazières, "Kademlia", IPTPS 2002, §2.3), over
+//! disjoint paths (Baumgart & Mies, "S/Kademlia", ICPADS 2007, §4.3).
+//!
+//! Each path begins with a share of the closest peers of the own table and learns only from those that it asked itself;
+//! a peer is asked once, by one path. So a lying peer misleads its own path and no other. A path has ended when the k
+//! closest peers that it knows have answered, itself or another path having asked them (*strict termination*); peers
+//! that fail don't count among them. A lookup has ended when its paths have.
+//!
+//! Differences from the papers: alpha rises when peers are slow. A slow request stays in flight and may still be
+//! answered, but another one is sent in its place, up to [`SLOW_MAX`]. And when there are several paths they share
+//! alpha, one request each at least, where S/Kademlia doesn't say.
+//!
+//! A lookup knows no clock: whoever sends its requests says which are slow and which have failed. Who is closest among the
+//! ids that it is shown it judges by their hash alone; that a peer owns its id was proven before by its link.
+
+mod candidates;
+#[cfg(test)]
+mod tests;
+
+use candidates::{Candidates, State};
+
+use crate::table::K;
+use crate::{Contact, Peer, Point};
+
+/// Requests in flight that aren't slow (Kademlia §2.3: alpha = 3).
+pub const ALPHA: usize = 3;
+/// Disjoint paths at most. S/Kademlia's figures end at 16; more than 20 would leave paths without a first peer.
+pub const PATHS_MAX: usize = 16;
+/// Slow requests of a path that are waited for beside alpha. With alpha 10 in flight, the most that libp2p's guide calls useful.
+pub const SLOW_MAX: usize = 7;
+/// Requests of a lookup in all. An honest lookup takes about 23, and 4 for each path more; this is where one ends whose
+/// peers name ever more peers that don't exist.
+pub const REQUESTS_MAX: usize = 400;
+
+/// What a lookup looks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// The k closest peers.
+    Closest,
+    /// The peer that stands at the point exactly; once it has answered, the rest isn't waited for.
+    Exact,
+}
+
+/// A fact that a lookup is told.
+#[derive(Clone, Debug)]
+pub enum Input<C: Contact> {
+    /// A peer that was asked has answered.
+    Answered {
+        /// The peer.
+        from: C::Peer,
+        /// Whom it named.
+        contacts: Vec<C>,
+    },
+    /// A peer that was asked takes longer than it should.
+    Slow {
+        /// The peer.
+        peer: C::Peer,
+    },
+    /// A peer that was asked will not answer.
+    Failed {
+        /// The peer.
+        peer: C::Peer,
+    },
+}
+
+/// What a lookup cost, and how it got there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Requests that were sent.
+    pub requests: u32,
+    /// Requests that were answered.
+    pub answers: u32,
+    /// Requests that were slow.
+    pub slow: u32,
+    /// Requests that failed.
+    pub failures: u32,
+    /// How the closest peer that answered was found; `None` if nobody answered.
+    pub closest: Option<Found>,
+}
+
+/// How a peer was found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Hops to it: 1 from the own table, 2 if a peer of the own table named it, and so on.
+    pub hops: u32,
+    /// Answers that had come when it was first named, that one included: what it took to find it.
+    pub answers: u32,
+}
+
+/// How far a path is.
+#[derive(Clone, Copy, Debug, Default)]
+struct Path {
+    waiting: usize,
+    slow: usize,
+}
+
+/// One running lookup.
+#[derive(Debug)]
+pub struct Lookup<C> {
+    me: Point,
+    target: Point,
+    goal: Goal,
+    candidates: Candidates<C>,
+    paths: Vec<Path>,
+    /// The path whose turn it is to ask.
+    turn: usize,
+    stats: Stats,
+}
+
+impl<C: Contact> Lookup<C> {
+    /// Starts a lookup from the closest peers of the own table, the closest first; they are dealt out to at most `paths` paths.
+    pub fn new(me: Point, target: Point, goal: Goal, seeds: Vec<C>, paths: usize) -> Self {
+        let paths = paths.min(PATHS_MAX).min(seeds.len()).max(1);
+        let mut candidates = Candidates::new(target, paths);
+        for (at, seed) in seeds.into_iter().enumerate() {
+            candidates.name(seed, at % paths, Found { hops: 1, answers: 0 });
+        }
+        Self {
+            me,
+            target,
+            goal,
+            candidates,
+            paths: vec![Path::default(); paths],
+            turn: 0,
+            stats: Stats::default(),
+        }
+    }
+
+    /// Handles a fact. One about a peer that isn't being asked is ignored.
+    pub fn handle(&mut self, input: Input<C>) {
+        match input {
+            Input::Answered { from, contacts } => self.on_answered(from, contacts),
+            Input::Slow { peer } => self.on_slow(peer),
+            Input::Failed { peer } => self.on_failed(peer),
+        }
+    }
+
+    /// Returns whom to ask next.
+    pub fn poll_output(&mut self) -> Option<C> {
+        if self.found_exact() || self.stats.requests as usize >= REQUESTS_MAX {
+            return None;
+        }
+        let alpha = (ALPHA / self.paths.len()).max(1);
+        for _ in 0..self.paths.len() {
+            let at = self.turn;
+            self.turn = (self.turn + 1) % self.paths.len();
+            let path = &mut self.paths[at];
+            if path.waiting >= alpha || path.waiting + path.slow >= alpha + SLOW_MAX {
+                continue;
+            }
+            if let Some(contact) = self.candidates.ask_next(at, K) {
+                path.waiting += 1;
+                self.stats.requests += 1;
+                return Some(contact);
+            }
+        }
+        None
+    }
+
+    /// Returns whether there is nothing left to ask or to wait for.
+    pub fn is_finished(&self) -> bool {
+        let exhausted = self.stats.requests as usize >= REQUESTS_MAX;
+        self.found_exact()
+            || (0..self.paths.len()).all(|path| {
+                let mut closest = self.candidates.closest_of(path, K);
+                closest.all(|state| match state {
+                    State::Fresh => exhausted,
+                    State::Asked { .. } | State::Slow { .. } => false,
+                    State::Answered | State::Failed => true,
+                })
+            })
+    }
+
+    /// Returns where it leads.
+    pub fn target(&self) -> Point {
+        self.target
+    }
+
+    /// Returns the k closest peers that have answered, on any path, the closest first.
+    pub fn closest(&self) -> Vec<C> {
+        self.candidates.answered().take(K).cloned().collect()
+    }
+
+    /// Returns what it cost so far.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            closest: self.candidates.closest_found(),
+            ..self.stats
+        }
+    }
+
+    /// Returns how many peers are remembered, which is bounded.
+    pub fn candidates(&self) -> usize {
+        self.candidates.len()
+    }
+
+    fn found_exact(&self) -> bool {
+        self.goal == Goal::Exact && self.candidates.is_exact_answered()
+    }
+
+    fn on_answered(&mut self, from: C::Peer, contacts: Vec<C>) {
+        let Some((path, hops)) = self.settle(from, State::Answered) else {
+            return;
+        };
+        self.stats.answers += 1;
+        let found = Found {
+            hops: hops.saturating_add(1),
+            answers: self.stats.answers,
+        };
+        for contact in contacts.into_iter().take(K) {
+            if contact.serves() && contact.peer().point() != self.me {
+                self.candidates.name(contact, path, found);
+            }
+        }
+        self.candidates.prune();
+    }
+
+    fn on_slow(&mut self, peer: C::Peer) {
+        if let Some(path) = self.candidates.slow(peer.point()) {
+            self.paths[path].waiting -= 1;
+            self.paths[path].slow += 1;
+            self.stats.slow += 1;
+        }
+    }
+
+    fn on_failed(&mut self, peer: C::Peer) {
+        if self.settle(peer, State::Failed).is_some() {
+            self.stats.failures += 1;
+        }
+    }
+
+    /// Ends the request to a peer. Returns the path that had asked it, and how far away the peer was.
+    fn settle(&mut self, peer: C::Peer, end: State) -> Option<(usize, u32)> {
+        let (was, hops) = self.candidates.settle(peer.point(), end)?;
+        let (path, counter) = match was {
+            State::Asked { path } => (path, &mut self.paths[usize::from(path)].waiting),
+            State::Slow { path } => (path, &mut self.paths[usize::from(path)].slow),
+            State::Fresh | State::Answered | State::Failed => return None,
+        };
+        *counter -= 1;
+        Some((usize::from(path), hops))
+    }
+}

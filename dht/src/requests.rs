@@ -1,0 +1,211 @@
+//! Requests in flight, and until when each may be answered.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::{RequestId, Time};
+
+/// How long a request may be answered at most: the longest patience twice. Never the ten seconds that libp2p-kad waits.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// How long it may be answered at least. A guess: a dial of a distant peer, where its first answer is still unmeasured.
+const ANSWER_MIN: Duration = Duration::from_millis(500);
+
+/// Where a request stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    InTime,
+    Slow,
+}
+
+/// A request that waits for its answer.
+#[derive(Clone, Debug)]
+pub(crate) struct Request<P, W> {
+    /// Who was asked.
+    pub(crate) peer: P,
+    /// What for.
+    pub(crate) why: W,
+    /// When.
+    pub(crate) sent_at: Time,
+    due_at: Time,
+    patience: Duration,
+    stage: Stage,
+}
+
+/// What time did to a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Overdue<P, W> {
+    /// It is slow.
+    Slow {
+        /// Who was asked.
+        peer: P,
+        /// What for.
+        why: W,
+    },
+    /// It has failed.
+    Failed(Request<P, W>),
+}
+
+/// The requests in flight. What sends them bounds them: lookups and what each may have in flight, and probes.
+#[derive(Debug)]
+pub(crate) struct Requests<P, W> {
+    next: u64,
+    pending: BTreeMap<RequestId, Request<P, W>>,
+    due: BTreeSet<(Time, RequestId)>,
+}
+
+impl<P: Copy + Eq, W: Clone> Requests<P, W> {
+    pub(crate) fn new() -> Self {
+        Self {
+            next: 0,
+            pending: BTreeMap::new(),
+            due: BTreeSet::new(),
+        }
+    }
+
+    /// Notes a request that is sent now; it is slow after its patience and has failed after twice that.
+    pub(crate) fn send(&mut self, peer: P, why: W, patience: Duration, now: Time) -> RequestId {
+        let id = self.next_id();
+        let due_at = now + patience;
+        let request = Request {
+            peer,
+            why,
+            sent_at: now,
+            due_at,
+            patience,
+            stage: Stage::InTime,
+        };
+        self.pending.insert(id, request);
+        self.due.insert((due_at, id));
+        id
+    }
+
+    /// Gives out the id of a query that has no answer.
+    pub(crate) fn next_id(&mut self) -> RequestId {
+        self.next += 1;
+        RequestId(self.next)
+    }
+
+    /// Takes the request that a peer answers, if it was that peer's.
+    pub(crate) fn answered(&mut self, id: RequestId, by: P) -> Option<Request<P, W>> {
+        if self.pending.get(&id)?.peer != by {
+            return None;
+        }
+        self.remove(id)
+    }
+
+    /// Takes the requests to a peer that can't be reached.
+    pub(crate) fn lost(&mut self, peer: P) -> Vec<Request<P, W>> {
+        let to_peer = self.pending.iter().filter(|(_, r)| r.peer == peer);
+        let ids: Vec<RequestId> = to_peer.map(|(&id, _)| id).collect();
+        ids.into_iter().filter_map(|id| self.remove(id)).collect()
+    }
+
+    /// Returns the next request that has become slow or has failed by now.
+    pub(crate) fn overdue(&mut self, now: Time) -> Option<Overdue<P, W>> {
+        let &(due_at, id) = self.due.first()?;
+        if due_at > now {
+            return None;
+        }
+        let request = self.pending.get_mut(&id)?;
+        match request.stage {
+            Stage::Slow => self.remove(id).map(Overdue::Failed),
+            Stage::InTime => {
+                request.stage = Stage::Slow;
+                let answer = (request.patience * 2).clamp(ANSWER_MIN, ANSWER_MAX);
+                let overdue = Overdue::Slow {
+                    peer: request.peer,
+                    why: request.why.clone(),
+                };
+                let failed_at = request.sent_at + answer;
+                self.reschedule(id, failed_at);
+                Some(overdue)
+            }
+        }
+    }
+
+    /// Gives every request so much more time: the node itself was stopped.
+    pub(crate) fn forgive(&mut self, stopped: Duration) {
+        let ids: Vec<RequestId> = self.pending.keys().copied().collect();
+        for id in ids {
+            if let Some(request) = self.pending.get_mut(&id) {
+                request.sent_at = request.sent_at + stopped;
+                let due_at = request.due_at + stopped;
+                self.reschedule(id, due_at);
+            }
+        }
+    }
+
+    /// Returns when the next request becomes slow or fails.
+    pub(crate) fn next_due(&self) -> Time {
+        self.due.first().map_or(Time::NEVER, |&(due_at, _)| due_at)
+    }
+
+    fn reschedule(&mut self, id: RequestId, due_at: Time) {
+        if let Some(request) = self.pending.get_mut(&id) {
+            self.due.remove(&(request.due_at, id));
+            request.due_at = due_at;
+            self.due.insert((due_at, id));
+        }
+    }
+
+    fn remove(&mut self, id: RequestId) -> Option<Request<P, W>> {
+        let request = self.pending.remove(&id)?;
+        self.due.remove(&(request.due_at, id));
+        Some(request)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn millis(at: u64) -> Time {
+        Time::from_micros(at * 1_000)
+    }
+
+    fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    #[test]
+    fn a_request_is_slow_and_then_fails() {
+        let mut requests = Requests::new();
+        requests.send(7, "why", ms(400), millis(0));
+        assert_eq!(requests.next_due(), millis(400));
+        assert!(requests.overdue(millis(399)).is_none());
+        let slow = requests.overdue(millis(400)).unwrap();
+        assert!(matches!(slow, Overdue::Slow { peer: 7, .. }));
+        assert!(requests.overdue(millis(400)).is_none());
+        let failed = requests.overdue(millis(800)).unwrap();
+        assert!(matches!(failed, Overdue::Failed(request) if request.peer == 7));
+        assert_eq!(requests.next_due(), Time::NEVER);
+    }
+
+    #[test]
+    fn an_answer_counts_from_the_peer_that_was_asked() {
+        let mut requests = Requests::new();
+        let id = requests.send(7, (), ms(400), millis(0));
+        assert!(requests.answered(id, 8).is_none());
+        assert!(requests.answered(id, 7).is_some());
+        assert!(requests.answered(id, 7).is_none());
+    }
+
+    #[test]
+    fn a_lost_peer_fails_its_requests_and_no_others() {
+        let mut requests = Requests::new();
+        for peer in [7, 8, 7] {
+            requests.send(peer, (), ms(400), millis(0));
+        }
+        assert_eq!(requests.lost(7).len(), 2);
+        assert_eq!(requests.lost(8).len(), 1);
+    }
+
+    #[test]
+    fn what_was_stopped_accuses_nobody() {
+        let mut requests = Requests::new();
+        requests.send(7, (), ms(400), millis(0));
+        requests.forgive(ms(5_000));
+        assert_eq!(requests.next_due(), millis(5_400));
+        assert!(requests.overdue(millis(5_399)).is_none());
+    }
+}

@@ -1,0 +1,380 @@
+//! The routing table (Maymounkov & Mazières, "Kademlia", IPTPS 2002, §2.2, §2.4, §4.1): buckets of at most k peers each,
+//! a cache of replacements, and eviction of the peer heard least recently, once it fails to answer a ping.
+//!
+//! A bucket is the peers that share exactly so many leading bits with this node. The paper starts with one bucket and
+//! splits the one around the own point; that ends at the same buckets, except that the last one before a split holds k
+//! peers where these hold k for each prefix length. The table gains from it exactly the peers nearest to this node, which
+//! is where replicas are placed, and there is nothing to split: all buckets lie in one list sorted by distance to this
+//! node, because each longer prefix is nearer than any shorter one. A simulation of 100,000 nodes needs that plainness.
+//!
+//! Only a peer that has *answered* is handed in here ([`Table::proven`]), and only one that serves gets in. A peer that
+//! falls silent is *suspect* until it was pinged, then replaced by a spare; without a spare it stays as *stale*, neither
+//! asked nor named to others, until somebody needs its place or it answers again. So a node that was cut off
+//! from everybody keeps everybody it knew.
+//!
+//! Against one party that fills a table from few networks, a group (an IP prefix) gets [`GROUP_PER_BUCKET_MAX`] and
+//! [`GROUP_PER_TABLE_MAX`] places.
+
+mod entry;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Reverse;
+use std::ops::Range;
+use std::time::Duration;
+
+pub use entry::{Entry, Standing};
+
+use crate::{Contact, Distance, Group, Now, Peer, Point, UnixMicros};
+
+/// k: peers of a bucket (Kademlia §2.2, kad-dht: 20; so many that they hardly all fail within an hour).
+pub const K: usize = 20;
+/// Peers of one group in a bucket. What geth's discovery allows of a /24 (`bucketIPLimit`).
+pub const GROUP_PER_BUCKET_MAX: usize = 2;
+/// Peers of one group in the table. What geth's discovery allows of a /24 (`tableIPLimit`).
+pub const GROUP_PER_TABLE_MAX: usize = 10;
+/// Replacements kept for a bucket. A guess: what fails between two refreshes of a bucket is less than a quarter of it.
+pub const SPARES_PER_BUCKET_MAX: usize = 5;
+/// A peer heard within this time isn't pinged when another wants its place. A guess: two heartbeats of a busy lookup.
+const QUIET_MIN: Duration = Duration::from_secs(60);
+/// Places that a list grows by: doubling would waste half of a large simulation's memory.
+const GROWTH: usize = 16;
+
+/// The peers that a node knows, by their distance to it.
+#[derive(Debug)]
+pub struct Table<C> {
+    me: Point,
+    /// Ascending by distance to the own point, so that buckets are ranges, the deepest first.
+    entries: Vec<Entry<C>>,
+    /// Replacements, in the same order.
+    spares: Vec<Entry<C>>,
+}
+
+/// What became of a peer that answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Entered<P> {
+    /// It has a place, since now.
+    New,
+    /// It had one already.
+    Known,
+    /// Its bucket is full, so it is a replacement.
+    Spare {
+        /// The peer that was heard least recently, long ago: ping it, and tell [`Table::silent`] if it doesn't answer.
+        check: Option<P>,
+    },
+    /// It doesn't serve, is this node, or its group has its share.
+    Refused,
+}
+
+impl<C: Contact> Table<C> {
+    /// Makes the empty table of the node that stands at a point.
+    pub fn new(me: Point) -> Self {
+        Self {
+            me,
+            entries: Vec::new(),
+            spares: Vec::new(),
+        }
+    }
+
+    /// Takes a peer that has answered at this contact. A known peer is moved to the fresh end of its bucket, and of its
+    /// two contacts the one issued later stays.
+    pub fn proven(&mut self, contact: C, now: Now) -> Entered<C::Peer> {
+        let point = contact.peer().point();
+        if point == self.me {
+            return Entered::Refused;
+        }
+        if !contact.serves() {
+            self.remove(point);
+            return Entered::Refused;
+        }
+        let at = match self.place(point) {
+            Ok(at) => return self.renew(at, contact, now),
+            Err(at) => at,
+        };
+        let bucket = self.bucket_at(point);
+        let entry = Entry::new(point, contact, now.time);
+        if bucket.len() >= K {
+            return self.enter_full(entry, bucket, now);
+        }
+        if !self.group_has_room(entry.contact().group(), &bucket, None) {
+            return Entered::Refused;
+        }
+        self.forget_spare(point);
+        insert(&mut self.entries, at, entry);
+        Entered::New
+    }
+
+    /// Takes the news of a peer that has a place; if it has moved into a group that has its share, it loses that place.
+    fn renew(&mut self, at: usize, contact: C, now: Now) -> Entered<C::Peer> {
+        let entry = &self.entries[at];
+        let bucket = self.bucket_at(entry.point());
+        let moved = contact.group() != entry.contact().group();
+        if moved && !self.group_has_room(contact.group(), &bucket, Some(at)) {
+            self.entries.remove(at);
+            return Entered::Refused;
+        }
+        self.entries[at].renew(contact, now.time);
+        Entered::Known
+    }
+
+    /// Takes the place of a stale peer of a full bucket, or waits as a spare.
+    fn enter_full(&mut self, entry: Entry<C>, bucket: Range<usize>, now: Now) -> Entered<C::Peer> {
+        let stale = self.entries[bucket.clone()]
+            .iter()
+            .position(|old| old.standing() == Standing::Stale);
+        let group = entry.contact().group();
+        if let Some(offset) = stale
+            && self.group_has_room(group, &bucket, Some(bucket.start + offset))
+        {
+            self.forget_spare(entry.point());
+            self.entries.remove(bucket.start + offset);
+            let at = self.place(entry.point()).unwrap_or_else(|at| at);
+            insert(&mut self.entries, at, entry);
+            return Entered::New;
+        }
+        self.keep_spare(entry);
+        let oldest = self.entries[bucket]
+            .iter()
+            .filter(|old| old.standing() == Standing::Live)
+            .min_by_key(|old| old.seen_at());
+        let check = oldest
+            .filter(|old| now.time.since(old.seen_at()) >= QUIET_MIN)
+            .map(Entry::peer);
+        Entered::Spare { check }
+    }
+
+    /// Notes that a peer spoke to us: it isn't the one to suspect. What it says proves no way to reach it.
+    pub fn heard(&mut self, peer: C::Peer, now: Now) {
+        if let Ok(at) = self.place(peer.point()) {
+            self.entries[at].hear(now.time);
+        }
+    }
+
+    /// Takes how long a peer took to answer.
+    pub fn answered_in(&mut self, peer: C::Peer, took: Duration) {
+        if let Ok(at) = self.place(peer.point()) {
+            self.entries[at].sample(took);
+        }
+    }
+
+    /// Notes that a peer left a request unanswered. Until it answers or [`Self::silent`] is told, nobody is sent to it.
+    /// Returns whether it should be pinged.
+    pub fn suspect(&mut self, peer: C::Peer) -> bool {
+        let Ok(at) = self.place(peer.point()) else {
+            return false;
+        };
+        let live = self.entries[at].standing() == Standing::Live;
+        if live {
+            self.entries[at].stand(Standing::Suspect);
+        }
+        live
+    }
+
+    /// Notes that a peer left a ping unanswered: the freshest spare of its bucket takes its place, or it becomes stale.
+    pub fn silent(&mut self, peer: C::Peer) {
+        let point = peer.point();
+        self.forget_spare(point);
+        let Ok(at) = self.place(point) else {
+            return;
+        };
+        self.entries[at].stand(Standing::Stale);
+        let bucket = self.bucket_at(point);
+        let spares = range(&self.spares, self.me, self.prefix(point));
+        let freshest = spares
+            .filter(|&spare| {
+                let group = self.spares[spare].contact().group();
+                self.group_has_room(group, &bucket, Some(at))
+            })
+            .max_by_key(|&spare| (self.spares[spare].seen_at(), Reverse(spare)));
+        if let Some(spare) = freshest {
+            let spare = self.spares.remove(spare);
+            self.entries.remove(at);
+            let at = self.place(spare.point()).unwrap_or_else(|at| at);
+            insert(&mut self.entries, at, spare);
+        }
+    }
+
+    /// Drops stale peers whose contact has expired, and spares too: nobody would take them from us, and where they are now we don't know.
+    pub fn expire(&mut self, unix: UnixMicros) {
+        let lasts = |entry: &Entry<C>| entry.contact().expires_at() > unix;
+        self.entries
+            .retain(|entry| entry.standing() != Standing::Stale || lasts(entry));
+        self.spares.retain(lasts);
+    }
+
+    /// Returns whether a peer that isn't known yet would get a place: so it is worth a ping.
+    pub fn has_room_for(&self, contact: &C) -> bool {
+        let point = contact.peer().point();
+        if point == self.me || !contact.serves() || self.place(point).is_ok() {
+            return false;
+        }
+        let bucket = self.bucket_at(point);
+        if bucket.len() < K {
+            return self.group_has_room(contact.group(), &bucket, None);
+        }
+        let stale = |at: &usize| self.entries[*at].standing() == Standing::Stale;
+        let freed = bucket.clone().find(stale);
+        freed.is_some() && self.group_has_room(contact.group(), &bucket, freed)
+    }
+
+    /// Returns the `n` live peers closest to a point, the closest first: exactly those, of all buckets.
+    pub fn closest(&self, target: Point, n: usize) -> Vec<&Entry<C>> {
+        self.closest_where(target, n, |entry| entry.standing() == Standing::Live)
+    }
+
+    /// Returns the `n` closest peers that pass, the closest first.
+    ///
+    /// Peers of the target's own bucket are closer to it than all that are nearer to us, those closer than
+    /// the next bucket outward, and so on: so the table is read bucket by bucket, and only while there are too few.
+    pub fn closest_where(
+        &self,
+        target: Point,
+        n: usize,
+        pass: impl Fn(&Entry<C>) -> bool,
+    ) -> Vec<&Entry<C>> {
+        let mut found: Vec<&Entry<C>> = Vec::with_capacity(n + K);
+        let own = range(&self.entries, self.me, self.prefix(target));
+        let mut outward = own.end;
+        let mut parts = vec![own.clone(), 0..own.start];
+        loop {
+            for part in parts.drain(..) {
+                if found.len() < n {
+                    let from = found.len();
+                    found.extend(self.entries[part].iter().filter(|entry| pass(entry)));
+                    found[from..].sort_unstable_by_key(|entry| entry.point() ^ target);
+                }
+            }
+            let Some(next) = self.entries.get(outward).filter(|_| found.len() < n) else {
+                found.truncate(n);
+                return found;
+            };
+            let bucket = range(&self.entries, self.me, self.prefix(next.point()));
+            outward = bucket.end;
+            parts.push(bucket);
+        }
+    }
+
+    /// Returns a peer of the table.
+    pub fn entry(&self, peer: C::Peer) -> Option<&Entry<C>> {
+        let at = self.place(peer.point()).ok()?;
+        Some(&self.entries[at])
+    }
+
+    /// Returns all peers, the closest to this node first.
+    pub fn entries(&self) -> impl Iterator<Item = &Entry<C>> + '_ {
+        self.entries.iter()
+    }
+
+    /// Returns the replacements, the closest to this node first.
+    pub fn spares(&self) -> impl Iterator<Item = &Entry<C>> + '_ {
+        self.spares.iter()
+    }
+
+    /// Returns the peers of one bucket, which share so many leading bits with this node.
+    pub fn bucket(&self, prefix: u32) -> &[Entry<C>] {
+        &self.entries[range(&self.entries, self.me, prefix)]
+    }
+
+    /// Returns the prefix length of the bucket that holds the k-th closest peer: what lies deeper is among the k closest,
+    /// which a lookup of this node itself brings. With fewer peers than k that is the first bucket.
+    pub fn depth(&self) -> u32 {
+        let last = self.entries.get(K - 1).or(self.entries.last());
+        last.map_or(0, |entry| self.prefix(entry.point()))
+    }
+
+    /// Returns how many peers have a place.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns whether nobody has a place.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    fn prefix(&self, point: Point) -> u32 {
+        self.me.shared_prefix(point)
+    }
+
+    fn distance(&self, point: Point) -> Distance {
+        self.me ^ point
+    }
+
+    /// Finds a peer's place, or the place that it would take.
+    fn place(&self, point: Point) -> Result<usize, usize> {
+        let distance = self.distance(point);
+        self.entries
+            .binary_search_by_key(&distance, |entry| entry.point() ^ self.me)
+    }
+
+    /// Returns where a point's bucket lies.
+    fn bucket_at(&self, point: Point) -> Range<usize> {
+        range(&self.entries, self.me, self.prefix(point))
+    }
+
+    fn remove(&mut self, point: Point) {
+        self.forget_spare(point);
+        if let Ok(at) = self.place(point) {
+            self.entries.remove(at);
+        }
+    }
+
+    /// Returns whether one more of a group may enter a bucket, the one at `freed` having left.
+    fn group_has_room(
+        &self,
+        group: Option<Group>,
+        bucket: &Range<usize>,
+        freed: Option<usize>,
+    ) -> bool {
+        let Some(group) = group else { return true };
+        let members = self.entries.iter().enumerate().filter(|(at, entry)| {
+            Some(*at) != freed && entry.contact().group() == Some(group)
+        });
+        let (mut in_bucket, mut in_table) = (0, 0);
+        for (at, _) in members {
+            in_table += 1;
+            in_bucket += usize::from(bucket.contains(&at));
+        }
+        in_bucket < GROUP_PER_BUCKET_MAX && in_table < GROUP_PER_TABLE_MAX
+    }
+
+    /// Keeps a replacement, instead of the one of its bucket that was heard least recently.
+    fn keep_spare(&mut self, spare: Entry<C>) {
+        self.forget_spare(spare.point());
+        let bucket = range(&self.spares, self.me, self.prefix(spare.point()));
+        if bucket.len() >= SPARES_PER_BUCKET_MAX
+            && let Some(oldest) = bucket.min_by_key(|&at| self.spares[at].seen_at())
+        {
+            self.spares.remove(oldest);
+        }
+        let distance = self.distance(spare.point());
+        let at = self
+            .spares
+            .partition_point(|other| (other.point() ^ self.me) < distance);
+        insert(&mut self.spares, at, spare);
+    }
+
+    fn forget_spare(&mut self, point: Point) {
+        let distance = self.distance(point);
+        let found = self
+            .spares
+            .binary_search_by_key(&distance, |spare| spare.point() ^ self.me);
+        if let Ok(at) = found {
+            self.spares.remove(at);
+        }
+    }
+}
+
+/// Returns where the peers lie that share exactly so many bits with this node.
+fn range<C: Contact>(list: &[Entry<C>], me: Point, prefix: u32) -> Range<usize> {
+    let start = list.partition_point(|entry| me.shared_prefix(entry.point()) > prefix);
+    let len = list[start..].partition_point(|entry| me.shared_prefix(entry.point()) == prefix);
+    start..start + len
+}
+
+fn insert<C>(list: &mut Vec<Entry<C>>, at: usize, entry: Entry<C>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(GROWTH);
+    }
+    list.insert(at, entry);
+}
