@@ -132,6 +132,15 @@ impl Distance {
     }
 }
 
+impl Distance {
+    /// Returns the number that `count` bits from bit `from` on make, at most 8 of them; bits beyond the last are zero.
+    pub(crate) fn bits(self, from: u32, count: u32) -> usize {
+        let byte = |at: u32| u32::from(self.0.get(at as usize).copied().unwrap_or(0));
+        let two = byte(from / 8) << 8 | byte(from / 8 + 1);
+        (two << (from % 8) & 0xffff) as usize >> (16 - count)
+    }
+}
+
 impl fmt::Debug for Distance {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Distance(")?;
@@ -170,6 +179,18 @@ mod tests {
         assert_eq!(a ^ b, b ^ a);
         assert_eq!((a ^ a).leading_zeros(), POINT_BITS);
         assert!((a ^ b) > (a ^ a));
+    }
+
+    #[test]
+    fn bits_are_read_across_bytes() {
+        let mut bytes = [0; 32];
+        (bytes[0], bytes[1], bytes[31]) = (0b0000_0110, 0b1010_0000, 0b1101);
+        let distance = Point::from_bytes(bytes) ^ Point::from_bytes([0; 32]);
+        assert_eq!(distance.bits(5, 4), 0b1101);
+        assert_eq!(distance.bits(0, 8), 0b0110);
+        assert_eq!(distance.bits(252, 4), 0b1101);
+        assert_eq!(distance.bits(254, 4), 0b0100);
+        assert_eq!(distance.bits(256, 4), 0);
     }
 
     #[test]

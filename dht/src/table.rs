@@ -12,6 +12,12 @@
 //! asked nor named to others, until somebody needs its place or it answers again. So a node that was cut off
 //! from everybody keeps everybody it knew.
 //!
+//! One difference more: a lookup brings peers that lie close together, so that a bucket filled by one knows a single corner of its
+//! part of the space, and a path through it takes half a hop more (measured with 10,000 nodes: 3.0 hops where tables of
+//! random peers give 2.5). Buckets are therefore *even*: a full one takes a newcomer from a corner of which it knows fewer
+//! peers, and gives up the youngest of the corner of which it knows most. Each such swap makes it more even, so they end; and a
+//! flood of new ids displaces none of the old peers of an even bucket.
+//!
 //! Against one party that fills a table from few networks, a group (an IP prefix) gets [`GROUP_PER_BUCKET_MAX`] and
 //! [`GROUP_PER_TABLE_MAX`] places.
 
@@ -35,6 +41,8 @@ pub const GROUP_PER_BUCKET_MAX: usize = 2;
 pub const GROUP_PER_TABLE_MAX: usize = 10;
 /// Replacements kept for a bucket. A guess: what fails between two refreshes of a bucket is less than a quarter of it.
 pub const SPARES_PER_BUCKET_MAX: usize = 5;
+/// Bits after a bucket's prefix that tell its corners apart: 16 corners for 20 peers.
+const CORNER_BITS: u32 = 4;
 /// A peer heard within this time isn't pinged when another wants its place. A guess: two heartbeats of a busy lookup.
 const QUIET_MIN: Duration = Duration::from_secs(60);
 /// Places that a list grows by: doubling would waste half of a large simulation's memory.
@@ -117,17 +125,14 @@ impl<C: Contact> Table<C> {
         Entered::Known
     }
 
-    /// Takes the place of a stale peer of a full bucket, or waits as a spare.
+    /// Takes the place of a stale or surplus peer of a full bucket, or waits as a spare.
     fn enter_full(&mut self, entry: Entry<C>, bucket: Range<usize>, now: Now) -> Entered<C::Peer> {
-        let stale = self.entries[bucket.clone()]
-            .iter()
-            .position(|old| old.standing() == Standing::Stale);
-        let group = entry.contact().group();
-        if let Some(offset) = stale
-            && self.group_has_room(group, &bucket, Some(bucket.start + offset))
-        {
+        if let Some(at) = self.dispensable(entry.point(), entry.contact().group(), &bucket) {
             self.forget_spare(entry.point());
-            self.entries.remove(bucket.start + offset);
+            let old = self.entries.remove(at);
+            if old.standing() == Standing::Live {
+                self.keep_spare(old);
+            }
             let at = self.place(entry.point()).unwrap_or_else(|at| at);
             insert(&mut self.entries, at, entry);
             return Entered::New;
@@ -141,6 +146,36 @@ impl<C: Contact> Table<C> {
             .filter(|old| now.time.since(old.seen_at()) >= QUIET_MIN)
             .map(Entry::peer);
         Entered::Spare { check }
+    }
+
+    /// Returns which peer of a full bucket gives way to a newcomer at a point: a stale one, else the youngest of the
+    /// fullest corner, if that holds at least two more than the newcomer's.
+    fn dispensable(
+        &self,
+        point: Point,
+        group: Option<Group>,
+        bucket: &Range<usize>,
+    ) -> Option<usize> {
+        let mut all = bucket.clone();
+        let stale = all.find(|&at| self.entries[at].standing() == Standing::Stale);
+        let at = stale.or_else(|| self.surplus(point, bucket))?;
+        self.group_has_room(group, bucket, Some(at)).then_some(at)
+    }
+
+    fn surplus(&self, point: Point, bucket: &Range<usize>) -> Option<usize> {
+        let from = self.prefix(point) + 1;
+        let corner = |point: Point| self.distance(point).bits(from, CORNER_BITS);
+        let mut held = [0_usize; 1 << CORNER_BITS];
+        for entry in &self.entries[bucket.clone()] {
+            held[corner(entry.point())] += 1;
+        }
+        let most = held.iter().copied().max()?;
+        if most < held[corner(point)] + 2 {
+            return None;
+        }
+        let crowded = |at: &usize| held[corner(self.entries[*at].point())] == most;
+        let surplus = bucket.clone().filter(crowded);
+        surplus.max_by_key(|&at| self.entries[at].since())
     }
 
     /// Notes that a peer spoke to us: it isn't the one to suspect. What it says proves no way to reach it.
@@ -212,9 +247,7 @@ impl<C: Contact> Table<C> {
         if bucket.len() < K {
             return self.group_has_room(contact.group(), &bucket, None);
         }
-        let stale = |at: &usize| self.entries[*at].standing() == Standing::Stale;
-        let freed = bucket.clone().find(stale);
-        freed.is_some() && self.group_has_room(contact.group(), &bucket, freed)
+        self.dispensable(point, contact.group(), &bucket).is_some()
     }
 
     /// Returns the `n` live peers closest to a point, the closest first: exactly those, of all buckets.

@@ -21,6 +21,7 @@ pub enum Standing {
 pub struct Entry<C> {
     point: Point,
     contact: C,
+    since: Time,
     seen_at: Time,
     rtt: Rtt,
     standing: Standing,
@@ -31,6 +32,7 @@ impl<C: Contact> Entry<C> {
         Self {
             point,
             contact,
+            since: seen_at,
             seen_at,
             rtt: Rtt::default(),
             standing: Standing::Live,
@@ -71,6 +73,11 @@ impl<C: Contact> Entry<C> {
     /// Returns the newest contact at which the peer has answered.
     pub fn contact(&self) -> &C {
         &self.contact
+    }
+
+    /// Returns when the peer first answered.
+    pub fn since(&self) -> Time {
+        self.since
     }
 
     /// Returns when the peer was heard last.

@@ -91,3 +91,11 @@ fn lookups_over_tables_from_real_joins() {
     means.print("after a refresh");
     network.check();
 }
+
+#[test]
+fn lookups_over_ideal_tables() {
+    let n = nodes();
+    let mut network = Network::ideal(1, n, Config::default());
+    let means = measure(&mut network, 1_000);
+    means.print("ideal tables");
+}

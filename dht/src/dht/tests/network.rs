@@ -115,7 +115,9 @@ impl Network {
     /// Makes a network of `n` honest nodes that joined one after the other, each through the first three.
     pub(super) fn grown(seed: u64, n: u32, config: Config) -> Self {
         let mut network = Self::new(seed, config);
-        network.grow(n, Duration::from_millis(20));
+        let each = Duration::from_millis(20);
+        network.grow(n, each);
+        network.run(each * n);
         network.settle(Duration::from_secs(120));
         network
     }
@@ -127,6 +129,29 @@ impl Network {
             let vias = (0..3).filter(|&via| via != peer).collect();
             self.at(self.now + each * peer, peer, What::Join(vias));
         }
+    }
+
+    /// Makes a network of `n` nodes whose buckets hold 20 random peers each, or all that there are: no join gives better.
+    pub(super) fn ideal(seed: u64, n: u32, config: Config) -> Self {
+        let mut network = Self::new(seed, config);
+        for peer in 0..n {
+            network.add(contact(peer));
+        }
+        let now = network.moment();
+        for peer in 0..n {
+            let me = network.points[peer as usize];
+            let mut room = [K; 64];
+            let first = network.draw(n);
+            // Points are hashes, so that the order of numbers is as good as any other.
+            for other in (first..n).chain(0..first).filter(|&other| other != peer) {
+                let prefix = me.shared_prefix(network.points[other as usize]) as usize;
+                if room[prefix] > 0 {
+                    room[prefix] -= 1;
+                    network.dht(peer).table.proven(contact(other), now);
+                }
+            }
+        }
+        network
     }
 
     /// Adds a node that knows nobody.
@@ -323,12 +348,8 @@ impl Network {
                 .flatten()
                 .filter(|node| node.conduct == Conduct::Honest && !node.dht.is_settled(now))
                 .count();
-            let joining = self
-                .queue
-                .iter()
-                .any(|event| matches!(event.0.what, What::Join(_)));
             // A few are always refreshing a bucket.
-            if !joining && busy * 10 <= self.nodes.len() {
+            if busy * 10 <= self.nodes.len() {
                 return;
             }
             assert!(self.now < end, "seed {}: {busy} are unsettled", self.seed);
