@@ -373,7 +373,10 @@ impl<C: Contact> Dht<C> {
 
     /// Returns how long a peer may take before it is slow: its own measure, else everyone's, else a second.
     fn patience(&self, peer: C::Peer) -> Duration {
-        let own = self.table.entry(peer).and_then(|entry| entry.rtt().patience());
+        let own = self
+            .table
+            .entry(peer)
+            .and_then(|entry| entry.rtt().patience());
         own.or_else(|| self.everyone.patience())
             .unwrap_or(PATIENCE_FIRST)
     }

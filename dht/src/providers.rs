@@ -68,13 +68,7 @@ impl<C: Contact> Default for Providers<C> {
 
 impl<C: Contact> Providers<C> {
     /// Takes the word of a peer that it provides a key; a record that exists lasts anew.
-    pub fn add(
-        &mut self,
-        key: Point,
-        from: C::Peer,
-        provider: C,
-        now: Now,
-    ) -> Result<(), Refused> {
+    pub fn add(&mut self, key: Point, from: C::Peer, provider: C, now: Now) -> Result<(), Refused> {
         if provider.peer() != from {
             return Err(Refused::NotItsOwn);
         }

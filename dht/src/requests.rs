@@ -7,9 +7,6 @@ use crate::{RequestId, Time};
 
 /// How long a request may be answered at most: the longest patience twice. Never the ten seconds that libp2p-kad waits.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(3);
-/// How long it may be answered at least. A guess: a dial of a distant peer, where its first answer is still unmeasured.
-const ANSWER_MIN: Duration = Duration::from_millis(500);
-
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -111,7 +108,7 @@ impl<P: Copy + Eq, W: Clone> Requests<P, W> {
             Stage::Slow => self.remove(id).map(Overdue::Failed),
             Stage::InTime => {
                 request.stage = Stage::Slow;
-                let answer = (request.patience * 2).clamp(ANSWER_MIN, ANSWER_MAX);
+                let answer = (request.patience * 2).min(ANSWER_MAX);
                 let overdue = Overdue::Slow {
                     peer: request.peer,
                     why: request.why.clone(),

@@ -287,6 +287,15 @@ impl<C: Contact> Table<C> {
         }
     }
 
+    /// Returns the `n` live peers that have been known for longest, the oldest first.
+    pub fn oldest(&self, n: usize) -> Vec<&Entry<C>> {
+        let live = |entry: &&Entry<C>| entry.standing() == Standing::Live;
+        let mut live: Vec<&Entry<C>> = self.entries.iter().filter(live).collect();
+        live.sort_by_key(|entry| entry.since());
+        live.truncate(n);
+        live
+    }
+
     /// Returns a peer of the table.
     pub fn entry(&self, peer: C::Peer) -> Option<&Entry<C>> {
         let at = self.place(peer.point()).ok()?;
@@ -360,9 +369,11 @@ impl<C: Contact> Table<C> {
         freed: Option<usize>,
     ) -> bool {
         let Some(group) = group else { return true };
-        let members = self.entries.iter().enumerate().filter(|(at, entry)| {
-            Some(*at) != freed && entry.contact().group() == Some(group)
-        });
+        let members = self
+            .entries
+            .iter()
+            .enumerate()
+            .filter(|(at, entry)| Some(*at) != freed && entry.contact().group() == Some(group));
         let (mut in_bucket, mut in_table) = (0, 0);
         for (at, _) in members {
             in_table += 1;

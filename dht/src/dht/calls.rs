@@ -7,7 +7,7 @@ use crate::providers::PROVIDERS_TOLD_MAX;
 use crate::table::{K, Standing};
 use crate::{Contact, Now, Peer};
 
-use super::config::{CALLS_MAX, PROVIDED_MAX};
+use super::config::{CALLS_MAX, OLDEST_PER_PATH, PROVIDED_MAX};
 use super::{Call, CallId, Dht, LookupId, Outcome, Output, Purpose};
 
 /// What a lookup is for.
@@ -85,7 +85,13 @@ impl<C: Contact> Dht<C> {
                 self.look_up(Job::Provide(id), key, Goal::Closest, self.config.paths, now);
             }
             Call::Providers(key) => {
-                self.look_up(Job::Providers(id), key, Goal::Closest, self.config.paths, now);
+                self.look_up(
+                    Job::Providers(id),
+                    key,
+                    Goal::Closest,
+                    self.config.paths,
+                    now,
+                );
             }
         }
     }
@@ -120,6 +126,25 @@ impl<C: Contact> Dht<C> {
         }
         let seeds = seeds.into_iter().map(|e| e.contact().clone()).collect();
         let lookup = Lookup::new(self.me.peer().point(), target, goal, seeds, paths);
+        self.run_lookup(job, key, lookup, now)
+    }
+
+    /// Starts the lookup of the own key from the peers known for longest.
+    ///
+    /// A node whose neighbourhood lies to it would otherwise ask that neighbourhood again and again. Those that it knew first
+    /// are those that it joined through, and liars that came later have had no say in them.
+    pub(super) fn look_up_own_key(&mut self, now: Now) -> LookupId {
+        let paths = self.config.own_key_paths;
+        let oldest = self.table.oldest(paths * OLDEST_PER_PATH);
+        let seeds = oldest.into_iter().map(|e| e.contact().clone()).collect();
+        let key = self.me.peer().key();
+        let me = key.point();
+        let lookup = Lookup::new(me, me, Goal::Closest, seeds, paths);
+        self.run_lookup(Job::Refresh, key, lookup, now)
+    }
+
+    fn run_lookup(&mut self, job: Job, key: Key, lookup: Lookup<C>, now: Now) -> LookupId {
+        let target = lookup.target();
         let mut running = Running {
             job,
             key,
@@ -127,7 +152,9 @@ impl<C: Contact> Dht<C> {
             providers: Vec::new(),
         };
         if let Job::Providers(_) = job {
-            let held = self.providers.of(target, self.me.peer(), now, &mut self.rng);
+            let held = self
+                .providers
+                .of(target, self.me.peer(), now, &mut self.rng);
             running.add_providers(held);
         }
         self.next_lookup = LookupId(self.next_lookup.0 + 1);
@@ -194,7 +221,8 @@ impl<C: Contact> Dht<C> {
         match running.job {
             Job::FindPeer(call) => {
                 let mut closest = closest.into_iter();
-                let contact = closest.find(|contact| contact.peer().point() == running.lookup.target());
+                let contact =
+                    closest.find(|contact| contact.peer().point() == running.lookup.target());
                 self.reply(call, Outcome::Peer { contact }, stats);
             }
             Job::Closest(call) => {
@@ -222,7 +250,9 @@ impl<C: Contact> Dht<C> {
         let own = self.me.peer().point() ^ point;
         let closer = closest.iter().filter(|c| (c.peer().point() ^ point) < own);
         if self.me.serves() && closer.count() < K {
-            let kept = self.providers.add(point, self.me.peer(), self.me.clone(), now);
+            let kept = self
+                .providers
+                .add(point, self.me.peer(), self.me.clone(), now);
             self.counters.providers_refused += u64::from(kept.is_err());
         }
         let told = closest.iter().map(Contact::peer).collect();

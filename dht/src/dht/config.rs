@@ -8,6 +8,14 @@ pub(super) const CALLS_MAX: usize = 64;
 pub(super) const PROBES_MAX: usize = 64;
 /// How often a ping is sent before its peer counts as silent: a lost one costs an attempt.
 pub(super) const PROBE_ATTEMPTS_MAX: u8 = 2;
+/// Old peers that each path of the own key's lookup begins with: one may be gone.
+pub(super) const OLDEST_PER_PATH: usize = 2;
+/// How long the first peer that answers is alone before the own key is looked up. A guess: the other contacts that came
+/// with its own answer meanwhile, and each is a path.
+pub(super) const JOIN_WAIT: Duration = Duration::from_millis(500);
+/// How long after a join the own key is looked up once more. A guess: the buckets have been filled, so that there are more peers to
+/// begin with than those that the node joined through.
+pub(super) const JOIN_AGAIN: Duration = Duration::from_secs(30);
 /// Keys that this node provides. As many as one provider may have records at a peer.
 pub(super) const PROVIDED_MAX: usize = crate::providers::KEYS_PER_PROVIDER_MAX;
 /// How far ahead of our clock a contact may have been issued: clocks of honest machines differ by less.
@@ -25,10 +33,12 @@ pub(super) const KEY_TRIES_MAX: u32 = 8_192;
 /// What can be set of a node's part in the structured layer.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Disjoint paths of a caller's lookup, 1 to 16.
+    /// Disjoint paths of a caller's lookup, 1 to 16. With 1 a lookup takes some 22 requests, with 8 some 40 (measured with 10,000 nodes), but then
+    /// a fifth of lying nodes hardly ever misleads it (S/Kademlia §4.3: 4 to 8).
     pub paths: usize,
-    /// Disjoint paths of the lookups that fill and refresh the table.
-    pub upkeep_paths: usize,
+    /// Disjoint paths of the lookup by which a node makes itself known to its neighbours. A node that joins through liars
+    /// alone is found by nobody: of 1,000 nodes of which a fifth lied, so did 1% with 1 path and none with 8.
+    pub own_key_paths: usize,
     /// The age at which a bucket into which no lookup led is refreshed, and the own neighbourhood is looked up (kad-dht
     /// specification, "Bootstrap process": every 10 minutes; the paper says an hour).
     pub refresh_interval: Duration,
@@ -38,7 +48,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             paths: 1,
-            upkeep_paths: 1,
+            own_key_paths: 8,
             refresh_interval: Duration::from_secs(10 * 60),
         }
     }

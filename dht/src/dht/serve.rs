@@ -110,7 +110,7 @@ impl<C: Contact> Dht<C> {
                     self.probe(contact, now);
                 }
             }
-            Entered::New | Entered::Known if alone => self.upkeep.begin(),
+            Entered::New | Entered::Known if alone => self.upkeep.begin(now.time),
             Entered::New | Entered::Known | Entered::Spare { check: None } | Entered::Refused => {}
         }
     }

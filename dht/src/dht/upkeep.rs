@@ -15,15 +15,17 @@ use crate::table::{Entry, Standing};
 use crate::{Contact, Now, Peer, Point, Time};
 
 use super::calls::Job;
-use super::config::{KEY_TRIES_MAX, STALE_PROBES, SWEEP_INTERVAL};
+use super::config::{JOIN_AGAIN, JOIN_WAIT, KEY_TRIES_MAX, STALE_PROBES, SWEEP_INTERVAL};
 use super::{Dht, LookupId};
 
 /// When which part of the table is due.
 #[derive(Debug)]
 pub(super) struct Upkeep {
     running: Option<LookupId>,
+    /// When the node began to join, or begins to.
+    begun_at: Time,
     own_key_at: Time,
-    /// By shared prefix length; one that isn't here yet is due at once.
+    /// By shared prefix length; one that isn't here yet is due since the join.
     buckets_at: Vec<Time>,
     /// When the next provided key is announced again.
     announce_at: Time,
@@ -34,6 +36,7 @@ impl Upkeep {
     pub(super) fn new(now: Time) -> Self {
         Self {
             running: None,
+            begun_at: Time::ZERO,
             own_key_at: Time::ZERO,
             buckets_at: Vec::new(),
             announce_at: Time::NEVER,
@@ -41,9 +44,10 @@ impl Upkeep {
         }
     }
 
-    /// Makes all due: the first peer has answered.
-    pub(super) fn begin(&mut self) {
-        self.own_key_at = Time::ZERO;
+    /// Makes all due soon: the first peer has answered.
+    pub(super) fn begin(&mut self, now: Time) {
+        self.begun_at = now + JOIN_WAIT;
+        self.own_key_at = self.begun_at;
         self.buckets_at.clear();
     }
 
@@ -59,13 +63,13 @@ impl Upkeep {
 
     fn bucket_at(&self, prefix: u32) -> Time {
         let due = self.buckets_at.get(prefix as usize);
-        due.copied().unwrap_or(Time::ZERO)
+        due.copied().unwrap_or(self.begun_at)
     }
 
     fn put_off(&mut self, prefix: u32, until: Time) {
         let prefix = prefix as usize;
         if self.buckets_at.len() <= prefix {
-            self.buckets_at.resize(prefix + 1, Time::ZERO);
+            self.buckets_at.resize(prefix + 1, self.begun_at);
         }
         self.buckets_at[prefix] = until;
     }
@@ -138,12 +142,13 @@ impl<C: Contact> Dht<C> {
     }
 
     fn start(&mut self, task: Task, now: Now) {
-        let paths = self.config.upkeep_paths;
         let id = match task {
             Task::OwnKey => {
-                self.upkeep.own_key_at = self.later(now.time, self.config.refresh_interval);
-                let key = self.me.peer().key();
-                self.look_up(Job::Refresh, key, Goal::Closest, paths, now)
+                let first = self.upkeep.own_key_at == self.upkeep.begun_at;
+                let again = if first { JOIN_AGAIN } else { Duration::MAX };
+                let wait = self.config.refresh_interval.min(again);
+                self.upkeep.own_key_at = self.later(now.time, wait);
+                self.look_up_own_key(now)
             }
             Task::Bucket(prefix) => {
                 let until = self.later(now.time, self.config.refresh_interval);
@@ -151,7 +156,7 @@ impl<C: Contact> Dht<C> {
                 let Some(key) = self.key_in(prefix) else {
                     return;
                 };
-                self.look_up(Job::Refresh, key, Goal::Closest, paths, now)
+                self.look_up(Job::Refresh, key, Goal::Closest, 1, now)
             }
             Task::Announce => {
                 let Some((key, _)) = self.provided.iter().min_by_key(|(_, at)| **at) else {

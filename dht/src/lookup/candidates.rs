@@ -119,12 +119,14 @@ impl<C: Contact> Candidates<C> {
             .retain(|known| known.known_by != KnownBy(0) || known.state != State::Fresh);
     }
 
-    /// Marks the closest peer that a path may ask now, among its `k` closest, as asked, and returns its contact.
+    /// Marks the closest peer that a path may ask now, among the `k` closest that neither failed nor are slow, as asked,
+    /// and returns its contact.
     pub(super) fn ask_next(&mut self, path: usize, k: usize) -> Option<C> {
         let next = self
             .list
             .iter_mut()
-            .filter(|known| known.known_by.has(path) && known.state != State::Failed)
+            .filter(|known| known.known_by.has(path))
+            .filter(|known| !matches!(known.state, State::Failed | State::Slow { .. }))
             .take(k)
             .find(|known| known.state == State::Fresh)?;
         next.state = State::Asked {

@@ -193,6 +193,12 @@ impl Network {
         self.rng.random_range(0..below)
     }
 
+    pub(super) fn set_paths(&mut self, paths: usize) {
+        for node in self.nodes.iter_mut().flatten() {
+            node.dht.config.paths = paths;
+        }
+    }
+
     pub(super) fn random_key(&mut self) -> Key {
         Key::from_array(self.rng.random())
     }
@@ -201,6 +207,15 @@ impl Network {
         Now {
             time: self.now,
             unix: UnixMicros(UNIX_START + self.now.as_micros()),
+        }
+    }
+
+    /// Turns so large a share of the nodes into liars, drawn at random; the first three, whom all join through, stay honest.
+    pub(super) fn turn_liars(&mut self, share: f64) {
+        for node in 3..self.nodes.len() as u32 {
+            if self.rng.random_bool(share) {
+                self.turn_into(node, Conduct::Liar);
+            }
         }
     }
 
@@ -315,7 +330,11 @@ impl Network {
         if self.nodes[to as usize].is_none() {
             self.at(self.now + latency, from, What::Lost(to));
         } else if self.loss == 0.0 || !self.rng.random_bool(self.loss) {
-            self.at(self.now + latency, to, What::Message(from, request, message));
+            self.at(
+                self.now + latency,
+                to,
+                What::Message(from, request, message),
+            );
         }
     }
 
