@@ -7,11 +7,11 @@
 //!
 //! - **Server and client.** A node serves if its own contact says so ([`Contact::serves`]); there is no second switch. A
 //!   client asks and never answers, and nobody takes it into a table.
-//! - **Proven contacts.** A peer gets into the table once it has answered *us*. One that queries us, or that the overlay has told
-//!   us of ([`Input::Learned`]), is pinged if there is room for it. The owner should send such a ping to an address of the
-//!   contact: an answer over a link that the peer made proves none.
-//! - **Bootstrap.** The first peer that answers starts it: a lookup of the own key, then one into each bucket. A node that
-//!   lost everybody does so again with the first that is back.
+//! - **Proven contacts.** A peer gets into the table once it has answered *us*. One that queries us, or that the
+//!   overlay has told us of ([`Input::Learned`]), is pinged if there is room for it. The owner should send such a ping
+//!   to an address of the contact: an answer over a link that the peer made proves none.
+//! - **Bootstrap.** The first peer that answers starts it: a lookup of the own key, then one into each bucket. A node
+//!   that lost everybody does so again with the first that is back.
 //! - **The other layer.** [`Dht::sample_contacts`] is what the overlay seeds itself with again once its views run dry.
 
 mod calls;
@@ -34,7 +34,7 @@ use crate::point::Key;
 use crate::providers::Providers;
 use crate::requests::{Overdue, Requests};
 use crate::rtt::{PATIENCE_FIRST, PATIENCE_MAX, Rtt};
-use crate::table::Table;
+use crate::table::{Entry, Standing, Table};
 use crate::{Contact, Now, Peer, Time};
 
 use calls::Running;
@@ -328,8 +328,8 @@ impl<C: Contact> Dht<C> {
 
     /// Draws up to `n` contacts of live peers for the overlay.
     ///
-    /// Each is the peer closest to a random point, so that far buckets, which stand for more peers, are drawn from more often:
-    /// the sample is about as even as one over the whole network.
+    /// Each is the peer closest to a random point, so that far buckets, which stand for more peers, are drawn from more
+    /// often: the sample is about as even as one over the whole network.
     pub fn sample_contacts(&mut self, n: usize, now: Now) -> Vec<C> {
         let mut sample: Vec<C> = Vec::new();
         // Twice as many draws as contacts: some fall on the same peer.
@@ -339,7 +339,7 @@ impl<C: Contact> Dht<C> {
             }
             let target = Key::from_array(self.rng.random()).point();
             let closest = self.table.closest(target, 1).first().copied();
-            let contact = closest.map(|entry| entry.contact());
+            let contact = closest.map(Entry::contact);
             if let Some(contact) = contact.filter(|contact| contact.expires_at() > now.unix)
                 && sample.iter().all(|drawn| drawn.peer() != contact.peer())
             {
@@ -381,7 +381,8 @@ impl<C: Contact> Dht<C> {
             .unwrap_or(PATIENCE_FIRST)
     }
 
-    /// Keeps of a list of contacts what may be believed: at most `most`, not expired, not from the future, not this node.
+    /// Keeps of a list of contacts what may be believed: at most `most`, not expired, not from the future, not this
+    /// node.
     fn believable(&mut self, from: C::Peer, contacts: Vec<C>, most: usize, now: Now) -> Vec<C> {
         if contacts.len() > most {
             self.misbehaved(from, "more contacts in an answer than a bucket holds");
@@ -405,7 +406,7 @@ impl<C: Contact> Dht<C> {
     }
 
     fn has_live(&self) -> bool {
-        let live = crate::table::Standing::Live;
-        self.table.entries().any(|entry| entry.standing() == live)
+        let mut entries = self.table.entries();
+        entries.any(|entry| entry.standing() == Standing::Live)
     }
 }

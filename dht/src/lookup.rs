@@ -6,12 +6,13 @@
 //! closest peers that it knows have answered, itself or another path having asked them (*strict termination*); peers
 //! that fail don't count among them. A lookup has ended when its paths have.
 //!
-//! Differences from the papers: alpha rises when peers are slow. Each slow request of a path lets it have one more in flight from then on,
-//! up to [`SLOW_MAX`], and the peer no longer counts among the k closest that are to be asked; its answer is still waited for. Several paths share as many requests in flight as
-//! there are paths, so that the last one, which a liar may be leading through all of its friends, isn't slow (S/Kademlia doesn't say).
+//! Differences from the papers: alpha rises when peers are slow. Each slow request of a path lets it have one more in
+//! flight from then on, up to [`SLOW_MAX`], and the peer no longer counts among the k closest that are to be asked; its
+//! answer is still waited for. Several paths share as many requests in flight as there are paths, so that the last one,
+//! which a liar may be leading through all of its friends, isn't slow (S/Kademlia doesn't say).
 //!
-//! A lookup knows no clock: whoever sends its requests says which are slow and which have failed. Who is closest among the
-//! ids that it is shown it judges by their hash alone; that a peer owns its id was proven before by its link.
+//! A lookup knows no clock: whoever sends its requests says which are slow and which have failed. Who is closest among
+//! the ids that it is shown it judges by their hash alone; that a peer owns its id was proven before by its link.
 
 mod candidates;
 #[cfg(test)]
@@ -26,7 +27,8 @@ use crate::{Contact, Peer, Point};
 pub const ALPHA: usize = 3;
 /// Disjoint paths at most. S/Kademlia's figures end at 16; more than 20 would leave paths without a first peer.
 pub const PATHS_MAX: usize = 16;
-/// How far slow peers raise a path's alpha: to 10. A guess: a lookup among 30% dead peers then takes less than twice as long.
+/// How far slow peers raise a path's alpha: to 10. A guess: a lookup among 30% dead peers then takes less than twice as
+/// long.
 pub const SLOW_MAX: usize = 7;
 /// Requests of a lookup in all. An honest lookup takes about 23, and 4 for each path more; this is where one ends whose
 /// peers name ever more peers that don't exist.
@@ -110,13 +112,16 @@ pub struct Lookup<C> {
 }
 
 impl<C: Contact> Lookup<C> {
-    /// Starts a lookup from the closest peers of the own table, the closest first; they are dealt out to at most `paths` paths.
+    /// Starts a lookup from the closest peers of the own table, the closest first; they are dealt out to at most
+    /// `paths` paths.
     pub fn new(me: Point, target: Point, goal: Goal, seeds: Vec<C>, paths: usize) -> Self {
         let paths = paths.min(PATHS_MAX).min(seeds.len()).max(1);
         let mut candidates = Candidates::new(target, paths);
         for (at, seed) in seeds.into_iter().enumerate() {
+            let point = seed.peer().point();
             candidates.name(
                 seed,
+                point,
                 at % paths,
                 Found {
                     hops: 1,
@@ -220,8 +225,9 @@ impl<C: Contact> Lookup<C> {
             answers: self.stats.answers,
         };
         for contact in contacts.into_iter().take(K) {
-            if contact.serves() && contact.peer().point() != self.me {
-                self.candidates.name(contact, path, found);
+            let point = contact.peer().point();
+            if contact.serves() && point != self.me {
+                self.candidates.name(contact, point, path, found);
             }
         }
         self.candidates.prune();

@@ -14,7 +14,7 @@ pub trait Peer: Copy + Ord + Debug {
     /// Returns the key that stands for the peer, as it travels: in the daemon the 38 bytes of libp2p's PeerId.
     fn key(&self) -> Key;
 
-    /// Returns where the peer stands.
+    /// Returns where the peer stands: SHA-256 of its key.
     fn point(&self) -> Point {
         self.key().point()
     }
@@ -23,6 +23,10 @@ pub trait Peer: Copy + Ord + Debug {
 impl Peer for PeerId {
     fn key(&self) -> Key {
         Key::new(&self.to_multihash()).expect("38 bytes are no long key")
+    }
+
+    fn point(&self) -> Point {
+        Point::of(&self.to_multihash())
     }
 }
 

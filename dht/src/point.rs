@@ -114,7 +114,8 @@ impl fmt::Debug for Point {
     }
 }
 
-/// The distance between two points: their exclusive or, as a number. For a point and a distance there is one other point.
+/// The distance between two points: their exclusive or, as a number. For a point and a distance there is one other
+/// point.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Distance([u8; 32]);
 
@@ -133,6 +134,11 @@ impl Distance {
 }
 
 impl Distance {
+    /// Returns whether this is the distance of a point to itself.
+    pub fn is_zero(self) -> bool {
+        self.0 == [0; 32]
+    }
+
     /// Returns the number that `count` bits from bit `from` on make, at most 8 of them; bits beyond the last are zero.
     pub(crate) fn bits(self, from: u32, count: u32) -> usize {
         let byte = |at: u32| u32::from(self.0.get(at as usize).copied().unwrap_or(0));
@@ -177,8 +183,12 @@ mod tests {
     fn distance_is_symmetric_and_zero_only_to_itself() {
         let (a, b) = (Point::of(b"a"), Point::of(b"b"));
         assert_eq!(a ^ b, b ^ a);
-        assert_eq!((a ^ a).leading_zeros(), POINT_BITS);
-        assert!((a ^ b) > (a ^ a));
+        let itself = a ^ Point::of(b"a");
+        assert_eq!(
+            (itself.leading_zeros(), itself.is_zero()),
+            (POINT_BITS, true)
+        );
+        assert!((a ^ b) > itself && !(a ^ b).is_zero());
     }
 
     #[test]

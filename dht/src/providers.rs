@@ -22,7 +22,8 @@ pub const REPUBLISH_INTERVAL: Duration = Duration::from_secs(22 * 60 * 60);
 pub const PROVIDERS_TOLD_MAX: usize = 20;
 /// Providers kept for one key: a few answers' worth, of which each names others.
 pub const PROVIDERS_PER_KEY_MAX: usize = 64;
-/// Records in all: some 2 MiB of contacts, and far more than falls to one of a network's nodes while topics are thousands.
+/// Records in all: some 2 MiB of contacts, and far more than falls to one of a network's nodes while topics are
+/// thousands.
 pub const PROVIDERS_MAX: usize = 16_384;
 /// Records of one provider, so that no one can fill more than a sixteenth.
 pub const KEYS_PER_PROVIDER_MAX: usize = 1_024;

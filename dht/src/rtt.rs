@@ -2,8 +2,8 @@
 //! and one over all answers, which stands in for peers that were never asked.
 //!
 //! A request has two deadlines. Past its *patience*, srtt + 4·rttvar, it is *slow*: it no longer counts as one of the
-//! lookup's requests in flight, so that another peer is asked instead. Past twice that it has failed. So a dead peer costs
-//! a lookup a few round trips, not libp2p-kad's ten seconds.
+//! lookup's requests in flight, so that another peer is asked instead. Past twice that it has failed. So a dead peer
+//! costs a lookup a few round trips, not libp2p-kad's ten seconds.
 
 use std::time::Duration;
 

@@ -3,20 +3,21 @@
 //!
 //! A bucket is the peers that share exactly so many leading bits with this node. The paper starts with one bucket and
 //! splits the one around the own point; that ends at the same buckets, except that the last one before a split holds k
-//! peers where these hold k for each prefix length. The table gains from it exactly the peers nearest to this node, which
-//! is where replicas are placed, and there is nothing to split: all buckets lie in one list sorted by distance to this
-//! node, because each longer prefix is nearer than any shorter one. A simulation of 100,000 nodes needs that plainness.
+//! peers where these hold k for each prefix length. The table gains from it exactly the peers nearest to this node,
+//! which is where replicas are placed, and there is nothing to split: all buckets lie in one list sorted by distance to
+//! this node, because each longer prefix is nearer than any shorter one. A simulation of 100,000 nodes needs that
+//! plainness.
 //!
 //! Only a peer that has *answered* is handed in here ([`Table::proven`]), and only one that serves gets in. A peer that
 //! falls silent is *suspect* until it was pinged, then replaced by a spare; without a spare it stays as *stale*, neither
 //! asked nor named to others, until somebody needs its place or it answers again. So a node that was cut off
 //! from everybody keeps everybody it knew.
 //!
-//! One difference more: a lookup brings peers that lie close together, so that a bucket filled by one knows a single corner of its
-//! part of the space, and a path through it takes half a hop more (measured with 10,000 nodes: 3.0 hops where tables of
-//! random peers give 2.5). Buckets are therefore *even*: a full one takes a newcomer from a corner of which it knows fewer
-//! peers, and gives up the youngest of the corner of which it knows most. Each such swap makes it more even, so they end; and a
-//! flood of new ids displaces none of the old peers of an even bucket.
+//! One difference more: a lookup brings peers that lie close together, so that a bucket filled by one knows a single
+//! corner of its part of the space, and a path through it takes half a hop more (measured with 10,000 nodes: 3.0 hops
+//! where tables of random peers give 2.5). Buckets are therefore *even*: a full one takes a newcomer from a corner of
+//! which it knows fewer peers, and gives up the youngest of the corner of which it knows most. Each such swap makes it
+//! more even, so they end; and a flood of new ids displaces none of the old peers of an even bucket.
 //!
 //! Against one party that fills a table from few networks, a group (an IP prefix) gets [`GROUP_PER_BUCKET_MAX`] and
 //! [`GROUP_PER_TABLE_MAX`] places.
@@ -229,7 +230,8 @@ impl<C: Contact> Table<C> {
         }
     }
 
-    /// Drops stale peers whose contact has expired, and spares too: nobody would take them from us, and where they are now we don't know.
+    /// Drops stale peers whose contact has expired, and spares too: nobody would take them from us, and where they are
+    /// now we don't know.
     pub fn expire(&mut self, unix: UnixMicros) {
         let lasts = |entry: &Entry<C>| entry.contact().expires_at() > unix;
         self.entries
@@ -317,8 +319,8 @@ impl<C: Contact> Table<C> {
         &self.entries[range(&self.entries, self.me, prefix)]
     }
 
-    /// Returns the prefix length of the bucket that holds the k-th closest peer: what lies deeper is among the k closest,
-    /// which a lookup of this node itself brings. With fewer peers than k that is the first bucket.
+    /// Returns the prefix length of the bucket that holds the k-th closest peer: what lies deeper is among the k
+    /// closest, which a lookup of this node itself brings. With fewer peers than k that is the first bucket.
     pub fn depth(&self) -> u32 {
         let last = self.entries.get(K - 1).or(self.entries.last());
         last.map_or(0, |entry| self.prefix(entry.point()))

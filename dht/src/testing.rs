@@ -1,6 +1,6 @@
 //! What tests take for a peer: a number.
 
-use crate::{Contact, Group, Key, Now, Peer, Time, UnixMicros};
+use crate::{Contact, Group, Key, Now, Peer, Point, Time, UnixMicros};
 
 /// Where the wall clock stands when the monotonic one starts.
 pub(crate) const UNIX_START: u64 = 1_000_000_000_000;
@@ -12,6 +12,10 @@ pub(crate) struct TestPeer(pub(crate) u32);
 impl Peer for TestPeer {
     fn key(&self) -> Key {
         Key::new(&self.0.to_be_bytes()).unwrap()
+    }
+
+    fn point(&self) -> Point {
+        Point::of(&self.0.to_be_bytes())
     }
 }
 

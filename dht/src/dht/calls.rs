@@ -7,7 +7,7 @@ use crate::providers::PROVIDERS_TOLD_MAX;
 use crate::table::{K, Standing};
 use crate::{Contact, Now, Peer};
 
-use super::config::{CALLS_MAX, OLDEST_PER_PATH, PROVIDED_MAX};
+use super::config::{CALLS_MAX, PROVIDED_MAX};
 use super::{Call, CallId, Dht, LookupId, Outcome, Output, Purpose};
 
 /// What a lookup is for.
@@ -129,14 +129,22 @@ impl<C: Contact> Dht<C> {
         self.run_lookup(job, key, lookup, now)
     }
 
-    /// Starts the lookup of the own key from the peers known for longest.
+    /// Starts the lookup of the own key: half of its paths from the peers known for longest, half from some drawn
+    /// evenly over the network.
     ///
-    /// A node whose neighbourhood lies to it would otherwise ask that neighbourhood again and again. Those that it knew first
-    /// are those that it joined through, and liars that came later have had no say in them.
+    /// A node whose neighbourhood lies to it would otherwise ask that neighbourhood again and again. Those that it knew
+    /// first are those that it joined through, and liars that came later have had no say in them; those far away came to
+    /// it on many ways, of which one at least is likely to have been honest.
     pub(super) fn look_up_own_key(&mut self, now: Now) -> LookupId {
         let paths = self.config.own_key_paths;
-        let oldest = self.table.oldest(paths * OLDEST_PER_PATH);
-        let seeds = oldest.into_iter().map(|e| e.contact().clone()).collect();
+        let oldest = self.table.oldest(paths.div_ceil(2));
+        let mut seeds: Vec<C> = oldest.into_iter().map(|e| e.contact().clone()).collect();
+        for drawn in self.sample_contacts(paths, now) {
+            let known = seeds.iter().any(|seed| seed.peer() == drawn.peer());
+            if !known && seeds.len() < paths {
+                seeds.push(drawn);
+            }
+        }
         let key = self.me.peer().key();
         let me = key.point();
         let lookup = Lookup::new(me, me, Goal::Closest, seeds, paths);

@@ -4,6 +4,7 @@
 //! one into each bucket, those due longest first. Buckets deeper than that of the k-th closest peer are left out, since
 //! the own key's lookup brings all that is there.
 
+use std::cmp::Reverse;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -15,7 +16,7 @@ use crate::table::{Entry, Standing};
 use crate::{Contact, Now, Peer, Point, Time};
 
 use super::calls::Job;
-use super::config::{JOIN_AGAIN, JOIN_WAIT, KEY_TRIES_MAX, STALE_PROBES, SWEEP_INTERVAL};
+use super::config::{CHECKS_PER_SWEEP, JOIN_AGAIN, JOIN_WAIT, KEY_TRIES_MAX, SWEEP_INTERVAL};
 use super::{Dht, LookupId};
 
 /// When which part of the table is due.
@@ -191,20 +192,28 @@ impl<C: Contact> Dht<C> {
         Some(bucket[member].peer().key())
     }
 
-    /// Drops what has expired, and tries a few stale peers again.
+    /// Drops what has expired, tries a few stale peers again, and makes sure of a few that were not heard for long.
     fn sweep(&mut self, now: Now) {
         self.upkeep.sweep_at = self.later(now.time, SWEEP_INTERVAL);
         self.table.expire(now.unix);
         self.providers.expire(now.unix);
-        let stale = |entry: &&Entry<C>| entry.standing() == Standing::Stale;
-        let mut stale: Vec<&Entry<C>> = self.table.entries().filter(stale).collect();
-        stale.sort_by_key(|entry| std::cmp::Reverse(entry.seen_at()));
-        let again: Vec<C> = stale
-            .into_iter()
-            .take(STALE_PROBES)
+        let stale = self.table.entries();
+        let mut stale: Vec<&Entry<C>> = stale
+            .filter(|entry| entry.standing() == Standing::Stale)
+            .collect();
+        stale.sort_by_key(|entry| Reverse(entry.seen_at()));
+        let mut quiet: Vec<&Entry<C>> = self.table.entries().collect();
+        quiet.retain(|entry| {
+            entry.standing() == Standing::Live
+                && now.time.since(entry.seen_at()) >= self.config.refresh_interval
+        });
+        quiet.sort_by_key(|entry| entry.seen_at());
+        let checked = stale.into_iter().take(CHECKS_PER_SWEEP);
+        let checked: Vec<C> = checked
+            .chain(quiet.into_iter().take(CHECKS_PER_SWEEP))
             .map(|entry| entry.contact().clone())
             .collect();
-        for contact in again {
+        for contact in checked {
             self.probe(contact, now);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::{Found, PATHS_MAX};
 use crate::table::K;
-use crate::{Contact, Distance, Peer, Point};
+use crate::{Contact, Distance, Point};
 
 /// Peers that a path keeps without having asked them. Three answers' worth: a path needs k, and what one liar names must
 /// not displace all that others named.
@@ -75,9 +75,10 @@ impl<C: Contact> Candidates<C> {
         }
     }
 
-    /// Notes that a path has heard of a peer. What is known of it already stays, but for a shorter way.
-    pub(super) fn name(&mut self, contact: C, path: usize, found: Found) {
-        let distance = contact.peer().point() ^ self.target;
+    /// Notes that a path has heard of a peer, which stands at a point. What is known of it already stays, but for a
+    /// shorter way.
+    pub(super) fn name(&mut self, contact: C, point: Point, path: usize, found: Found) {
+        let distance = point ^ self.target;
         match self.place(distance) {
             Ok(at) => {
                 let known = &mut self.list[at];
@@ -179,9 +180,8 @@ impl<C: Contact> Candidates<C> {
 
     /// Returns whether the peer that stands at the target has answered.
     pub(super) fn is_exact_answered(&self) -> bool {
-        let zero = self.target ^ self.target;
-        let first = self.list.first();
-        first.is_some_and(|c| c.distance == zero && c.state == State::Answered)
+        let first = self.list.first().filter(|c| c.distance.is_zero());
+        first.is_some_and(|c| c.state == State::Answered)
     }
 
     pub(super) fn len(&self) -> usize {

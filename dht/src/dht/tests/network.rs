@@ -90,7 +90,8 @@ pub(super) struct Network {
     pub(super) sent: u64,
     calls: BTreeMap<CallId, Time>,
     replies: BTreeMap<CallId, Reply>,
-    liars: Vec<u32>,
+    /// By point.
+    liars: BTreeMap<Point, u32>,
 }
 
 impl Network {
@@ -108,7 +109,7 @@ impl Network {
             sent: 0,
             calls: BTreeMap::new(),
             replies: BTreeMap::new(),
-            liars: Vec::new(),
+            liars: BTreeMap::new(),
         }
     }
 
@@ -131,7 +132,8 @@ impl Network {
         }
     }
 
-    /// Makes a network of `n` nodes whose buckets hold 20 random peers each, or all that there are: no join gives better.
+    /// Makes a network of `n` nodes whose buckets hold 20 random peers each, or all that there are: no join gives
+    /// better.
     pub(super) fn ideal(seed: u64, n: u32, config: Config) -> Self {
         let mut network = Self::new(seed, config);
         for peer in 0..n {
@@ -184,7 +186,7 @@ impl Network {
             node.conduct = conduct;
         }
         if conduct == Conduct::Liar {
-            self.liars.push(node);
+            self.liars.insert(self.points[node as usize], node);
         }
     }
 
@@ -210,7 +212,8 @@ impl Network {
         }
     }
 
-    /// Turns so large a share of the nodes into liars, drawn at random; the first three, whom all join through, stay honest.
+    /// Turns so large a share of the nodes into liars, drawn at random; the first three, whom all join through, stay
+    /// honest.
     pub(super) fn turn_liars(&mut self, share: f64) {
         for node in 3..self.nodes.len() as u32 {
             if self.rng.random_bool(share) {
@@ -437,7 +440,20 @@ impl Network {
     }
 
     fn closest_liars(&self, target: Point, asking: u32) -> Vec<TestContact> {
-        let liars = self.liars.iter().copied().filter(|&liar| liar != asking);
+        // The smallest part of the space around the target that holds more than twenty liars holds the twenty closest.
+        let before = self.liars.range(..target).rev().take(K + 1);
+        let after = self.liars.range(target..).take(K + 1);
+        let mut shared: Vec<u32> = before
+            .chain(after)
+            .map(|(point, _)| point.shared_prefix(target))
+            .collect();
+        shared.sort_unstable_by_key(|&bits| Reverse(bits));
+        let bits = shared.get(K).copied().unwrap_or(0);
+        let before = self.liars.range(..target).rev();
+        let after = self.liars.range(target..);
+        let near = |(point, _): &(&Point, &u32)| point.shared_prefix(target) >= bits;
+        let near = before.take_while(near).chain(after.take_while(near));
+        let liars = near.map(|(_, &liar)| liar).filter(|&liar| liar != asking);
         let closest = self.closest_of(liars, target, K);
         closest.into_iter().map(contact).collect()
     }
