@@ -476,6 +476,16 @@ impl Network {
         all.into_iter().map(|(_, node)| node).collect()
     }
 
+    /// Returns how many peers and spares a node knows on average.
+    pub(super) fn mean_table(&self) -> (f64, f64) {
+        let tables = self.nodes.iter().flatten().map(|node| node.dht.table());
+        let (peers, spares) = tables.fold((0, 0), |(peers, spares), table| {
+            (peers + table.len(), spares + table.spares().count())
+        });
+        let nodes = self.nodes.iter().flatten().count() as f64;
+        (peers as f64 / nodes, spares as f64 / nodes)
+    }
+
     /// Asserts what must hold of every node at any time.
     pub(super) fn check(&self) {
         for node in self.nodes.iter().flatten() {
