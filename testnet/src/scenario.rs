@@ -32,7 +32,30 @@ pub struct Shipped {
 }
 
 /// Every scenario that the binary carries, in the order in which they are listed.
-pub const SHIPPED: &[Shipped] = shipped!["hyparview-graph", "plumtree-one-sender"];
+pub const SHIPPED: &[Shipped] = shipped![
+    "anti-entropy",
+    "churn",
+    "crash-50",
+    "crash-80",
+    "flash-crowd",
+    "hang",
+    "hyparview-failures",
+    "hyparview-graph",
+    "hyparview-healing",
+    "hyparview-reseeded",
+    "lossy-links",
+    "million",
+    "overhead",
+    "partition-merge",
+    "plumtree-after-join",
+    "plumtree-failures",
+    "plumtree-one-sender",
+    "plumtree-random-sender",
+    "random-faults",
+    "random-faults-nodes",
+    "rumor-demers",
+    "spread-compare",
+];
 
 /// A scenario, and where it came from.
 #[derive(Clone, Debug)]

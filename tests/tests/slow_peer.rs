@@ -18,7 +18,7 @@ use weft_core::wire::{encode_broadcast, encode_membership, encode_ping};
 use weft_core::{TopicBundle, TopicId, TopicName};
 use weft_identity::{Keypair, PeerId};
 use weft_overlay::hyparview::{Message, Priority};
-use weft_overlay::plumtree::{Message as Broadcast, TreeId};
+use weft_overlay::plumtree::Message as Broadcast;
 use weft_rpc::payload::Payload;
 use weft_rpc::types::{Item, Notification, PublishParams};
 use weft_rpc::{Client, method};
@@ -236,7 +236,7 @@ async fn read_nothing(
         };
         // It asks for everything: a neighbour that is only announced to is sent next to nothing.
         let graft = Broadcast::<PeerId, TopicBundle>::Graft {
-            trees: vec![TreeId::Shared, TreeId::Publisher(daemon.1)],
+            trees: vec![daemon.1],
         };
         while wanted.load(Ordering::Relaxed) && !peer.is_ended() {
             let told = peer.frame(&encode_membership(topic, &neighbour)).await

@@ -94,6 +94,7 @@ async fn lie(liar: &mut Peer, topic: TopicId, stream: StreamId<PeerId>) {
             seqs: Seqs::range(1, SEQ_MAX),
             supplies_from: SEQ_MAX,
             head: Hash::of(b"nothing"),
+            head_age: None,
         }],
         has_base: true,
         reply: false,
