@@ -624,14 +624,11 @@ impl<B: Bundle> Broadcast<B> {
             .map_or_else(Vec::new, |(_, tree)| tree.pushes_to().collect());
         self.neighbours
             .iter()
-            .filter(|(_, neighbour)| !neighbour.congested)
-            .max_by_key(|(peer, neighbour)| {
+            // Two that took each other for the source would ask each other for ever: better none until somebody announces more.
+            .filter(|(peer, neighbour)| !neighbour.congested && !children.contains(peer))
+            .max_by_key(|(_, neighbour)| {
                 let furthest = newest.map_or(0, |id| neighbour.can_supply(id).last().unwrap_or(0));
-                (
-                    !children.contains(peer),
-                    furthest,
-                    std::cmp::Reverse(neighbour.since),
-                )
+                (furthest, std::cmp::Reverse(neighbour.since))
             })
             .map(|(peer, _)| *peer)
     }
