@@ -77,7 +77,15 @@ impl<B: Bundle> Stream<B> {
         }
         self.seen.insert(1, last);
         self.base = self.base.max(last);
-        self.supplies_from = self.supplies_from.max(last.saturating_add(1));
+        // What came before the base was fixed is here and can be supplied, back to the first hole.
+        let mut supplies_from = last.saturating_add(1);
+        while let Some(held) = supplies_from
+            .checked_sub(1)
+            .and_then(|seq| self.held_at(seq))
+        {
+            supplies_from = held.bundle.header().first;
+        }
+        self.supplies_from = self.supplies_from.max(supplies_from);
     }
 
     /// Returns whether it is known by another's word alone.

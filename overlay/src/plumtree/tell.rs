@@ -229,6 +229,10 @@ impl<B: Bundle> Broadcast<B> {
             return;
         };
         for (id, head) in neighbour.heads() {
+            // What this member publishes itself begins where it began.
+            if id.publisher == self.me && self.history.seen(id).is_some() {
+                continue;
+            }
             let last = neighbour.last(id);
             let before = match self.config.start {
                 Start::Latest => last,

@@ -22,6 +22,8 @@ pub struct Run {
     /// What is plotted, by name.
     #[serde(skip)]
     pub series: BTreeMap<String, Series>,
+    /// What is worth telling beside figures: whom what is missing at.
+    pub notes: Vec<String>,
     /// What must never happen in any run, and did.
     pub violations: Vec<String>,
     /// A number that only the same run has.

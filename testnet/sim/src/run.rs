@@ -49,6 +49,7 @@ pub fn run(scenario: &Scenario, seed: u64, progress: &mut dyn FnMut(Progress)) -
         let run = run_spread(scenario, *spread, &suffix, seed, progress);
         whole.figures.extend(run.figures);
         whole.series.extend(run.series);
+        whole.notes.extend(run.notes);
         let violations = run.violations.into_iter();
         whole
             .violations
@@ -94,6 +95,8 @@ struct Runner<'a, M: Machine> {
     script: Script,
     figures: Figures,
     series: BTreeMap<String, Series>,
+    /// What is worth telling beside figures.
+    notes: Vec<String>,
     /// What figures' names end in: the variant, the sweep's share.
     suffix: String,
     /// The share of the sweep, in per cent.
@@ -113,6 +116,7 @@ impl<'a, M: Machine> Runner<'a, M> {
             script: Script::new(plan),
             figures: Figures::new(),
             series: BTreeMap::new(),
+            notes: Vec::new(),
             suffix: suffix.to_owned(),
             swept: None,
             phases_done: 0,
@@ -132,6 +136,7 @@ impl<'a, M: Machine> Runner<'a, M> {
             seed: self.engine.seed(),
             figures: self.figures,
             series: self.series,
+            notes: self.notes,
             violations: self.engine.watch.violations.clone(),
             trace: self.engine.trace(),
         }
@@ -148,6 +153,7 @@ impl<'a, M: Machine> Runner<'a, M> {
             self.inspect();
             self.report(progress);
         }
+        self.let_settle(progress);
         self.conclude();
     }
 
@@ -163,12 +169,14 @@ impl<'a, M: Machine> Runner<'a, M> {
                 script: self.script.clone(),
                 figures: Figures::new(),
                 series: BTreeMap::new(),
+                notes: Vec::new(),
                 suffix: format!("{}_{share}", self.suffix),
                 swept: Some(*share),
                 phases_done: self.phases_done,
             };
             forked.play(phases, progress);
             self.figures.extend(forked.figures);
+            self.notes.extend(forked.notes);
             for (name, points) in forked.series {
                 self.series.entry(name).or_default().extend(points);
             }

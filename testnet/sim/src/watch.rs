@@ -333,7 +333,18 @@ impl Watch {
     }
 
     pub(crate) fn gap(&mut self, time: Time, node: NodeId, first: Place, last: u64) {
+        self.told_missing += last + 1 - first.seq;
+        // What comes late of an epoch that was left is told as it comes.
+        let known = &self.members[node as usize].reached;
+        let later = (first.publisher, first.epoch + 1)..=(first.publisher, u64::MAX);
+        let is_left = known
+            .iter()
+            .any(|at| later.contains(&(at.publisher, at.epoch)));
         let reached = self.reached(node, first);
+        if is_left {
+            reached.told_missing += last + 1 - first.seq;
+            return;
+        }
         let due = reached.next;
         if first.seq != due {
             return self.violation(
@@ -343,7 +354,6 @@ impl Watch {
         }
         reached.next = last + 1;
         reached.told_missing += last + 1 - first.seq;
-        self.told_missing += last + 1 - first.seq;
     }
 
     pub(crate) fn accused(&mut self, _time: Time, _at: NodeId, _peer: NodeId, what: &'static str) {

@@ -1,10 +1,14 @@
 //! Figures of a run, under the names that scenarios expect them by.
 
-use super::Runner;
+use std::time::Duration;
+
+use super::{Progress, Runner};
 use crate::graph::Graph;
 use crate::machine::Machine;
 use crate::watch::Message;
 
+/// Notes of one kind.
+const NOTES_MAX: usize = 10;
 /// Labels that begin so are of messages that don't count.
 pub(super) const UNCOUNTED: &str = "~";
 
@@ -54,7 +58,9 @@ impl<M: Machine> Runner<'_, M> {
         }
         self.traffic_figures();
         let owed = self.engine.watch.owed();
+        self.notes.extend(owed.examples);
         self.set("missing_forever", owed.missing as f64);
+        self.set("missing_silently", owed.untold as f64);
         let got = owed.owed - owed.missing;
         let share = if owed.owed == 0 {
             1.0
@@ -84,7 +90,22 @@ impl<M: Machine> Runner<'_, M> {
         let isolated = isolated.count();
         self.set("components_end", components.len() as f64);
         self.set("isolated_end", isolated as f64);
-        self.set("asymmetric_end", graph.asymmetric().len() as f64);
+    }
+
+    /// Waits for links that only one end has to end, as they do once the ends compare notes: what hasn't lasted doesn't count.
+    pub(super) fn let_settle(&mut self, progress: &mut dyn FnMut(Progress)) {
+        /// Twice the time in which neighbours compare notes at least once.
+        const LASTING: Duration = Duration::from_secs(16);
+        let before = self.graph().asymmetric();
+        if !before.is_empty() {
+            self.pass(LASTING, progress);
+        }
+        let mut after = self.graph().asymmetric();
+        after.retain(|link| before.contains(link));
+        self.set("asymmetric_end", after.len() as f64);
+        let told = after.iter().take(NOTES_MAX);
+        let told = told.map(|(at, peer)| format!("n{at} has n{peer} as a neighbour, which has not"));
+        self.notes.extend(told);
     }
 
     fn message_figures(&mut self, number: u16, label: &str) {

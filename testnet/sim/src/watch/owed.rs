@@ -1,18 +1,25 @@
 //! What members are owed, and what of it is missing.
 
-use super::{Stream, Watch};
+use super::{Reached, Stream, Watch};
 use crate::machine::NodeId;
 
 /// What members were owed in all.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Owed {
     /// Messages that were published by a run that still runs, while the member was subscribed, a delivery each.
     pub owed: u64,
     /// Those of them that it hasn't got.
     pub missing: u64,
+    /// Those of them that it wasn't told of either.
+    pub untold: u64,
     /// Members that lack something.
     pub members: u32,
+    /// Some of what is missing, in words.
+    pub examples: Vec<String>,
 }
+
+/// Examples that are told.
+const EXAMPLES_MAX: usize = 10;
 
 impl Watch {
     /// Counts what the members of today were owed by the publishers of today.
@@ -41,22 +48,34 @@ impl Watch {
                 }
                 let owed = last + 1 - first;
                 sum.owed += owed;
-                sum.missing += owed - self.got(node, *publisher, *epoch, first).min(owed);
+                let missing = owed - self.got(node, *publisher, *epoch, first).min(owed);
+                sum.missing += missing;
+                let reached = self.reached_at(node, *publisher, *epoch);
+                let told_missing = reached.map_or(0, |at| at.told_missing);
+                sum.untold += missing.saturating_sub(told_missing);
+                if missing > 0 && sum.examples.len() < EXAMPLES_MAX {
+                    sum.examples.push(format!(
+                        "n{node} lacks {missing} of {first} to {last} of n{publisher}, and was told so of {told_missing}"
+                    ));
+                }
             }
             sum.members += u32::from(sum.missing > missing_before);
         }
         sum
     }
 
+    fn reached_at(&self, node: NodeId, publisher: NodeId, epoch: u64) -> Option<&Reached> {
+        let reached = &self.members[node as usize].reached;
+        let key = (publisher, epoch);
+        let found = reached.binary_search_by_key(&key, |at| (at.publisher, at.epoch));
+        found.ok().map(|at| &reached[at])
+    }
+
     /// Returns how many messages of a stream from `first` on a member has got.
     fn got(&self, node: NodeId, publisher: NodeId, epoch: u64, first: u64) -> u64 {
-        let reached = &self.members[node as usize].reached;
-        let found =
-            reached.binary_search_by_key(&(publisher, epoch), |at| (at.publisher, at.epoch));
-        let Ok(at) = found else {
+        let Some(reached) = self.reached_at(node, publisher, epoch) else {
             return 0;
         };
-        let reached = &reached[at];
         if !self.ordered {
             return reached.got;
         }
