@@ -26,6 +26,8 @@ use links::LinkEnd;
 const UNIX_START: u64 = 1_767_225_600_000_000;
 /// How long an end that is silent goes unnoticed, and a dial into nothing takes to fail (the design's bound).
 pub const LIVENESS: Duration = Duration::from_secs(3);
+/// Wake-ups in a row after which a machine may ask for the same moment again.
+const FUTILE_MAX: u8 = 100;
 
 /// What happens.
 #[derive(Clone, Debug)]
@@ -73,6 +75,8 @@ struct Node<M: Machine> {
     /// How often it was started.
     life: u32,
     wake: Time,
+    /// Wake-ups in a row after which it asked for the same moment again.
+    futile: u8,
     links: Vec<LinkEnd>,
     /// What happens to it while it is stopped by a signal; none while it runs.
     held: Option<Vec<Event<M::Frame>>>,
@@ -110,6 +114,7 @@ impl<M: Machine> Engine<M> {
             machine: None,
             life: 0,
             wake: Time::NEVER,
+            futile: 0,
             links: Vec::new(),
             held: None,
             group: 0,
@@ -293,7 +298,7 @@ impl<M: Machine> Engine<M> {
 
     fn frame(&mut self, at: NodeId, from: NodeId, link: u32, frame: M::Frame) {
         if self.end(at, from, link).is_none() {
-            return;
+            return self.reset(at, from, link);
         }
         self.watch.arrived(&frame);
         self.tell(at, Fact::Frame { from, frame });
@@ -312,10 +317,11 @@ impl<M: Machine> Engine<M> {
         if machine.poll_timeout() <= now.time {
             machine.handle_timeout(now);
             let next = machine.poll_timeout();
-            if next <= now.time {
-                self.watch
-                    .violation(now.time, format!("n{at} asks at {next:?} for {next:?}"));
-                return;
+            // What was left for the next call is done at once; a machine that leaves something again and again never ends.
+            slot.futile = if next <= now.time { slot.futile + 1 } else { 0 };
+            if slot.futile >= FUTILE_MAX {
+                let what = format!("n{at} asks at {next:?} for {next:?}, again and again");
+                return self.watch.violation(now.time, what);
             }
         }
         self.settle(at);

@@ -209,6 +209,19 @@ impl<M: Machine> Engine<M> {
         }
     }
 
+    /// A frame came over a link that this end has given up: the sender is told that it is gone, as TCP does.
+    pub(super) fn reset(&mut self, at: NodeId, from: NodeId, link: u32) {
+        if !self.cuts(at, from) {
+            let event = Event::Down {
+                at: from,
+                peer: at,
+                link,
+                why: Down::Broken,
+            };
+            self.queue.push(self.now + self.latency(at, from), event);
+        }
+    }
+
     pub(super) fn down(&mut self, at: NodeId, peer: NodeId, link: u32, why: Down) {
         if self.remove_end(at, peer, link) {
             self.tell(at, Fact::Down { peer, why });
