@@ -385,6 +385,12 @@ impl<B: Bundle> History<B> {
         self.streams.get(&id)?.held_at(seq)
     }
 
+    /// Returns whether a bundle of a stream has come since.
+    pub(crate) fn changed_since(&self, id: StreamId<B::Peer>, since: Time) -> bool {
+        let stream = self.streams.get(&id);
+        stream.is_some_and(|stream| stream.touched >= since)
+    }
+
     /// Returns a stream's last seq, and when its bundle came or would have come; none where it isn't held any more.
     pub(crate) fn newest(&self, id: StreamId<B::Peer>) -> Option<(u64, Time)> {
         let stream = self.streams.get(&id)?;

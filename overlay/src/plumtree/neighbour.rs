@@ -44,6 +44,11 @@ pub(crate) struct Neighbour<P> {
     /// Bytes that came in since it was last told.
     pub(crate) untold_bytes: usize,
     pub(crate) tell_at: Time,
+    /// When it was announced to last.
+    pub(crate) announced_at: Option<Time>,
+    /// When its fingerprint was last the same as ours, and how often it has differed since.
+    pub(crate) in_step_at: Option<Time>,
+    pub(crate) out_of_step: u8,
     /// When to compare fingerprints, and how long after that again.
     pub(crate) exchange_at: Time,
     pub(crate) exchange_interval: Duration,
@@ -66,6 +71,9 @@ impl<P: Peer> Neighbour<P> {
             untold: BTreeSet::new(),
             untold_bytes: 0,
             tell_at: Time::NEVER,
+            announced_at: None,
+            in_step_at: None,
+            out_of_step: 0,
             exchange_at: now + exchange_interval,
             exchange_interval,
             supplies: VecDeque::new(),

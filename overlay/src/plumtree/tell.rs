@@ -13,6 +13,11 @@ use crate::{Bundle, Now, Seqs, StreamId, Time};
 /// A change this recent is still on its way through the swarm: fingerprints would differ for that alone (a guess).
 const QUIET: Duration = Duration::from_millis(500);
 
+/// What a neighbour had changed when it sent the fingerprint that was the same as ours, we may have changed this long before it came.
+const IN_FLIGHT: Duration = Duration::from_secs(5);
+/// Fingerprints in a row that may differ before everything is told again: what differs may have changed without a bundle.
+const OUT_OF_STEP_MAX: u8 = 3;
+
 /// How often a joining member asks each neighbour for a base before it does without.
 pub(super) const BASE_ATTEMPTS: u32 = 4;
 
@@ -49,6 +54,7 @@ impl<B: Bundle> Broadcast<B> {
         let untold = std::mem::take(&mut neighbour.untold);
         neighbour.untold_bytes = 0;
         neighbour.tell_at = Time::NEVER;
+        neighbour.announced_at = Some(now.time);
         // The next comparison waits until the swarm is quiet again, but not for ever: frames may have been lost.
         let latest = neighbour.compared_at + self.config.exchange_interval_max;
         let quiet = (now.time + QUIET).min(latest);
@@ -102,12 +108,18 @@ impl<B: Bundle> Broadcast<B> {
         };
         neighbour.has_base = has_base;
         if in_step {
+            neighbour.in_step_at = Some(now.time);
+            neighbour.out_of_step = 0;
             neighbour.told_all = Some(now.time);
             // In step with a neighbour that has a base: so has this member, or there is nothing to begin after.
             if has_base && !ours {
                 self.fix_base(now);
             }
             return;
+        }
+        neighbour.out_of_step = neighbour.out_of_step.saturating_add(1);
+        if neighbour.out_of_step > OUT_OF_STEP_MAX {
+            neighbour.in_step_at = None;
         }
         self.send_everything(from, true, now);
     }
@@ -126,12 +138,17 @@ impl<B: Bundle> Broadcast<B> {
         neighbour.untold.clear();
         neighbour.untold_bytes = 0;
         neighbour.tell_at = Time::NEVER;
+        // Two that were in step differ in nothing but what has changed since.
+        let since = neighbour.in_step_at.filter(|_| neighbour.has_base);
+        let kind = since.map_or(DigestKind::Full, |_| DigestKind::Delta);
+        let changed_since = since.map(|since| since.before(IN_FLIGHT));
         let digests: Vec<_> = self
             .history
             .streams()
+            .filter(|id| changed_since.is_none_or(|since| self.history.changed_since(*id, since)))
             .filter_map(|id| self.history.digest(id, now.time))
             .collect();
-        self.send_digests(to, DigestKind::Full, digests, reply);
+        self.send_digests(to, kind, digests, reply);
     }
 
     /// Sends digests in as many frames as they need; a frame that is not full is the last.

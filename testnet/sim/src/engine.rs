@@ -376,6 +376,9 @@ impl<M: Machine> Engine<M> {
                 mark,
             } => self.watch.published(time, first, messages, mark),
             Order::Arrived { place, payload } => self.watch.copy(place, payload),
+            Order::OfTopic { bytes } => {
+                *self.watch.traffic.topic_bytes.get_or_insert(0) += u64::from(bytes);
+            }
             Order::Based => self.watch.based(time, at),
             Order::Delivered {
                 first,

@@ -160,6 +160,11 @@ pub enum Order<F> {
         /// Bytes of it that were weighed as header.
         payload: u32,
     },
+    /// A frame without messages has arrived that belongs to the topic's own swarm: told by nodes, which have others beside it.
+    OfTopic {
+        /// Its bytes.
+        bytes: u32,
+    },
     /// A subscriber got messages.
     Delivered {
         /// The first.

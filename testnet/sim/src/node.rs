@@ -142,7 +142,7 @@ impl Member {
             let what = format!("n{from} sent what can't be decoded");
             return self.orders.push_back(Order::Violation(what));
         };
-        self.note_arrival(&decoded);
+        self.note_arrival(&decoded, frame.bytes.len());
         self.link_state(from, true, now);
         let peer = self.keys.peer(from);
         let frame = decoded;
@@ -150,20 +150,23 @@ impl Member {
     }
 
     /// Tells of the copies of our topic's messages that a frame brings.
-    fn note_arrival(&mut self, frame: &wire::Frame) {
-        let wire::Frame::Broadcast { topic: of, message } = frame else {
-            return;
+    fn note_arrival(&mut self, frame: &wire::Frame, bytes: usize) {
+        let of_topic = topic().id(Keys::NETWORK);
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let message = match frame {
+            wire::Frame::Broadcast { topic, message } if *topic == of_topic => message,
+            wire::Frame::Membership { topic, .. } if *topic == of_topic => {
+                return self.orders.push_back(Order::OfTopic { bytes });
+            }
+            _ => return,
         };
-        if *of != topic().id(Keys::NETWORK) {
-            return;
-        }
         let (header, payload) = match message {
             plumtree::Message::Bundle { bundle, .. } => {
                 let bytes: usize = bundle.messages().map(|(_, data)| data.len()).sum();
                 (weft_overlay::Bundle::header(bundle), bytes)
             }
             plumtree::Message::Duplicate { header, .. } => (*header, 0),
-            _ => return,
+            _ => return self.orders.push_back(Order::OfTopic { bytes }),
         };
         let Some(publisher) = self.keys.node(header.stream.publisher) else {
             return;

@@ -79,6 +79,8 @@ pub struct Traffic {
     pub header_bytes: u64,
     /// Bytes sent in frames without messages.
     pub control_bytes: u64,
+    /// Those of them that arrived and belong to the topic's own swarm, where nodes have others beside it.
+    pub topic_bytes: Option<u64>,
 }
 
 /// Everything that is watched.

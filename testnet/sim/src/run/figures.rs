@@ -104,7 +104,8 @@ impl<M: Machine> Runner<'_, M> {
         after.retain(|link| before.contains(link));
         self.set("asymmetric_end", after.len() as f64);
         let told = after.iter().take(NOTES_MAX);
-        let told = told.map(|(at, peer)| format!("n{at} has n{peer} as a neighbour, which has not"));
+        let told =
+            told.map(|(at, peer)| format!("n{at} has n{peer} as a neighbour, which has not"));
         self.notes.extend(told);
     }
 

@@ -176,7 +176,12 @@ impl<M: Machine> Runner<'_, M> {
         };
         let control = (now.control_bytes - before.control_bytes) as f64;
         let header = (now.header_bytes - before.header_bytes) as f64;
-        self.set(&format!("control_share{end}"), control / payload);
+        let of_topic = now
+            .topic_bytes
+            .map(|bytes| bytes - before.topic_bytes.unwrap_or(0));
+        let own = of_topic.map_or(control, |bytes| bytes as f64);
+        self.set(&format!("control_share{end}"), own / payload);
+        self.set(&format!("control_share_node{end}"), control / payload);
         self.set(&format!("header_share{end}"), header / payload);
     }
 
