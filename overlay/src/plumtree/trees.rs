@@ -209,7 +209,10 @@ impl<P: Peer> Trees<P> {
         now: Time,
         orders: &mut Vec<Order<P>>,
     ) -> bool {
-        let tree = self.tree(publisher);
+        // A tree that has been displaced stays so: what is said of an old head is no use of it.
+        let Some(tree) = self.publishers.get_mut(&publisher) else {
+            return false;
+        };
         let doubt = tree.doubted.get(&over);
         let is_doubted = doubt.is_some_and(|doubt| now < doubt.until);
         let Some(old) = tree.parent.filter(|_| !is_doubted) else {
