@@ -108,7 +108,7 @@ pub(crate) async fn maxima(scene: &Scene) {
     let mut peer = scene.neighbour(scene.topic).await;
     'rounds: for round in 0..scene.repeats {
         let some = round * 1_024..(round + 1) * 1_024;
-        let trees: Vec<_> = some.clone().map(|at| id(at)).collect();
+        let trees: Vec<_> = some.clone().map(id).collect();
         let graft = Message::Graft {
             trees: trees.clone(),
         };
