@@ -96,6 +96,11 @@ pub enum Input<P, C> {
         /// The peer.
         peer: P,
     },
+    /// Whatever was held against this peer is forgotten.
+    Pardon {
+        /// The peer.
+        peer: P,
+    },
     /// Leave the swarm. Only [`Input::Join`] comes back from it.
     Leave,
 }
@@ -236,6 +241,9 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             Input::Learned { contacts } => self.on_learned(contacts, now),
             Input::Stranger { from } => self.on_stranger(from, now),
             Input::Evict { peer } => self.on_evict(peer, now),
+            Input::Pardon { peer } => {
+                self.shunned.remove(&peer);
+            }
             Input::Leave => self.leave(now),
         }
         self.settle(now);

@@ -56,6 +56,8 @@ pub enum Input<P, C, B> {
     SetMe(C),
     /// A neighbour is too slow: it is disconnected and replaced.
     Evict(P),
+    /// Whatever was held against a peer is forgotten.
+    Pardon(P),
     /// A neighbour's lane for data has become full, or has room again.
     Congested {
         /// Whose.
@@ -174,6 +176,9 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
             Input::Evict(peer) => self
                 .membership
                 .handle(hyparview::Input::Evict { peer }, now),
+            Input::Pardon(peer) => self
+                .membership
+                .handle(hyparview::Input::Pardon { peer }, now),
             Input::Leave => self.membership.handle(hyparview::Input::Leave, now),
             Input::Congested { peer, congested } => {
                 self.broadcast

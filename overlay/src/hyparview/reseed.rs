@@ -10,7 +10,7 @@ use super::{Membership, Output};
 use crate::{Contact, Now, Peer, Time};
 
 /// The first wait of a member that is short; doubles (a guess).
-const WAIT_MIN: Duration = Duration::from_millis(500);
+const WAIT_MIN: Duration = Duration::from_millis(250);
 /// Where that doubling ends: for ever (a guess).
 const WAIT_MAX: Duration = Duration::from_secs(30);
 

@@ -7,8 +7,8 @@ use serde::Deserialize;
 use crate::link::mix;
 use crate::machine::NodeId;
 
-/// Contacts that are handed over at once: about half a passive view, so that some live where many have died.
-const DRAWN: usize = 16;
+/// Contacts that are handed over at once: as many as a passive view holds, so that some live where many have died.
+const DRAWN: usize = 30;
 
 /// What a node that runs short of contacts can ask besides its swarm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]

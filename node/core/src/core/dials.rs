@@ -100,7 +100,12 @@ impl Core {
             Some(Dial::Join(index)) => self.joined(index, peer, now),
             Some(Dial::Book) => self.tell_swarm(self.root, swarm::Input::Join { via: peer }, now),
             Some(Dial::Add(request)) => {
-                // Whoever adds a peer wants it wherever it is a member, whatever was held against it: it may have been removed.
+                // Whoever adds a peer wants it wherever it is a member, whatever was held against it: it may have been removed, and
+                // of which topics it is a member may come out later.
+                let topics: Vec<_> = self.swarms.keys().copied().collect();
+                for topic in topics {
+                    self.tell_swarm(topic, swarm::Input::Pardon(peer), now);
+                }
                 for topic in self.shared_topics(peer).into_iter().chain([self.root]) {
                     self.tell_swarm(topic, swarm::Input::Join { via: peer }, now);
                 }
