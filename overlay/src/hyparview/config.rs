@@ -74,8 +74,8 @@ pub struct Config {
     /// its first messages undisturbed (measured: with one minute, completion among ten thousand right after joining is 520 ms).
     pub promotion_by_all: Duration,
     /// Where the wait between swaps of a full member with a random passive peer ends; `Duration::MAX` turns them off. Each
-    /// swap leaves two members short for a second or two, and two rounds mix ten thousand (measured: clustering .0008 without,
-    /// .0003 after), so an hour will do for what changes later.
+    /// swap leaves two members short for a second or two, and two rounds mix ten thousand (measured: clustering .0008 without
+    /// and little less after), so an hour will do for what changes later.
     pub promotion_interval: Duration,
     /// How often one of the lost peers is probed.
     pub probe_interval: Duration,
