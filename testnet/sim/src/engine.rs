@@ -387,7 +387,7 @@ impl<M: Machine> Engine<M> {
                 mark,
             } => self.watch.delivered(time, at, first, last, hops, mark),
             Order::Gap { first, last } => self.watch.gap(time, at, first, last),
-            Order::Accused { peer, what } => self.watch.accused(time, at, peer, what),
+            Order::Accused { what } => self.watch.accused(what),
             Order::Violation(what) => self.watch.violation(time, format!("n{at}: {what}")),
         }
     }

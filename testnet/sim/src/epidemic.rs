@@ -143,8 +143,8 @@ impl Member {
                     .handle(spread::Input::NeighbourDown(peer), now);
             }
             hyparview::Output::WantContacts => self.orders.push_back(Order::WantContacts),
-            hyparview::Output::Misbehaviour { peer, what } => {
-                self.orders.push_back(Order::Accused { peer, what });
+            hyparview::Output::Misbehaviour { what, .. } => {
+                self.orders.push_back(Order::Accused { what });
             }
         }
     }

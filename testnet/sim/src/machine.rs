@@ -185,8 +185,6 @@ pub enum Order<F> {
     },
     /// A peer was accused of what no honest peer does.
     Accused {
-        /// Who.
-        peer: NodeId,
         /// Of what.
         what: &'static str,
     },

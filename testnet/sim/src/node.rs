@@ -283,11 +283,7 @@ impl Member {
 
     fn event(&mut self, event: &Event) {
         match event {
-            Event::Misbehaviour { peer, what } => {
-                if let Some(peer) = self.keys.node(*peer) {
-                    self.orders.push_back(Order::Accused { peer, what });
-                }
-            }
+            Event::Misbehaviour { what, .. } => self.orders.push_back(Order::Accused { what }),
             Event::Equivocation { publisher, .. } => {
                 let what = format!("an equivocation of {publisher}");
                 self.orders.push_back(Order::Violation(what));

@@ -159,8 +159,8 @@ impl Member {
                 }
                 Output::WantContacts => self.orders.push_back(Order::WantContacts),
                 Output::Refused { .. } => {}
-                Output::Misbehaviour { peer, what } => {
-                    self.orders.push_back(Order::Accused { peer, what });
+                Output::Misbehaviour { what, .. } => {
+                    self.orders.push_back(Order::Accused { what });
                 }
             }
         }

@@ -358,7 +358,7 @@ impl Watch {
         reached.told_missing += last + 1 - first.seq;
     }
 
-    pub(crate) fn accused(&mut self, _time: Time, _at: NodeId, _peer: NodeId, what: &'static str) {
+    pub(crate) fn accused(&mut self, what: &'static str) {
         *self.accusations.entry(what).or_default() += 1;
     }
 }
