@@ -21,7 +21,6 @@ pub mod providers;
 mod requests;
 pub mod rtt;
 pub mod table;
-pub mod time;
 
 #[cfg(test)]
 mod testing;
@@ -30,4 +29,4 @@ pub use dht::Dht;
 pub use message::{Answer, Message, Query, RequestId};
 pub use peer::{Contact, Group, Peer};
 pub use point::{Distance, Key, Point};
-pub use time::{Now, Time, UnixMicros};
+pub use weft_identity::time::{self, Now, Time, UnixMicros};

@@ -25,10 +25,9 @@ pub mod seqs;
 pub mod spread;
 mod stream;
 pub mod swarm;
-pub mod time;
 
 pub use bundle::{Bundle, Header, PreviousEpoch, StreamId};
 pub use peer::{Contact, Peer};
 pub use seqs::Seqs;
 pub use swarm::Swarm;
-pub use time::{Now, Time, UnixMicros};
+pub use weft_identity::time::{self, Now, Time, UnixMicros};
