@@ -145,3 +145,6 @@ impl<P: Copy + Ord> Context<P> {
         self
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -322,3 +322,6 @@ impl<P: Peer> Header<P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -220,3 +220,6 @@ fn context_of<'a, P: Peer + 'a>(
     });
     Context::union(intervals).as_of(now)
 }
+
+#[cfg(test)]
+mod tests;

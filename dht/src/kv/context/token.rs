@@ -167,3 +167,6 @@ fn checksum(body: &[u8]) -> [u8; CHECK_BYTES] {
 fn first_bytes([a, b, c, d, e, f, g, h, ..]: [u8; 32]) -> [u8; CHECK_BYTES] {
     [a, b, c, d, e, f, g, h]
 }
+
+#[cfg(test)]
+mod tests;
