@@ -1,3 +1,5 @@
+//! What contexts cover, against the intervals that they were built from.
+
 use proptest::prelude::*;
 
 use super::*;

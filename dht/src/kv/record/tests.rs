@@ -1,3 +1,5 @@
+//! What records can say, when they are taken, and how long they are held.
+
 use weft_identity::PeerId;
 
 use super::*;

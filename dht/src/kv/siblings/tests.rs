@@ -1,3 +1,5 @@
+//! Which records remain, one rule at a time.
+
 use weft_identity::PeerId;
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tokens: there and back, damaged, forged.
+
 use proptest::prelude::*;
 use weft_identity::PeerId;
 
