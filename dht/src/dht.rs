@@ -301,6 +301,11 @@ impl<C: Contact> Dht<C> {
         self.requests.next_due().min(self.next_upkeep())
     }
 
+    /// Sets the disjoint paths of callers' lookups from now on, 1 to [`crate::lookup::PATHS_MAX`].
+    pub fn set_paths(&mut self, paths: usize) {
+        self.config.paths = paths.clamp(1, crate::lookup::PATHS_MAX);
+    }
+
     /// Returns the routing table.
     pub fn table(&self) -> &Table<C> {
         &self.table

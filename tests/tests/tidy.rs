@@ -32,7 +32,7 @@ const MAY_DEPEND_ON: [(&str, &[&str]); 10] = [
     ),
     (
         "testnet/sim",
-        &["weft-identity", "weft-overlay", "weft-core"],
+        &["weft-identity", "weft-overlay", "weft-dht", "weft-core"],
     ),
     (
         "testnet",

@@ -138,6 +138,16 @@ impl<M: Machine> Engine<M> {
         }
     }
 
+    /// Returns the same network as it was made; none once anything has happened in it.
+    pub fn anew(&self) -> Option<Self> {
+        let is_new = self.events == 0 && self.watch.up() == 0;
+        is_new.then(|| {
+            let mut anew = Self::new(self.seed, self.len(), self.links.clone(), self.contacts);
+            anew.watch.lookups = self.watch.lookups.clone();
+            anew
+        })
+    }
+
     /// Returns the seed.
     pub const fn seed(&self) -> u64 {
         self.seed
@@ -387,6 +397,15 @@ impl<M: Machine> Engine<M> {
                 mark,
             } => self.watch.delivered(time, at, first, last, hops, mark),
             Order::Gap { first, last } => self.watch.gap(time, at, first, last),
+            Order::LookedUp {
+                lookup,
+                closest,
+                stats,
+            } => {
+                let nodes = &self.nodes;
+                let answers = |node: NodeId| nodes[node as usize].held.is_none();
+                self.watch.looked_up(time, lookup, &closest, stats, answers);
+            }
             Order::Accused { what } => self.watch.accused(what),
             Order::Violation(what) => self.watch.violation(time, format!("n{at}: {what}")),
         }

@@ -3,9 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use weft_dht::lookup::Stats;
 use weft_overlay::{Now, Time, spread, swarm};
 
 use crate::Engine;
+use crate::crowd::Crowd;
 use crate::node::Keys;
 
 /// A node of a simulation: its index.
@@ -110,6 +112,15 @@ pub enum Fact<F> {
         /// Bytes of each.
         bytes: u32,
     },
+    /// Look for the nodes closest to a key.
+    LookUp {
+        /// Names the lookup.
+        lookup: u32,
+        /// The key.
+        key: [u8; 32],
+        /// Over how many disjoint paths.
+        paths: usize,
+    },
     /// The process had been stopped until now.
     Woken,
 }
@@ -183,6 +194,15 @@ pub enum Order<F> {
         /// The last seq.
         last: u64,
     },
+    /// A lookup has ended.
+    LookedUp {
+        /// Which.
+        lookup: u32,
+        /// Whom it has found, the closest first.
+        closest: Vec<NodeId>,
+        /// What it cost.
+        stats: Stats,
+    },
     /// A peer was accused of what no honest peer does.
     Accused {
         /// Of what.
@@ -205,6 +225,8 @@ pub struct Plan {
     pub vias: u32,
     /// The keys of whole nodes.
     pub keys: Option<Arc<Keys>>,
+    /// Where all nodes stand in the key space; empty where nobody looks anybody up.
+    pub crowd: Arc<Crowd>,
 }
 
 /// A member's protocols as a value.

@@ -431,6 +431,7 @@ impl Machine for Member {
             | Fact::Join { .. }
             | Fact::Contacts(_)
             | Fact::Partner(_)
+            | Fact::LookUp { .. }
             | Fact::Woken => {}
         }
         self.drain(now);

@@ -1,6 +1,7 @@
 //! Runs a scenario: its phases, one after the other, on one engine with one seed.
 
 mod figures;
+mod lookups;
 mod phases;
 mod script;
 mod storm;
@@ -11,12 +12,13 @@ use std::time::Duration;
 
 use weft_overlay::{Time, spread};
 
+use crate::crowd::Crowd;
 use crate::graph::Graph;
 use crate::machine::{Machine, Plan};
 use crate::node::{self, Keys};
 use crate::outcome::{Figures, Run, Series};
 use crate::scenario::{EngineKind, Partners, Phase, Scenario, Spread};
-use crate::{Engine, epidemic, swarm};
+use crate::{Engine, epidemic, lookup, swarm};
 use script::Script;
 
 /// How often a run is held against its invariants, where that is cheap enough.
@@ -74,10 +76,17 @@ fn run_spread(
         vias: 0,
         keys: (scenario.engine == EngineKind::Node)
             .then(|| Arc::new(Keys::new(seed, scenario.nodes))),
+        crowd: Arc::new(match scenario.engine {
+            EngineKind::Lookup => Crowd::new(scenario.nodes),
+            EngineKind::Swarm | EngineKind::Node => Crowd::default(),
+        }),
     };
     match (scenario.engine, spread) {
         (EngineKind::Node, _) => {
             Runner::<node::Member>::new(scenario, plan, suffix, seed).finish(progress)
+        }
+        (EngineKind::Lookup, _) => {
+            Runner::<lookup::Member>::new(scenario, plan, suffix, seed).finish(progress)
         }
         (EngineKind::Swarm, spread::Spread::Tree) => {
             Runner::<swarm::Member>::new(scenario, plan, suffix, seed).finish(progress)
@@ -110,9 +119,11 @@ impl<'a, M: Machine> Runner<'a, M> {
             Some(links) => links.clone(),
             None => storm::links(seed),
         };
+        let mut engine = Engine::new(seed, scenario.nodes, links, scenario.contacts);
+        engine.watch.lookups.set_crowd(&plan.crowd);
         let mut runner = Self {
             scenario,
-            engine: Engine::new(seed, scenario.nodes, links, scenario.contacts),
+            engine,
             script: Script::new(plan),
             figures: Figures::new(),
             series: BTreeMap::new(),
@@ -160,7 +171,7 @@ impl<'a, M: Machine> Runner<'a, M> {
     fn sweep(&mut self, phases: &[Phase], progress: &mut dyn FnMut(Progress)) {
         for share in &self.scenario.sweep {
             let Some(engine) = M::fork(&self.engine) else {
-                let what = "whole nodes can't be forked: `fork` needs engine = \"swarm\"";
+                let what = "nodes of this kind can't be forked once they run";
                 return self.engine.watch.violation(Time::ZERO, what.to_owned());
             };
             let mut forked = Runner {

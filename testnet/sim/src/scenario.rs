@@ -74,6 +74,8 @@ pub enum EngineKind {
     Swarm,
     /// The whole node's core, with encoded frames.
     Node,
+    /// A part in the structured layer, driven alone: nodes look each other up.
+    Lookup,
 }
 
 /// How bundles spread.
@@ -321,6 +323,15 @@ pub enum Phase {
         /// The mean time from one fault to the next.
         every: Span,
     },
+    /// Nodes that start from now on may be liars: each answers queries for peers with liars alone.
+    Lie {
+        /// The share of all nodes; the sweep's where absent.
+        share: Option<f64>,
+        /// The first so many nodes stay honest: others join through them.
+        spare: u32,
+    },
+    /// Nodes drawn at random look up random keys.
+    Lookups(Lookups),
     /// The rest is run once for each share of the sweep, each from here.
     Fork,
     /// The overlay is measured as a graph.
@@ -369,6 +380,32 @@ pub struct Publish {
 
 const fn payload() -> u32 {
     256
+}
+
+/// Lookups of random keys.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lookups {
+    /// How many.
+    pub count: u32,
+    /// One every so often.
+    pub every: Span,
+    /// Over how many disjoint paths.
+    #[serde(default = "one_path")]
+    pub paths: usize,
+    /// What the figures' names end in.
+    #[serde(default)]
+    pub label: String,
+    /// The next phase begins at once, while lookups go on.
+    #[serde(default)]
+    pub meanwhile: bool,
+    /// How long the phase goes on after the last lookup has begun.
+    #[serde(default)]
+    pub settle: Span,
+}
+
+const fn one_path() -> usize {
+    1
 }
 
 /// Who publishes.
@@ -505,6 +542,7 @@ impl Scenario {
             let what = "whole nodes spread by trees: `spread` needs engine = \"swarm\"";
             return Err(Invalid::Mismatch(what.to_owned()));
         }
+        self.check_engine()?;
         if self.engine == EngineKind::Node && !self.sweep.is_empty() {
             let what = "whole nodes can't be forked: `sweep` needs engine = \"swarm\"";
             return Err(Invalid::Mismatch(what.to_owned()));
@@ -521,7 +559,11 @@ impl Scenario {
                 let what = "`crash` needs `share`, or a `sweep` to take it from";
                 return Err(Invalid::Mismatch(what.to_owned()));
             }
-            Phase::Crash { share, .. } => share.unwrap_or(0.0),
+            Phase::Lie { share: None, .. } if self.sweep.is_empty() => {
+                let what = "`lie` needs `share`, or a `sweep` to take it from";
+                return Err(Invalid::Mismatch(what.to_owned()));
+            }
+            Phase::Crash { share, .. } | Phase::Lie { share, .. } => share.unwrap_or(0.0),
             Phase::Hang { share, .. }
             | Phase::Partition { share, .. }
             | Phase::Slow { share, .. } => *share,

@@ -21,7 +21,7 @@ const SUPPLY_RATE: u64 = 8 * 1024 * 1024;
 /// Length, topic and kind of a frame.
 pub(crate) const FRAME: usize = 12;
 /// A contact with its signature and an address.
-const CONTACT: usize = 160;
+pub(crate) const CONTACT: usize = 160;
 /// A stream's id, and what a digest says of it beside ranges.
 pub(crate) const STREAM: usize = 44;
 pub(crate) const DIGEST: usize = 40;
@@ -267,7 +267,7 @@ impl Machine for Member {
                     .collect();
                 self.swarm.handle(Input::Learned(contacts), now);
             }
-            Fact::Partner(_) => {}
+            Fact::Partner(_) | Fact::LookUp { .. } => {}
             Fact::Publish { messages, bytes } => self.publish(messages, bytes, now),
             Fact::Woken => self.swarm.forgive(now),
         }

@@ -1,5 +1,6 @@
 //! What is watched in every simulation: that each subscriber gets what it is owed, in order and once, and what it costs.
 
+mod lookups;
 mod owed;
 
 use std::collections::BTreeMap;
@@ -7,6 +8,7 @@ use std::time::Duration;
 
 use weft_overlay::Time;
 
+pub use lookups::{LookedUp, Lookups};
 pub use owed::Owed;
 
 use crate::machine::{NodeId, Place, Weighed, Weight};
@@ -109,6 +111,8 @@ pub struct Watch {
     pub violations_count: u64,
     /// How long deliveries took, in milliseconds, by label: a histogram.
     latencies: BTreeMap<u16, Vec<u32>>,
+    /// What nodes looked up.
+    pub lookups: Lookups,
 }
 
 /// The longest latency that the histogram tells apart, in milliseconds.
@@ -130,6 +134,7 @@ impl Watch {
             violations: Vec::new(),
             violations_count: 0,
             latencies: BTreeMap::new(),
+            lookups: Lookups::default(),
         }
     }
 

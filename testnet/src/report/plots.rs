@@ -33,12 +33,19 @@ enum Form {
     Spread,
 }
 
-const KINDS: [Kind; 5] = [
+const KINDS: [Kind; 6] = [
     Kind {
         name: "reliability",
         title: "Reliability over failures",
         x: "nodes crashed (%)",
         y: "survivors reached (%)",
+        form: Form::Shares,
+    },
+    Kind {
+        name: "lookup_success",
+        title: "Lookups among liars",
+        x: "nodes that lie (%)",
+        y: "lookups that succeed (%)",
         form: Form::Shares,
     },
     Kind {

@@ -117,6 +117,7 @@ pub(super) fn setting(outcome: &Outcome) -> String {
     let engine = match outcome.engine {
         EngineKind::Swarm => "one swarm each",
         EngineKind::Node => "whole nodes",
+        EngineKind::Lookup => "a routing table each",
     };
     let seeds = if outcome.seeds == 1 {
         format!("seed {}", outcome.seed)

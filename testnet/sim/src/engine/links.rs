@@ -111,10 +111,11 @@ impl<M: Machine> Engine<M> {
             let machine = self.nodes[at as usize].machine.as_ref();
             machine.is_some_and(|machine| machine.is_neighbour(peer))
         };
+        let is_idle = |end: &LinkEnd| end.last + IDLE <= self.now;
         let unused: Vec<LinkEnd> = self.nodes[at as usize]
             .links
             .iter()
-            .filter(|end| end.last + IDLE <= self.now)
+            .filter(|end| is_idle(end) && self.end(end.peer, at, end.number).is_none_or(is_idle))
             .filter(|end| !uses(at, end.peer) && !uses(end.peer, at))
             .copied()
             .collect();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::{Progress, Runner};
 use crate::graph::Graph;
 use crate::machine::Machine;
+use crate::scenario::EngineKind;
 use crate::watch::Message;
 
 /// Notes of one kind.
@@ -57,6 +58,20 @@ impl<M: Machine> Runner<'_, M> {
             self.set("of_ceiling", reliability / ceiling);
         }
         self.traffic_figures();
+        let accusations: u64 = self.engine.watch.accusations.values().sum();
+        self.set("accusations", accusations as f64);
+        self.set("violations", self.engine.watch.violations_count as f64);
+        self.set("virtual_s", self.time().as_micros() as f64 / 1e6);
+        self.set("events", self.engine.events() as f64);
+        self.set("nodes_up", f64::from(self.engine.watch.up()));
+        match self.scenario.engine {
+            EngineKind::Lookup => self.lookup_figures(),
+            EngineKind::Swarm | EngineKind::Node => self.end_figures(),
+        }
+    }
+
+    /// Makes the figures of what everybody was owed, and of the views at the end.
+    fn end_figures(&mut self) {
         let owed = self.engine.watch.owed();
         self.notes.extend(owed.examples);
         self.set("missing_forever", owed.missing as f64);
@@ -75,15 +90,9 @@ impl<M: Machine> Runner<'_, M> {
         let again = self.engine.watch.duplicates_delivered;
         self.set("duplicates_delivered", again as f64);
         self.set("told_missing", self.engine.watch.told_missing as f64);
-        self.set("violations", self.engine.watch.violations_count as f64);
-        let accusations: u64 = self.engine.watch.accusations.values().sum();
-        self.set("accusations", accusations as f64);
         let repairing = self.engine.machines().filter(|(_, m)| m.is_repairing());
         let repairing = repairing.count();
         self.set("repairing", repairing as f64);
-        self.set("virtual_s", self.time().as_micros() as f64 / 1e6);
-        self.set("events", self.engine.events() as f64);
-        self.set("nodes_up", f64::from(self.engine.watch.up()));
         let graph = self.graph();
         let components = graph.components();
         let isolated = graph.nodes().filter(|node| graph.of_node(*node).is_empty());
@@ -223,13 +232,13 @@ fn completion_ms(message: &Message) -> f64 {
     message.last_at.since(message.at).as_secs_f64() * 1_000.0
 }
 
-fn mean(values: impl Iterator<Item = f64>) -> f64 {
+pub(super) fn mean(values: impl Iterator<Item = f64>) -> f64 {
     let (sum, count) = values.fold((0.0, 0.0), |(sum, count), value| (sum + value, count + 1.0));
     if count == 0.0 { 0.0 } else { sum / count }
 }
 
 /// Returns the value below which this share of sorted values lies.
-fn at_share(sorted: &[f64], share: f64) -> f64 {
+pub(super) fn at_share(sorted: &[f64], share: f64) -> f64 {
     let index = ((sorted.len() as f64 * share).ceil() as usize).clamp(1, sorted.len().max(1)) - 1;
     sorted.get(index).copied().unwrap_or(0.0)
 }

@@ -90,6 +90,11 @@ impl<M: Machine> Runner<'_, M> {
                 self.pass(r#for.0, progress);
             }
             Phase::Storm { r#for, every } => self.storm(r#for.0, every.0, progress),
+            Phase::Lie { share, spare } => {
+                let swept = self.swept.map_or(0.0, |share| f64::from(share) / 100.0);
+                self.lie(share.unwrap_or(swept), *spare);
+            }
+            Phase::Lookups(lookups) => self.look_up(lookups, progress),
             Phase::Fork => {}
             Phase::Measure { what } => self.measure(*what),
             Phase::Heal {
@@ -127,12 +132,17 @@ impl<M: Machine> Runner<'_, M> {
     pub(super) fn draw(&mut self, share: f64) -> Vec<NodeId> {
         let mut nodes: Vec<NodeId> = self.engine.up().collect();
         let count = (nodes.len() as f64 * share).round() as usize;
+        self.shuffle(&mut nodes, count);
+        nodes.truncate(count);
+        nodes
+    }
+
+    /// Draws the first so many of some nodes from all of them.
+    pub(super) fn shuffle(&mut self, nodes: &mut [NodeId], count: usize) {
         for at in 0..count.min(nodes.len()) {
             let other = self.engine.rng().random_range(at..nodes.len());
             nodes.swap(at, other);
         }
-        nodes.truncate(count);
-        nodes
     }
 
     fn publish(&mut self, publish: &Publish, progress: &mut dyn FnMut(Progress)) {

@@ -1,11 +1,13 @@
 //! What a scenario has planned for later: starts, messages, ends of faults. Each is a cue in the engine's queue.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
 use weft_overlay::Time;
 
 use crate::Engine;
+use crate::crowd::Crowd;
 use crate::engine::Crash;
 use crate::machine::{Fact, Machine, NodeId, Plan};
 use crate::scenario::By;
@@ -15,6 +17,8 @@ use crate::scenario::By;
 pub(super) enum Act {
     /// Start a node that never ran, or ran before.
     Start(NodeId),
+    /// Look up a random key.
+    LookUp { paths: usize, label: String },
     /// Publish a message.
     Publish { by: By, bytes: u32, label: String },
     /// Let a stopped node go on.
@@ -68,6 +72,14 @@ impl Script {
         self.plan.vias = vias;
     }
 
+    /// Says who of those that start from now on lies.
+    pub(super) fn set_liars<M: Machine>(&mut self, engine: &mut Engine<M>, liars: &[NodeId]) {
+        let mut crowd = Crowd::clone(&self.plan.crowd);
+        crowd.set_liars(liars);
+        self.plan.crowd = Arc::new(crowd);
+        engine.watch.lookups.set_crowd(&self.plan.crowd);
+    }
+
     /// Returns the labels that messages have had, with their numbers.
     pub(super) fn labels(&self) -> impl Iterator<Item = (u16, &str)> {
         (0..).zip(self.labels.iter().map(String::as_str))
@@ -97,6 +109,7 @@ impl Script {
         match act {
             Act::Start(node) => self.start(engine, node),
             Act::Publish { by, bytes, label } => self.publish(engine, by, bytes, &label),
+            Act::LookUp { paths, label } => self.look_up(engine, paths, &label),
             Act::Resume(node) => engine.resume(node),
             Act::Unblock => engine.unblock(),
             Act::Replace => self.replace(engine),
@@ -131,6 +144,19 @@ impl Script {
                 engine.tell(node, Fact::Join { via });
             }
         }
+    }
+
+    fn look_up<M: Machine>(&mut self, engine: &mut Engine<M>, paths: usize, label: &str) {
+        let honest = (0..1_000)
+            .filter_map(|_| random(engine))
+            .find(|node| !self.plan.crowd.lies(*node));
+        let Some(node) = honest else {
+            return;
+        };
+        let key: [u8; 32] = engine.rng().random();
+        let label = self.label(label);
+        let lookup = engine.watch.look_up(engine.now().time, node, key, label);
+        engine.tell(node, Fact::LookUp { lookup, key, paths });
     }
 
     fn publish<M: Machine>(&mut self, engine: &mut Engine<M>, by: By, bytes: u32, label: &str) {

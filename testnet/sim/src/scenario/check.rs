@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::{Invalid, Phase, Scenario, Spread};
+use super::{EngineKind, Invalid, Phase, Scenario, Spread};
 use crate::duration::Span;
 use crate::link::Latency;
 
@@ -11,6 +11,8 @@ use crate::link::Latency;
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// Messages of one phase: each is watched until the end.
 const MESSAGES_MAX: u32 = 1_000_000;
+/// Lookups of one phase: each is watched until the end.
+const LOOKUPS_MAX: u32 = 1_000_000;
 /// Cycles of one phase.
 const CYCLES_MAX: u32 = 1_000_000;
 /// Neighbours or contacts: a view is searched from end to end.
@@ -54,6 +56,46 @@ impl Scenario {
         }
         self.phases.iter().try_for_each(check_phase)
     }
+
+    /// Checks that what nodes are can do what is asked of them.
+    pub(super) fn check_engine(&self) -> Result<(), Invalid> {
+        let mismatch = |what: &str| Err(Invalid::Mismatch(what.to_owned()));
+        let looks_up = self.engine == EngineKind::Lookup;
+        let late = self
+            .phases
+            .iter()
+            .skip(1)
+            .any(|phase| *phase == Phase::Fork);
+        if looks_up && late {
+            return mismatch(
+                "nodes that look each other up can't be forked once they run: `fork` must come first",
+            );
+        }
+        if looks_up && !self.variants.is_empty() {
+            return mismatch(
+                "nodes that look each other up spread nothing: `variants` needs engine = \"swarm\"",
+            );
+        }
+        let of_lookups = |phase: &Phase| matches!(phase, Phase::Lie { .. } | Phase::Lookups(_));
+        let of_messages = |phase: &Phase| {
+            matches!(
+                phase,
+                Phase::Publish(_)
+                    | Phase::Heal { .. }
+                    | Phase::Measure { .. }
+                    | Phase::Cycles { .. }
+                    | Phase::Storm { .. }
+            )
+        };
+        if !looks_up && self.phases.iter().any(of_lookups) {
+            return mismatch("`lie` and `lookups` need engine = \"lookup\"");
+        }
+        if looks_up && self.phases.iter().any(of_messages) {
+            let what = "`publish`, `heal`, `measure`, `cycles` and `storm` need engine = \"swarm\" or \"node\"";
+            return mismatch(what);
+        }
+        Ok(())
+    }
 }
 
 fn check_phase(phase: &Phase) -> Result<(), Invalid> {
@@ -62,6 +104,10 @@ fn check_phase(phase: &Phase) -> Result<(), Invalid> {
         Phase::Publish(publish) => {
             within("messages", publish.messages, &(0..=MESSAGES_MAX))?;
             within("warmup", publish.warmup, &(0..=MESSAGES_MAX))
+        }
+        Phase::Lookups(lookups) => {
+            within("count", lookups.count, &(0..=LOOKUPS_MAX))?;
+            within("paths", lookups.paths, &(1..=weft_dht::lookup::PATHS_MAX))
         }
         Phase::Churn { per_minute, .. } => within("per_minute", *per_minute, &(0.001..=60_000.0)),
         Phase::Storm { every, .. } => repeated("every", *every),
