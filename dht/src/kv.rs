@@ -16,6 +16,7 @@
 
 mod context;
 mod dot;
+pub mod fingerprint;
 mod key;
 mod record;
 mod siblings;
