@@ -18,8 +18,10 @@ mod context;
 mod dot;
 mod dots;
 pub mod fingerprint;
+mod index;
 mod key;
 mod owned;
+mod quota;
 mod record;
 mod siblings;
 mod slot;
@@ -27,8 +29,10 @@ mod slot;
 pub use context::{CONTEXT_INTERVALS_MAX, Context, Interval, TokenError};
 pub use dot::{Dot, ParseSeqError, Seq};
 pub use dots::Dots;
+pub use index::{Index, Slot};
 pub use key::{KV_KEY_BYTES_MAX, KeyError, KvKey, KvPrefix, PrefixError};
 pub use owned::{Expect, OWN_KEYS_MAX, Owned, Replaces, Unmet};
+pub use quota::{OverQuota, Quota, Usage, charge};
 pub use record::{
     Arrival, COPIES_DEFAULT, COPIES_MAX, Content, GRAVE, Header, Invalid, LIFE_MAX, Record,
     RecordId, SKEW_MAX, TTL_MAX, Untimely, VALUE_BYTES_MAX, Versioned, tombstone_expires_at,

@@ -151,6 +151,11 @@ impl KvPrefix {
         self.0.as_str()
     }
 
+    /// Returns the prefix as the name that it would be itself, the first of those that begin with it.
+    pub fn as_key(&self) -> &KvKey {
+        &self.0
+    }
+
     /// Returns whether a name begins with it.
     pub fn begins(&self, key: &KvKey) -> bool {
         key.as_str().starts_with(self.as_str())
