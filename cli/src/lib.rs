@@ -9,6 +9,7 @@
 mod config;
 mod failure;
 mod global;
+mod history;
 mod id;
 mod logging;
 mod output;

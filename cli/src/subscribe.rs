@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use serde_json::json;
 use weft_rpc::types::{Gap, GapReason, Item, Message, Notification};
-use weft_rpc::{CallError, TopicStream};
+use weft_rpc::{CallError, Start, TopicStream};
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
@@ -15,8 +15,8 @@ const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
 const AFTER_HELP: &str = "\
 Prints each message's payload and a newline. With --json an object a line: topic, publisher,
-epoch, seq, hops, published_at, received_at and data (or data_base64). Messages that will not
-come are told on stderr (with --json as {\"topic\": …, \"gap\": {…}} in their place). Says on
+epoch, seq, hops, published_at, received_at, cursor and data (or data_base64); --from CURSOR
+goes on after a message. Messages that will not come are told on stderr (with --json as {\"topic\": …, \"gap\": {…}} in their place). Says on
 stderr once it is subscribed; Ctrl-C ends it.";
 
 /// Subscribes to a topic and prints its messages as they come
@@ -25,6 +25,14 @@ stderr once it is subscribed; Ctrl-C ends it.";
 pub(crate) struct Args {
     /// The topic's name
     topic: String,
+    /// Begin at: latest, earliest, -N (messages), -15m (any duration), a time (RFC 3339) or a cursor
+    #[arg(
+        long,
+        value_name = "PLACE",
+        default_value = "latest",
+        allow_hyphen_values = true
+    )]
+    from: String,
     /// End after this many messages
     #[arg(long, value_name = "N")]
     count: Option<u64>,
@@ -32,13 +40,10 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     topic::check_name(&args.topic)?;
+    let start = topic::start(&args.from)?;
     let interrupted = signals::end_of_stream()?;
-    let printer = Printer {
-        out: BufWriter::with_capacity(WRITE_BUFFER_BYTES, io::stdout()),
-        json: global.json,
-        left: args.count.unwrap_or(u64::MAX),
-    };
-    let stream = global.within_if_asked(print_all(global, &args.topic, printer));
+    let printer = Printer::new(global.json, args.count);
+    let stream = global.within_if_asked(print_all(global, &args.topic, &start, printer));
     tokio::select! {
         ended = stream => ended,
         () = interrupted => Ok(()),
@@ -48,9 +53,10 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
 async fn print_all(
     global: &Global,
     topic: &str,
+    start: &Start,
     mut printer: Printer<io::Stdout>,
 ) -> Result<(), Failure> {
-    let mut stream = global.within(subscribe(global, topic)).await?;
+    let mut stream = global.within(subscribe(global, topic, start)).await?;
     while printer.left > 0 {
         match stream.next().await {
             Ok(Notification::Ready(ready)) => {
@@ -73,20 +79,32 @@ async fn print_all(
     Ok(())
 }
 
-async fn subscribe(global: &Global, topic: &str) -> Result<TopicStream, Failure> {
-    Ok(global.connect().await?.subscribe(topic).await?)
+async fn subscribe(global: &Global, topic: &str, start: &Start) -> Result<TopicStream, Failure> {
+    Ok(global.connect().await?.subscribe(topic, start).await?)
 }
 
 /// Prints messages until enough were printed.
-struct Printer<W: Write> {
+pub(crate) struct Printer<W: Write> {
     out: BufWriter<W>,
     json: bool,
-    left: u64,
+    /// Messages that are still to be printed.
+    pub(crate) left: u64,
+}
+
+impl Printer<io::Stdout> {
+    /// Prints to standard output, at most `count` messages.
+    pub(crate) fn new(json: bool, count: Option<u64>) -> Self {
+        Self {
+            out: BufWriter::with_capacity(WRITE_BUFFER_BYTES, io::stdout()),
+            json,
+            left: count.unwrap_or(u64::MAX),
+        }
+    }
 }
 
 impl<W: Write> Printer<W> {
     /// Prints a batch and flushes once.
-    fn batch(&mut self, topic: &str, items: Vec<Item>) -> Result<(), Failure> {
+    pub(crate) fn batch(&mut self, topic: &str, items: Vec<Item>) -> Result<(), Failure> {
         for item in items {
             if self.left == 0 {
                 break;
@@ -166,6 +184,7 @@ mod tests {
             hops: 3,
             published_at: "2026-01-01T00:00:00.000000Z".into(),
             received_at: "2026-01-01T00:00:00.000001Z".into(),
+            cursor: "c1.x".into(),
             payload,
         })
     }
@@ -208,7 +227,7 @@ mod tests {
             text,
             "{\"topic\":\"t\",\"publisher\":\"P\",\"epoch\":1,\"seq\":2,\"hops\":3,\
              \"published_at\":\"2026-01-01T00:00:00.000000Z\",\"received_at\":\"2026-01-01T00:00:00.000001Z\",\
-             \"data_base64\":\"/w==\"}\n"
+             \"cursor\":\"c1.x\",\"data_base64\":\"/w==\"}\n"
         );
         let text = printed(true, 1, vec![Item::Gap(gap)]);
         assert_eq!(

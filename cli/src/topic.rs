@@ -1,14 +1,17 @@
-//! `weft topic`: publish, subscribe, list. `weft pub` and `weft sub` are the same in short.
+//! `weft topic`: publish, subscribe, list, read history. `weft pub` and `weft sub` are the same in short.
+
+use std::time::SystemTime;
 
 use weft_node::TopicName;
+use weft_rpc::Start;
 use weft_rpc::method::TopicList;
 use weft_rpc::types::NoParams;
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
-use crate::{output, publish, subscribe};
+use crate::{history, output, publish, subscribe};
 
-/// Publishes to, subscribes to and lists topics
+/// Publishes to, subscribes to and lists topics, and reads their history
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -19,6 +22,7 @@ pub(crate) struct Args {
 enum Command {
     Pub(publish::Args),
     Sub(subscribe::Args),
+    History(history::Args),
     /// Lists the topics that the node is a member of or knows members of
     Ls,
 }
@@ -27,6 +31,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     match args.command {
         Command::Pub(args) => publish::run(global, args).await,
         Command::Sub(args) => subscribe::run(global, args).await,
+        Command::History(args) => history::run(global, args).await,
         Command::Ls => ls(global).await,
     }
 }
@@ -54,6 +59,12 @@ async fn ls(global: &Global) -> Result<(), Failure> {
         ["TOPIC", "SUBSCRIPTIONS HERE", "OTHER MEMBERS KNOWN"],
         &rows,
     ))
+}
+
+/// Reads where to begin before a daemon is asked: it is a matter of usage. What counts back counts from now.
+pub(crate) fn start(text: &str) -> Result<Start, Failure> {
+    Start::parse(text, SystemTime::now())
+        .map_err(|error| Failure::new(Exit::Usage, format!("--from: {error}")))
 }
 
 /// Refuses what is no topic's name before a daemon is asked: it is a matter of usage.

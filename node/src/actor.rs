@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 use weft_core::wire::KnownBodies;
 use weft_core::{Address, Core};
 
+use crate::arrivals::Arrivals;
 use crate::disk::{Disk, DiskError};
 use crate::handle::{Config, StartError};
 use crate::links::{self, Limits, ListenError, Setup};
@@ -75,6 +76,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
     getrandom::fill(&mut seed).map_err(|error| StartError::Config {
         reason: format!("the system gives no randomness: {error}"),
     })?;
+    let peer = config.keypair.peer_id();
     let core = Core::new(
         weft_core::Config {
             keypair: config.keypair,
@@ -91,7 +93,8 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
     let (gone, gone_taken) = mpsc::unbounded_channel();
     let (stopped_told, stopped) = watch::channel(false);
     let listening = links.listening.clone();
-    let actor = run::Actor::new(core, clock, links, disk, gone.clone());
+    let arrivals = Arrivals::new(peer, opened.epoch);
+    let actor = run::Actor::new(core, clock, links, disk, arrivals, gone.clone());
     let task = tokio::spawn(async move {
         // A channel that closes without this word says that the task has failed.
         if actor.run(calls_taken, gone_taken).await == Ended::AsTold {

@@ -4,6 +4,8 @@
 //! read. A log is bounded by age, by bytes and by the node's whole budget; a reader that falls behind what is left is told
 //! the places it lost. The core's task writes, subscriptions read; neither waits for the other longer than a copy takes.
 
+mod cursor;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -11,7 +13,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 use weft_core::output::Delivered;
 use weft_core::{TopicBundle, TopicName};
+use weft_identity::PeerId;
 use weft_overlay::{Bundle, UnixMicros};
+use weft_rpc::Start;
+
+pub use cursor::CursorError;
+pub(crate) use cursor::LogId;
 
 use crate::handle::{Delivery, Item};
 
@@ -25,8 +32,12 @@ const NODE_BYTES_MAX: usize = 128 * 1024 * 1024;
 const ENTRY_BYTES: usize = size_of::<Entry>();
 
 /// All arrival logs of a node; owned by the core's task.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Arrivals {
+    /// Whose logs they are.
+    daemon: PeerId,
+    /// What the next log is told from earlier ones by: the run's epoch, then one more each.
+    next_life: u64,
     logs: BTreeMap<TopicName, Arc<Log>>,
     bytes: usize,
     /// Topics that got something since their readers were last woken.
@@ -34,9 +45,31 @@ pub(crate) struct Arrivals {
 }
 
 impl Arrivals {
-    /// Returns a topic's log.
+    /// Makes the logs of a daemon's run. Epochs are milliseconds or more apart, and no run makes logs as fast as that.
+    pub(crate) fn new(daemon: PeerId, epoch: u64) -> Self {
+        Self {
+            daemon,
+            next_life: epoch,
+            logs: BTreeMap::new(),
+            bytes: 0,
+            fresh: Vec::new(),
+        }
+    }
+
+    /// Returns a topic's log; begins one where there is none.
     pub(crate) fn log(&mut self, topic: &TopicName) -> Arc<Log> {
-        self.logs.entry(topic.clone()).or_default().clone()
+        if let Some(log) = self.logs.get(topic) {
+            return log.clone();
+        }
+        let log = Arc::new(Log::new(LogId::new(self.daemon, topic, self.next_life)));
+        self.next_life += 1;
+        self.logs.insert(topic.clone(), log.clone());
+        log
+    }
+
+    /// Returns a topic's log; none where there is none.
+    pub(crate) fn existing(&self, topic: &TopicName) -> Option<Arc<Log>> {
+        self.logs.get(topic).cloned()
     }
 
     /// Appends what came; call [`Arrivals::wake`] when the batch is over.
@@ -92,8 +125,9 @@ impl Arrivals {
 }
 
 /// One topic's arrivals.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Log {
+    id: LogId,
     ring: Mutex<Ring>,
     arrived: Notify,
 }
@@ -115,6 +149,8 @@ struct Entry {
     items: u64,
     bytes: usize,
     at: Instant,
+    /// The same by the wall clock: that of the latest before it where the item has none.
+    unix: UnixMicros,
     what: Delivered,
 }
 
@@ -130,9 +166,46 @@ pub(crate) enum Read {
 }
 
 impl Log {
+    fn new(id: LogId) -> Self {
+        Self {
+            id,
+            ring: Mutex::default(),
+            arrived: Notify::default(),
+        }
+    }
+
+    /// Returns what tells it from others, and writes cursors.
+    pub(crate) fn id(&self) -> LogId {
+        self.id
+    }
+
     /// Returns the place after the last item.
     pub(crate) fn end(&self) -> u64 {
         self.ring().next
+    }
+
+    /// Returns the place to begin at.
+    pub(crate) fn place(&self, start: &Start) -> Result<u64, CursorError> {
+        let ring = self.ring();
+        let oldest = ring.oldest();
+        Ok(match start {
+            Start::Latest => ring.next,
+            Start::Earliest => oldest,
+            Start::Last(items) => ring.next.saturating_sub(*items).max(oldest),
+            Start::Since(time) => {
+                let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+                let since = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
+                let first = ring.entries.partition_point(|entry| entry.unix.0 < since);
+                ring.entries
+                    .get(first)
+                    .map_or(ring.next, |entry| entry.place)
+            }
+            // A cursor of a place that is not there yet was never given out.
+            Start::After(cursor) => match self.id.place(cursor)? {
+                place if place < ring.next => place + 1,
+                _ => return Err(CursorError::Malformed),
+            },
+        })
     }
 
     /// Resolves when something has come since the future was made and enabled.
@@ -143,7 +216,7 @@ impl Log {
     /// Reads from a place: at most `items_max` items with at most about `bytes_max` of payload, but at least one.
     pub(crate) fn read(&self, place: u64, items_max: usize, bytes_max: usize) -> Read {
         let ring = self.ring();
-        let oldest = ring.entries.front().map_or(ring.next, |entry| entry.place);
+        let oldest = ring.oldest();
         if place < oldest {
             let gap = Item::SlowReader {
                 from: place,
@@ -164,7 +237,7 @@ impl Log {
             .partition_point(|entry| entry.place + entry.items <= place);
         'entries: for entry in ring.entries.range(first..) {
             let skipped = (at - entry.place) as usize;
-            for item in entry.what.items().skip(skipped) {
+            for item in entry.what.items(entry.place).skip(skipped) {
                 let size = item.bytes();
                 if !items.is_empty() && (items.len() >= items_max || bytes + size > bytes_max) {
                     break 'entries;
@@ -185,6 +258,8 @@ impl Log {
         if items > 0 {
             let bytes = ENTRY_BYTES + what.bytes();
             let place = ring.next;
+            let latest = ring.entries.back().map(|entry| entry.unix);
+            let unix = what.received_at().or(latest).unwrap_or(UnixMicros(0));
             ring.next += items;
             ring.bytes += bytes;
             ring.entries.push_back(Entry {
@@ -192,6 +267,7 @@ impl Log {
                 items,
                 bytes,
                 at: now,
+                unix: latest.map_or(unix, |latest| latest.max(unix)),
                 what,
             });
             while ring.bytes > TOPIC_BYTES_MAX && ring.entries.len() > 1 {
@@ -208,6 +284,11 @@ impl Log {
 }
 
 impl Ring {
+    /// Returns the first place that is still there.
+    fn oldest(&self) -> u64 {
+        self.entries.front().map_or(self.next, |entry| entry.place)
+    }
+
     /// Drops the oldest entry; returns its bytes.
     fn drop_oldest(&mut self) -> usize {
         let freed = self.entries.pop_front().map_or(0, |entry| entry.bytes);
@@ -229,7 +310,10 @@ impl Ring {
 trait Items {
     fn count(&self) -> u64;
     fn bytes(&self) -> usize;
-    fn items(&self) -> impl Iterator<Item = Item>;
+    /// Returns when it came, where it says so.
+    fn received_at(&self) -> Option<UnixMicros>;
+    /// Returns its items, the first of which stands at `place`.
+    fn items(&self, place: u64) -> impl Iterator<Item = Item>;
 }
 
 impl Items for Delivered {
@@ -247,7 +331,14 @@ impl Items for Delivered {
         }
     }
 
-    fn items(&self) -> impl Iterator<Item = Item> {
+    fn received_at(&self) -> Option<UnixMicros> {
+        match self {
+            Self::Bundle { received_at, .. } => Some(*received_at),
+            Self::Gap { .. } => None,
+        }
+    }
+
+    fn items(&self, place: u64) -> impl Iterator<Item = Item> {
         let (messages, gap) = match self {
             Self::Bundle {
                 bundle,
@@ -259,12 +350,14 @@ impl Items for Delivered {
                 let published_at = system_time(bundle.published_at());
                 let received_at = system_time(*received_at);
                 let hops = u32::from(*hops);
-                let messages = due(bundle, *from).map(move |(seq, data)| {
+                let due = (place..).zip(due(bundle, *from));
+                let messages = due.map(move |(place, (seq, data))| {
                     Item::Message(Delivery {
                         publisher: stream.publisher,
                         epoch: stream.epoch,
                         seq,
                         hops,
+                        place,
                         published_at,
                         received_at,
                         data: data.clone(),
@@ -329,7 +422,7 @@ mod tests {
     }
 
     fn arrivals() -> (Arrivals, TopicName, Arc<Log>) {
-        let mut arrivals = Arrivals::default();
+        let mut arrivals = Arrivals::new(PUBLISHER, 1);
         let topic: TopicName = "logs".parse().unwrap();
         let log = arrivals.log(&topic);
         (arrivals, topic, log)
@@ -416,6 +509,60 @@ mod tests {
         assert!(
             matches!(log.read(0, 1, 1), Read::Items(items, _) if matches!(items[..], [Item::SlowReader { from: 0, .. }]))
         );
+    }
+
+    #[test]
+    fn readers_begin_where_they_want() {
+        let (mut arrivals, topic, log) = arrivals();
+        let bundle = |at: u64| {
+            let keypair = weft_identity::Keypair::from_seed(&[2; 32]);
+            let place = weft_core::bundle::Place {
+                epoch: 1,
+                first: 1,
+                predecessor: None,
+                previous_epoch: None,
+                published_at: UnixMicros(5),
+            };
+            let messages = [
+                bytes::Bytes::from_static(b"a"),
+                bytes::Bytes::from_static(b"b"),
+            ];
+            Delivered::Bundle {
+                bundle: TopicBundle::publish(&keypair, topic.id("test"), place, &messages),
+                from: 1,
+                hops: 0,
+                received_at: UnixMicros(at),
+            }
+        };
+        let now = Instant::now();
+        arrivals.push(&topic, bundle(100), now);
+        arrivals.push(&topic, gap(9), now + AGE_MAX);
+        // A clock that was set back doesn't put what came later before what came earlier.
+        arrivals.push(&topic, bundle(50), now + AGE_MAX);
+        arrivals.push(&topic, bundle(200), now + AGE_MAX);
+        let since = |micros| Start::Since(UNIX_EPOCH + Duration::from_micros(micros));
+        for (start, place) in [
+            (Start::Latest, 7),
+            (Start::Earliest, 0),
+            (Start::Last(3), 4),
+            (Start::Last(99), 0),
+            (since(0), 0),
+            (since(100), 0),
+            (since(101), 5),
+            (since(201), 7),
+            (Start::After(log.id().cursor(4)), 5),
+        ] {
+            assert_eq!(log.place(&start), Ok(place), "{start}");
+        }
+        let unborn = Start::After(log.id().cursor(7));
+        assert_eq!(log.place(&unborn), Err(CursorError::Malformed));
+        arrivals.expire(now + AGE_MAX);
+        assert_eq!(log.place(&Start::Earliest), Ok(2));
+        let expired = log.place(&Start::After(log.id().cursor(0)));
+        assert_eq!(expired, Ok(1), "it is told what it lost");
+        let other = arrivals.log(&"other".parse().unwrap());
+        let of_other = Start::After(other.id().cursor(0));
+        assert_eq!(log.place(&of_other), Err(CursorError::OtherTopic));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 mod connection;
 mod errors;
 mod gate;
+mod items;
 mod methods;
 mod socket;
 mod subscription;

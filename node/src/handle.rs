@@ -18,11 +18,13 @@ use tokio::time::timeout;
 use weft_core::{Core, DialError, RequestId};
 use weft_identity::PeerId;
 use weft_overlay::Now;
-use weft_rpc::types;
+use weft_rpc::{Start, types};
 
 pub use config::Config;
-pub use error::{AddPeerError, PingError, PublishError, StartError, SubscribeError};
-pub use subscription::{Delivery, Item, Subscription};
+pub use error::{
+    AddPeerError, CursorError, HistoryError, PingError, PublishError, StartError, SubscribeError,
+};
+pub use subscription::{Delivery, History, Item, Subscription};
 pub use weft_core::{Receipt, TopicName, TopicNameError};
 
 use crate::actor::{self, Ask, Call, Gone};
@@ -219,10 +221,36 @@ impl Node {
     }
 
     /// Subscribes; resolves once the node is a member and its starting place is fixed.
-    pub async fn subscribe(&self, topic: &TopicName) -> Result<Subscription, SubscribeError> {
+    pub async fn subscribe(
+        &self,
+        topic: &TopicName,
+        start: Start,
+    ) -> Result<Subscription, SubscribeError> {
         let topic = topic.clone();
-        let subscribed = self.ask(|reply| Ask::Subscribe { topic, reply });
+        let subscribed = self.ask(|reply| Ask::Subscribe {
+            topic,
+            start,
+            reply,
+        });
         subscribed.await.ok_or(SubscribeError::Stopped)?
+    }
+
+    /// Reads what this node holds of a topic, without subscribing: at most `items_max` items with at most about `bytes_max`
+    /// of payload, but at least one where there is one.
+    pub async fn history(
+        &self,
+        topic: &TopicName,
+        start: &Start,
+        items_max: usize,
+        bytes_max: usize,
+    ) -> Result<History, HistoryError> {
+        let (reply, answer) = oneshot::channel();
+        let topic = topic.clone();
+        let asked = self.calls.send(Call::Log { topic, reply }).await;
+        asked.map_err(|_| HistoryError::Stopped)?;
+        let log = answer.await.map_err(|_| HistoryError::Stopped)?;
+        let log = log.ok_or(HistoryError::None)?;
+        Ok(History::read(&log, start, items_max, bytes_max)?)
     }
 
     /// Says goodbye to all neighbours and stops; resolves when all tasks have ended. Other clones' calls answer

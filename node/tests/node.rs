@@ -10,7 +10,8 @@ use libp2p::Multiaddr;
 use tokio::time::{Instant, timeout};
 use weft_identity::Keypair;
 use weft_node::{
-    AddPeerError, Config, Item, Node, PingError, PublishError, StartError, Subscription, TopicName,
+    AddPeerError, Config, Item, Node, PingError, PublishError, Start, StartError, Subscription,
+    TopicName,
 };
 
 /// No test takes a tenth of it; one that hangs fails here.
@@ -83,7 +84,7 @@ async fn what_one_publishes_arrives_at_every_other_in_order() {
     let nodes = network(5).await;
     let mut subscriptions = Vec::new();
     for node in &nodes {
-        subscriptions.push(node.subscribe(&topic()).await.unwrap());
+        subscriptions.push(node.subscribe(&topic(), Start::Latest).await.unwrap());
     }
     let lines: Vec<Bytes> = (0..2_000).map(|n| format!("line {n}").into()).collect();
     for batch in lines.chunks(100) {
@@ -101,7 +102,7 @@ async fn what_one_publishes_arrives_at_every_other_in_order() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_stops_says_goodbye_and_answers_nothing_any_more() {
     let nodes = network(2).await;
-    let mut subscription = nodes[0].subscribe(&topic()).await.unwrap();
+    let mut subscription = nodes[0].subscribe(&topic(), Start::Latest).await.unwrap();
     let begun = Instant::now();
     nodes[0].shutdown().await;
     assert!(begun.elapsed() < Duration::from_secs(1), "{begun:?}");
@@ -122,7 +123,7 @@ async fn a_node_that_stops_says_goodbye_and_answers_nothing_any_more() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dropping_every_handle_stops_the_node() {
     let mut nodes = network(2).await;
-    let mut subscription = nodes[1].subscribe(&topic()).await.unwrap();
+    let mut subscription = nodes[1].subscribe(&topic(), Start::Latest).await.unwrap();
     drop(nodes.pop());
     until("the other sees it go", async || {
         nodes[0].status().await.unwrap().links == 0
@@ -167,14 +168,18 @@ async fn cancelled_calls_leave_nothing_behind() {
     let node = Node::start(config(1, Vec::new())).await.unwrap();
     for _ in 0..50 {
         // Dropped before their answers, which take longer than this.
-        let _ = timeout(Duration::from_micros(200), node.subscribe(&topic())).await;
+        let _ = timeout(
+            Duration::from_micros(200),
+            node.subscribe(&topic(), Start::Latest),
+        )
+        .await;
         let _ = timeout(
             Duration::from_micros(200),
             node.publish(&topic(), vec![Bytes::from_static(b"x")]),
         )
         .await;
     }
-    let mut subscription = node.subscribe(&topic()).await.unwrap();
+    let mut subscription = node.subscribe(&topic(), Start::Latest).await.unwrap();
     until("only one subscription is left", async || {
         let topics = node.topics().await.unwrap().topics;
         topics[0].subscriptions == 1
@@ -239,7 +244,7 @@ async fn more_than_the_lanes_hold_arrives_at_full_speed() {
     const BLOCK_BYTES: usize = 60_000;
     const BLOCKS: usize = 140; // 8 MiB: twice what a lane holds, and eight times what lets a publisher wait
     let nodes = network(2).await;
-    let mut subscription = nodes[1].subscribe(&topic()).await.unwrap();
+    let mut subscription = nodes[1].subscribe(&topic(), Start::Latest).await.unwrap();
     let block = Bytes::from(vec![7; BLOCK_BYTES]);
     let begun = Instant::now();
     let publishing = async {
@@ -260,7 +265,7 @@ async fn more_than_the_lanes_hold_arrives_at_full_speed() {
 async fn what_is_published_while_a_link_is_gone_is_supplied_in_order() {
     const BLOCKS: u32 = 140; // of 60 kB: 8 MiB, half of what history holds, and many times what a lane for supplies does
     let nodes = network(2).await;
-    let mut subscription = nodes[1].subscribe(&topic()).await.unwrap();
+    let mut subscription = nodes[1].subscribe(&topic(), Start::Latest).await.unwrap();
     let block = |number: u32| Bytes::from(number.to_be_bytes().repeat(15_000));
     nodes[0].publish(&topic(), vec![block(0)]).await.unwrap();
     assert_eq!(read(&mut subscription, 1).await, [block(0)]);

@@ -24,6 +24,7 @@ use tokio::net::UnixStream;
 use crate::limits::{ANSWER_BYTES_MAX, BODY_BYTES_MAX, CREDIT_BYTES, CREDIT_ITEMS};
 use crate::method::{self, Method};
 use crate::payload::Payload;
+use crate::start::Start;
 use crate::types::{CreditParams, Item, Notification, SubscribeParams};
 use crate::{Error, SOCKET_NAME};
 
@@ -163,12 +164,13 @@ impl Client {
     }
 
     /// Subscribes to a topic; answers once the node is a member and the starting place is fixed.
-    pub async fn subscribe(&self, topic: &str) -> Result<TopicStream, CallError> {
+    pub async fn subscribe(&self, topic: &str, start: &Start) -> Result<TopicStream, CallError> {
         let name = method::TopicSubscribe::NAME;
         let params = RawParams::of(
             name,
             &SubscribeParams {
                 topic: topic.to_owned(),
+                from: (*start != Start::Latest).then(|| start.to_string()),
             },
         )?;
         let subscription = self
@@ -338,6 +340,7 @@ mod tests {
     fn oversize_requests_are_refused_before_they_are_sent() {
         let params = SubscribeParams {
             topic: "x".repeat(BODY_BYTES_MAX as usize),
+            from: None,
         };
         assert!(matches!(
             RawParams::of("m", &params),

@@ -10,11 +10,13 @@ pub mod limits;
 pub mod method;
 pub mod nearest;
 pub mod payload;
+pub mod start;
 pub mod types;
 
 pub use client::{CallError, Client, ConnectError, TopicStream};
 pub use error::{Error, Kind};
 pub use method::Method;
+pub use start::Start;
 
 /// The name of the socket in the daemon's directory.
 pub const SOCKET_NAME: &str = "control.sock";

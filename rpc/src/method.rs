@@ -100,7 +100,9 @@ methods! {
         "Publishes a batch of messages in order; one batch at a time on a connection.";
     TopicList = "topic_list" (types::NoParams) -> types::Topics, [],
         "Lists the topics that the node is a member of or knows members of.";
-    TopicSubscribe = "topic_subscribe" (types::SubscribeParams) -> Value, [required("topic")],
+    TopicHistory = "topic_history" (types::HistoryParams) -> types::History, [required("topic"), optional("from"), optional("items_max")],
+        "Reads what the node holds of a topic without subscribing, a page at a time.";
+    TopicSubscribe = "topic_subscribe" (types::SubscribeParams) -> Value, [required("topic"), optional("from")],
         "Subscribes over WebSocket; notifications `topic_event` follow, first `ready`, then `items`.";
     TopicUnsubscribe = "topic_unsubscribe" (types::UnsubscribeParams) -> bool, [required("subscription")],
         "Ends a subscription of this connection.";
@@ -195,6 +197,7 @@ mod tests {
             (OverlayTree::NAME, known::<OverlayTree>()),
             (TopicPublish::NAME, known::<TopicPublish>()),
             (TopicSubscribe::NAME, known::<TopicSubscribe>()),
+            (TopicHistory::NAME, known::<TopicHistory>()),
             (TopicUnsubscribe::NAME, known::<TopicUnsubscribe>()),
             (TopicCredit::NAME, known::<TopicCredit>()),
             (NodeSetLogLevel::NAME, known::<NodeSetLogLevel>()),

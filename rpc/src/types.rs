@@ -17,6 +17,7 @@ pub use peer::{
     Direction, Peer, PeerAddParams, PeerAdded, PeerParams, PeerPinged, PeerRemoved, Peers,
 };
 pub use topic::{
-    CreditParams, Credited, Gap, GapReason, Item, Items, Message, Notification, PublishParams,
-    Published, Ready, Receipt, SubscribeParams, Topic, Topics, UnsubscribeParams,
+    CreditParams, Credited, Gap, GapReason, History, HistoryParams, Item, Items, Message,
+    Notification, PublishParams, Published, Ready, Receipt, SubscribeParams, Topic, Topics,
+    UnsubscribeParams,
 };

@@ -12,7 +12,7 @@ use anyhow::{Context, anyhow, bail};
 use tokio::task::JoinHandle;
 use weft_rpc::payload::Payload;
 use weft_rpc::types::{Item, Message, NoParams, Notification, PublishParams, Receipt};
-use weft_rpc::{Client, TopicStream, method};
+use weft_rpc::{Client, Start, TopicStream, method};
 
 /// How long a daemon may take to connect, subscribe or take one message. `topic_publish` waits up to a second for a
 /// first neighbour; everything else takes milliseconds.
@@ -168,7 +168,7 @@ impl Subscriber {
             .call::<method::NodeIdentity>(NoParams {})
             .await?
             .peer_id;
-        let mut stream = client.subscribe(topic).await?;
+        let mut stream = client.subscribe(topic, &Start::Latest).await?;
         if !matches!(stream.next().await?, Notification::Ready(_)) {
             bail!("the first word of the subscription isn't that it is ready");
         }
@@ -346,6 +346,7 @@ mod tests {
             hops: 2,
             published_at: "2026-01-02T03:04:05.000100Z".to_owned(),
             received_at: "2026-01-02T03:04:05.000350Z".to_owned(),
+            cursor: String::new(),
             payload: Payload::Text(data.to_owned()),
         };
         let mut book = Book::default();

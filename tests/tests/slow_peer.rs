@@ -78,7 +78,10 @@ impl Load {
         let mut tasks = Vec::new();
         for name in names(2..=4) {
             let client = Client::connect(&net.node_dir(&name)).await.unwrap();
-            let mut stream = client.subscribe(TOPIC).await.unwrap();
+            let mut stream = client
+                .subscribe(TOPIC, &weft_rpc::Start::Latest)
+                .await
+                .unwrap();
             assert!(matches!(stream.next().await, Ok(Notification::Ready(_))));
             let counts = Arc::new(Got::default());
             got.push(Arc::clone(&counts));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,8 +12,9 @@ use weft_core::{
 };
 use weft_identity::PeerId;
 use weft_overlay::Now;
+use weft_rpc::Start;
 
-use crate::arrivals::Arrivals;
+use crate::arrivals::{Arrivals, Log};
 use crate::handle::{SubscribeError, Subscription};
 
 /// A look at the core; sends its answer itself.
@@ -24,6 +26,11 @@ pub(crate) enum Call {
     Ask { request: RequestId, ask: Ask },
     /// Somebody looks at the core.
     Look(Look),
+    /// Somebody reads a topic's arrival log; none where there is none.
+    Log {
+        topic: TopicName,
+        reply: oneshot::Sender<Option<Arc<Log>>>,
+    },
     /// The node stops.
     Stop,
 }
@@ -33,6 +40,7 @@ impl fmt::Debug for Call {
         match self {
             Self::Ask { request, .. } => write!(f, "Ask({request:?})"),
             Self::Look(_) => f.write_str("Look"),
+            Self::Log { topic, .. } => write!(f, "Log({topic:?})"),
             Self::Stop => f.write_str("Stop"),
         }
     }
@@ -47,6 +55,7 @@ pub(crate) enum Ask {
     },
     Subscribe {
         topic: TopicName,
+        start: Start,
         reply: oneshot::Sender<Result<Subscription, SubscribeError>>,
     },
     AddPeer {
@@ -77,6 +86,7 @@ enum Owed {
     Published(oneshot::Sender<Result<Vec<Receipt>, PublishError>>),
     Subscribed(
         TopicName,
+        Start,
         oneshot::Sender<Result<Subscription, SubscribeError>>,
     ),
     PeerAdded(oneshot::Sender<Result<PeerId, AddPeerError>>),
@@ -114,8 +124,12 @@ impl Requests {
                     messages,
                 },
             ),
-            Ask::Subscribe { topic, reply } => (
-                Owed::Subscribed(topic.clone(), reply),
+            Ask::Subscribe {
+                topic,
+                start,
+                reply,
+            } => (
+                Owed::Subscribed(topic.clone(), start, reply),
                 Command::Subscribe { request, topic },
             ),
             Ask::AddPeer { address, reply } => (
@@ -151,12 +165,14 @@ impl Requests {
         };
         match (owed, reply) {
             (Owed::Published(to), Reply::Published(outcome)) => drop(to.send(outcome)),
-            (Owed::Subscribed(topic, to), Reply::Subscribed { neighbours }) => {
+            (Owed::Subscribed(topic, start, to), Reply::Subscribed { neighbours }) => {
                 let log = arrivals.log(&topic);
                 let subscription = Subscription::new(topic, log, neighbours, self.gone.clone());
-                drop(to.send(Ok(subscription)));
+                // One that can't begin where it should is dropped, and so unsubscribes.
+                let begun = subscription.begin_at(&start);
+                drop(to.send(begun.map_err(SubscribeError::Cursor)));
             }
-            (Owed::Subscribed(_, to), Reply::TooManyTopics) => {
+            (Owed::Subscribed(_, _, to), Reply::TooManyTopics) => {
                 drop(to.send(Err(SubscribeError::TooMany)));
             }
             (Owed::PeerAdded(to), Reply::PeerAdded(outcome)) => drop(to.send(outcome)),

@@ -87,6 +87,7 @@ impl Actor {
         clock: Clock,
         links: Links,
         disk: Disk,
+        arrivals: Arrivals,
         gone: mpsc::UnboundedSender<Gone>,
     ) -> Self {
         Self {
@@ -97,7 +98,7 @@ impl Actor {
             peers: BTreeMap::new(),
             dirty: Vec::new(),
             requests: Requests::new(gone),
-            arrivals: Arrivals::default(),
+            arrivals,
             log: EventLog::default(),
             facts: 0,
             expire_at: Instant::now() + EXPIRE_INTERVAL,
@@ -340,6 +341,7 @@ impl Actor {
                 self.tell(Input::Command(command));
             }
             Call::Look(look) => look(&self.core, self.clock.now()),
+            Call::Log { topic, reply } => drop(reply.send(self.arrivals.existing(&topic))),
             Call::Stop => self.stop(),
         }
     }

@@ -3,7 +3,7 @@
 use weft_rpc::limits::MESSAGE_BYTES_MAX;
 use weft_rpc::{Error, Kind};
 
-use crate::{AddPeerError, PingError, PublishError, SubscribeError};
+use crate::{AddPeerError, CursorError, HistoryError, PingError, PublishError, SubscribeError};
 
 /// The node stops, so nobody is left to carry out a call.
 pub(super) fn stopping() -> Error {
@@ -102,6 +102,32 @@ pub(super) fn subscribe(error: &SubscribeError) -> Error {
             Error::new(Kind::Busy, "the node has as many subscriptions as it may")
                 .hint("end one that isn't needed any more")
         }
+        SubscribeError::Cursor(error) => cursor(*error),
         SubscribeError::Stopped => stopping(),
     }
+}
+
+pub(super) fn history(error: &HistoryError, topic: &str) -> Error {
+    match error {
+        HistoryError::None => Error::new(
+            Kind::NotFound,
+            format!("this node holds no history of the topic {topic}"),
+        )
+        .hint("a node holds what came while it was subscribed: weft sub TOPIC"),
+        HistoryError::Cursor(error) => cursor(*error),
+        HistoryError::Stopped => stopping(),
+    }
+}
+
+/// A cursor that names no place of the topic's arrival log.
+fn cursor(error: CursorError) -> Error {
+    let hint = match error {
+        CursorError::Malformed => "a cursor is taken whole, as a message carried it: c1.…",
+        CursorError::OtherDaemon => "a cursor holds at the daemon that gave it out",
+        CursorError::OtherTopic => "give the topic whose message carried it",
+        CursorError::LogGone => {
+            "the daemon has restarted, or dropped an idle log, since: begin at earliest, or at a time"
+        }
+    };
+    Error::new(Kind::InvalidParams, error.to_string()).hint(hint)
 }

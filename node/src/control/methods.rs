@@ -1,18 +1,22 @@
 //! The methods: parameters in, the node asked, answers out.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use jsonrpsee::server::{Extensions, Methods, RpcModule};
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use libp2p::Multiaddr;
 use weft_identity::PeerId;
-use weft_rpc::limits::{MESSAGE_BYTES_MAX, PUBLISH_MESSAGES_MAX};
+use weft_rpc::limits::{
+    MESSAGE_BYTES_MAX, NOTIFICATION_BYTES_MAX, NOTIFICATION_ITEMS_MAX, PUBLISH_MESSAGES_MAX,
+};
 use weft_rpc::method::{self, Method};
 use weft_rpc::types;
-use weft_rpc::{Error, Kind};
+use weft_rpc::{Error, Kind, Start};
 
 use super::connection::Connection;
+use super::items::Writer;
 use super::{Context, errors, subscription};
 use crate::TopicName;
 
@@ -58,6 +62,9 @@ pub(super) fn all(context: Context) -> Methods {
             .topics()
             .await
             .ok_or_else(errors::stopping)
+    });
+    on::<method::TopicHistory, _, _>(&mut module, |call, params| async move {
+        call.history(params).await
     });
     on::<method::TopicCredit, _, _>(&mut module, |call, params| async move {
         Ok(types::Credited {
@@ -261,6 +268,34 @@ impl Call {
             .ok_or_else(|| errors::no_member(&params.topic))
     }
 
+    async fn history(&self, params: types::HistoryParams) -> Result<types::History, Error> {
+        let topic = topic_name(&params.topic)?;
+        let start = start(Some(params.from.as_deref().unwrap_or("earliest")))?;
+        let items_max = params
+            .items_max
+            .unwrap_or(NOTIFICATION_ITEMS_MAX)
+            .clamp(1, NOTIFICATION_ITEMS_MAX);
+        let history = self
+            .context
+            .node
+            .history(&topic, &start, items_max, NOTIFICATION_BYTES_MAX)
+            .await
+            .map_err(|error| errors::history(&error, &params.topic))?;
+        let mut writer = Writer::new(&params.topic, history.log_id());
+        let last = history
+            .place
+            .checked_sub(1)
+            .filter(|_| !history.items.is_empty());
+        Ok(types::History {
+            cursor: last.map(|place| history.cursor(place)),
+            items: history
+                .items
+                .into_iter()
+                .map(|item| writer.item(item))
+                .collect(),
+        })
+    }
+
     /// Publishes a batch whole or not at all, as far as that can be known before the node is asked.
     async fn publish(&self, params: types::PublishParams) -> Result<types::Published, Error> {
         let Some(_publishing) = self.connection.publish() else {
@@ -293,6 +328,15 @@ impl Call {
             .collect();
         Ok(types::Published { receipts })
     }
+}
+
+/// Reads where a subscription or a reader of history begins; at the end where nothing is said.
+pub(super) fn start(text: Option<&str>) -> Result<Start, Error> {
+    let Some(text) = text else {
+        return Ok(Start::Latest);
+    };
+    Start::parse(text, SystemTime::now())
+        .map_err(|error| Error::new(Kind::InvalidParams, error.to_string()))
 }
 
 /// Decodes a batch's payloads and holds them against the bounds.

@@ -8,18 +8,17 @@ use jsonrpsee::server::{
     Extensions, PendingSubscriptionSink, RpcModule, SubscriptionMessage, SubscriptionSink,
 };
 use jsonrpsee::types::Params;
-use weft_identity::PeerId;
 use weft_rpc::limits::{
     CREDIT_BYTES, CREDIT_ITEMS, NOTIFICATION_BYTES_MAX, NOTIFICATION_ITEMS_MAX,
 };
 use weft_rpc::method::{self, Method, TOPIC_EVENT};
-use weft_rpc::payload::Payload;
 use weft_rpc::{Error, types};
 
 use super::connection::Credit;
-use super::methods::{connection, parse, topic_name};
+use super::items::Writer;
+use super::methods::{connection, parse, start, topic_name};
 use super::{Context, errors};
-use crate::{Delivery, Item, Subscription};
+use crate::{Item, Subscription};
 
 /// Registers `topic_subscribe` and `topic_unsubscribe`.
 pub(super) fn register(module: &mut RpcModule<Context>) {
@@ -47,7 +46,7 @@ async fn subscribe(
         let topic = topic_name(&params.topic)?;
         let subscription = context
             .node
-            .subscribe(&topic)
+            .subscribe(&topic, start(params.from.as_deref())?)
             .await
             .map_err(|error| errors::subscribe(&error))?;
         Ok::<_, Error>((params.topic, subscription))
@@ -80,7 +79,7 @@ async fn feed(
     };
     send(sink, &types::Notification::Ready(ready)).await?;
     let mut window = Window::default();
-    let mut writer = Writer::new(topic);
+    let mut writer = Writer::new(topic, subscription.log_id());
     loop {
         window.read_up_to(credit.read_up_to());
         let Some((items_max, bytes_max)) = window.room() else {
@@ -157,70 +156,6 @@ impl Window {
             .saturating_sub(self.bytes)
             .min(NOTIFICATION_BYTES_MAX);
         (items > 0 && bytes > 0).then_some((items, bytes))
-    }
-}
-
-/// Writes items as JSON has them. Remembers the last publisher's id as text: most messages have the one before's.
-struct Writer<'a> {
-    topic: &'a str,
-    publisher: Option<(PeerId, String)>,
-}
-
-impl<'a> Writer<'a> {
-    fn new(topic: &'a str) -> Self {
-        Self {
-            topic,
-            publisher: None,
-        }
-    }
-
-    fn item(&mut self, item: Item) -> types::Item {
-        match item {
-            Item::Message(delivery) => types::Item::Message(self.message(&delivery)),
-            Item::Lost {
-                publisher,
-                epoch,
-                from,
-                to,
-            } => types::Item::Gap(types::Gap {
-                publisher: Some(self.text_of(publisher)),
-                epoch: Some(epoch),
-                from,
-                to,
-                reason: types::GapReason::Lost,
-            }),
-            Item::SlowReader { from, to } => types::Item::Gap(types::Gap {
-                publisher: None,
-                epoch: None,
-                from,
-                to,
-                reason: types::GapReason::SlowReader,
-            }),
-        }
-    }
-
-    fn message(&mut self, delivery: &Delivery) -> types::Message {
-        types::Message {
-            topic: self.topic.to_owned(),
-            publisher: self.text_of(delivery.publisher),
-            epoch: delivery.epoch,
-            seq: delivery.seq,
-            hops: delivery.hops,
-            published_at: humantime::format_rfc3339_micros(delivery.published_at).to_string(),
-            received_at: humantime::format_rfc3339_micros(delivery.received_at).to_string(),
-            payload: Payload::readable(&delivery.data),
-        }
-    }
-
-    fn text_of(&mut self, publisher: PeerId) -> String {
-        match &self.publisher {
-            Some((last, text)) if *last == publisher => text.clone(),
-            _ => {
-                let text = publisher.to_string();
-                self.publisher = Some((publisher, text.clone()));
-                text
-            }
-        }
     }
 }
 

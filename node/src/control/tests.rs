@@ -307,7 +307,10 @@ async fn a_slow_reader_gets_everything_through_its_window() {
     let temp = tempfile::tempdir().unwrap();
     let (control, _) = start(temp.path());
     let client = Client::connect(temp.path()).await.unwrap();
-    let mut stream = client.subscribe("t").await.unwrap();
+    let mut stream = client
+        .subscribe("t", &weft_rpc::Start::Latest)
+        .await
+        .unwrap();
     assert!(matches!(
         stream.next().await.unwrap(),
         Notification::Ready(_)

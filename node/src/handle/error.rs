@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use libp2p::Multiaddr;
 use weft_identity::PeerId;
 
+pub use crate::arrivals::CursorError;
+
 /// Why a node did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -105,9 +107,26 @@ pub enum PublishError {
     Stopped,
 }
 
+/// Why history was not read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HistoryError {
+    /// This node has nothing of the topic.
+    #[error("this node holds no history of the topic")]
+    None,
+    /// The cursor names no place of the topic's arrival log.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
 /// Why a subscription was not opened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SubscribeError {
+    /// The cursor names no place of the topic's arrival log.
+    #[error(transparent)]
+    Cursor(#[from] CursorError),
     /// The node is a member of as many topics as it may be.
     #[error("the node is a member of as many topics as it may be")]
     TooMany,

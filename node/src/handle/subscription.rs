@@ -7,9 +7,10 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 use weft_core::TopicName;
 use weft_identity::PeerId;
+use weft_rpc::Start;
 
 use crate::actor::Gone;
-use crate::arrivals::{Log, Read};
+use crate::arrivals::{CursorError, Log, LogId, Read};
 
 /// What a subscriber gets.
 #[derive(Debug, Clone)]
@@ -47,6 +48,8 @@ pub struct Delivery {
     pub seq: u64,
     /// Links it travelled; 0 on the publishing node.
     pub hops: u32,
+    /// Its place in this node's arrival log of the topic.
+    pub place: u64,
     /// When it was published, by the publisher's clock.
     pub published_at: SystemTime,
     /// When it came to this node.
@@ -82,6 +85,21 @@ impl Subscription {
         }
     }
 
+    /// Goes where a reader wants to begin.
+    pub(crate) fn begin_at(mut self, start: &Start) -> Result<Self, CursorError> {
+        self.place = self.log.place(start)?;
+        Ok(self)
+    }
+
+    /// Returns the cursor of the item at a place: [`Start::After`] it goes on with the next.
+    pub fn cursor(&self, place: u64) -> String {
+        self.log.id().cursor(place)
+    }
+
+    pub(crate) fn log_id(&self) -> LogId {
+        self.log.id()
+    }
+
     /// Returns the place of the next item in the topic's arrival log.
     pub fn place(&self) -> u64 {
         self.place
@@ -109,6 +127,46 @@ impl Subscription {
             }
             arrived.await;
         }
+    }
+}
+
+/// Items of a topic's arrival log, read without subscribing.
+#[derive(Debug, Clone)]
+pub struct History {
+    /// The items, in the order in which they came.
+    pub items: Vec<Item>,
+    /// The place after the last of them.
+    pub place: u64,
+    log: LogId,
+}
+
+impl History {
+    /// Reads at most `items_max` items with at most about `bytes_max` of payload.
+    pub(crate) fn read(
+        log: &Log,
+        start: &Start,
+        items_max: usize,
+        bytes_max: usize,
+    ) -> Result<Self, CursorError> {
+        let begin = log.place(start)?;
+        let (items, place) = match log.read(begin, items_max, bytes_max) {
+            Read::Items(items, place) => (items, place),
+            Read::Nothing | Read::End => (Vec::new(), begin),
+        };
+        Ok(Self {
+            items,
+            place,
+            log: log.id(),
+        })
+    }
+
+    /// Returns the cursor of the item at a place.
+    pub fn cursor(&self, place: u64) -> String {
+        self.log.cursor(place)
+    }
+
+    pub(crate) fn log_id(&self) -> LogId {
+        self.log
     }
 }
 

@@ -66,6 +66,32 @@ pub struct Receipt {
 pub struct SubscribeParams {
     /// The topic's name.
     pub topic: String,
+    /// Where to begin, as [`crate::Start`] is written; absent, `latest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+}
+
+/// What `topic_history` takes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryParams {
+    /// The topic's name.
+    pub topic: String,
+    /// Where to begin, as [`crate::Start`] is written; absent, `earliest`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Items at most; absent and at most 1,024.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub items_max: Option<usize>,
+}
+
+/// A page of what `topic_history` answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct History {
+    /// Messages and gaps, in the order in which they came; none at the end.
+    pub items: Vec<Item>,
+    /// The cursor of the last of them: the next page is `from` it. Null where there is none.
+    pub cursor: Option<String>,
 }
 
 /// One notification of a subscription: items in order. The first notification of each subscription is `Ready`.
@@ -126,6 +152,8 @@ pub struct Message {
     pub published_at: String,
     /// When this node received it.
     pub received_at: String,
+    /// Its place in this node's arrival log, to go on after it: opaque, this node's alone.
+    pub cursor: String,
     /// The payload.
     #[serde(flatten)]
     pub payload: Payload,

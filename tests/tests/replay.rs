@@ -1,0 +1,100 @@
+//! A reader goes on where it stopped: places to begin at, cursors, history, and what is refused.
+
+use serde_json::Value;
+use weft_tests::command::{SOON, Weft};
+use weft_tests::net::Base;
+use weft_tests::wait;
+
+const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
+const MESSAGES: usize = 3_000;
+
+/// What a reader at n2 prints, a line each.
+fn read(weft: &Weft, args: &[&str]) -> Vec<String> {
+    let args = [&["--node", "n2"], args].concat();
+    let done = weft.run(args).expect_code(0);
+    done.text().lines().map(str::to_owned).collect()
+}
+
+fn numbered(range: std::ops::RangeInclusive<usize>) -> Vec<String> {
+    range.map(|number| format!("message {number}")).collect()
+}
+
+#[test]
+fn a_reader_goes_on_where_it_stopped() {
+    let base = Base::new();
+    let weft = base.weft(WEFT);
+    weft.run(["testnet", "up", "--nodes", "3", "--detach"])
+        .expect_code(0);
+    let mut live = weft.start(["--node", "n2", "sub", "logs"], std::process::Stdio::null());
+    live.wait_stderr("subscribed", SOON);
+    let lines = numbered(1..=MESSAGES).join("\n");
+    weft.run_with_input(["--node", "n1", "pub", "logs", "-"], lines.as_bytes())
+        .expect_code(0);
+    wait::until("the last message", SOON, || {
+        live.stdout_so_far()
+            .ends_with(&format!("message {MESSAGES}\n"))
+            .then_some(())
+    });
+
+    // History is all that came; from its end backwards; a page is no seam.
+    assert_eq!(
+        read(&weft, &["topic", "history", "logs"]),
+        numbered(1..=MESSAGES)
+    );
+    let last = [
+        "topic", "history", "logs", "--from", "-2000", "--count", "1500",
+    ];
+    assert_eq!(
+        read(&weft, &last),
+        numbered(MESSAGES - 1_999..=MESSAGES - 500)
+    );
+    let since = ["topic", "history", "logs", "--from", "-10m"];
+    assert_eq!(read(&weft, &since).len(), MESSAGES);
+
+    // A cursor goes on after its message, for history and for a subscription, which goes on live.
+    let json = read(
+        &weft,
+        &["--json", "topic", "history", "logs", "--count", "700"],
+    );
+    let line: Value = serde_json::from_str(json.last().unwrap()).unwrap();
+    assert_eq!(line["data"], "message 700");
+    let cursor = line["cursor"].as_str().unwrap();
+    let after = ["topic", "history", "logs", "--from", cursor, "--count", "2"];
+    assert_eq!(read(&weft, &after), numbered(701..=702));
+    let wanted = (MESSAGES - 700 + 1).to_string();
+    let args = [
+        "--node", "n2", "sub", "logs", "--from", cursor, "--count", &wanted,
+    ];
+    let mut resumed = weft.start(args, std::process::Stdio::null());
+    resumed.wait_stderr("subscribed", SOON);
+    weft.run(["--node", "n3", "pub", "logs", "message 3001"])
+        .expect_code(0);
+    let got = resumed.wait(SOON).expect_code(0).text();
+    let got: Vec<&str> = got.lines().collect();
+    assert_eq!(got, numbered(701..=MESSAGES + 1));
+
+    // What names no place is refused with what there is; nothing is printed.
+    let refused = |args: &[&str], code: i32, told: &str| {
+        let done = weft.run([&["--node", "n2"], args].concat());
+        let done = done.expect_code(code).expect_stderr(told);
+        assert_eq!(done.text(), "");
+    };
+    refused(
+        &["sub", "logs", "--from", "newest"],
+        2,
+        "latest, earliest, -N",
+    );
+    refused(
+        &["sub", "logs", "--from", &cursor[..20]],
+        2,
+        "no cursor, or not all of it",
+    );
+    refused(&["sub", "other", "--from", cursor], 2, "of another topic");
+    refused(&["topic", "history", "silent"], 5, "holds no history");
+    let elsewhere = weft.run(["--node", "n1", "sub", "logs", "--from", cursor]);
+    elsewhere.expect_code(2).expect_stderr("of another daemon");
+    // A daemon's log doesn't outlive it.
+    weft.run(["testnet", "restart", "n2"]).expect_code(0);
+    refused(&["sub", "logs", "--from", cursor], 2, "no longer has");
+    weft.run(["testnet", "down"]).expect_code(0);
+}
