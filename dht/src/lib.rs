@@ -21,6 +21,7 @@ pub mod point;
 pub mod providers;
 mod requests;
 pub mod rtt;
+pub mod store;
 pub mod table;
 
 #[cfg(test)]

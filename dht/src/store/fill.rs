@@ -1,0 +1,609 @@
+//! How a node becomes settled: it reads what the replicas before it hold, says so, and reads once more.
+//!
+//! A *fill* ends in a new claim (`claim.rs`). It goes like this:
+//!
+//! 1. The claims of all neighbours are known, and nothing has changed for a moment.
+//! 2. What they hold is read (`sync.rs`).
+//! 3. The claim is told to all of them. Those that acknowledge have it on disk, and show it to everybody from then on.
+//! 4. What those hold is read once more, which is little. Those that were read count as *reached*.
+//! 5. The claim is on disk and holds.
+//!
+//! Why both: let a write be acknowledged by a quorum of the replicas before. One of them was reached. Either it had the
+//! record when it was read the second time, or it acknowledged the write after the claim, and then it has shown the new
+//! replica to the coordinator, which counts another quorum. The same holds for reads that find nothing.
+//!
+//! A node that was restarted holds what it acknowledged, and counts for itself, unless others have taken its place or
+//! have forgotten it: then it is filled as if it were new. A node that never was settled waits for one that is; only
+//! the network's founder has nobody to wait for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{Contact, Now, Peer, RequestId, Time};
+
+use super::claim::{CLAIM_PEERS_MAX, Claim, Known, Round};
+use super::config::{CALM, RETRY};
+use super::disk::{Then, Write};
+use super::messages::{Answer, Query};
+use super::sync::Why;
+use super::{Event, Purpose, Restored, Store};
+
+/// Peers of a view at which it is full: those beyond are far, not gone (a lookup's k).
+const VIEW_FULL: usize = 20;
+/// How long after a peer came back what it may lack is offered to it. It reads what it missed itself first.
+const OFFER_AFTER: std::time::Duration = std::time::Duration::from_secs(3);
+
+/// Where a fill stands.
+#[derive(Debug)]
+enum Stage<P> {
+    Idle,
+    /// What these hold is being read, for the first or the second time.
+    Reads {
+        claim: Claim<P>,
+        left: BTreeSet<P>,
+        read: BTreeSet<P>,
+        told: bool,
+    },
+    /// The claim was told to these.
+    Tells {
+        claim: Claim<P>,
+        left: BTreeSet<P>,
+        acked: BTreeSet<P>,
+    },
+    /// It is being written.
+    Keeps(Claim<P>),
+}
+
+/// A node's fills.
+#[derive(Debug)]
+pub(super) struct Fill<P> {
+    stage: Stage<P>,
+    wake: Time,
+    /// Whose claims were asked for and didn't come yet.
+    asking: BTreeSet<P>,
+    /// Whose are to be asked for again.
+    again: BTreeSet<P>,
+    /// The newest round of this node's own claims that anybody knows.
+    heard: Round,
+    /// Somebody doesn't remember this node's claim: it was away for too long.
+    forgotten: bool,
+}
+
+impl<P: Peer> Fill<P> {
+    pub(super) fn new(now: Time) -> Self {
+        Self {
+            stage: Stage::Idle,
+            wake: now + RETRY,
+            asking: BTreeSet::new(),
+            again: BTreeSet::new(),
+            heard: 0,
+            forgotten: false,
+        }
+    }
+
+    pub(super) fn wake_at(&self) -> Time {
+        self.wake
+    }
+
+    /// Returns the peers among which the claim that is being made reckons the replicas, without this node.
+    pub(super) fn among(&self) -> Option<Vec<P>> {
+        let Stage::Reads { claim, .. } = &self.stage else {
+            return None;
+        };
+        let here = claim.known.iter().filter(|known| !known.gone);
+        Some(here.map(|known| known.peer).collect())
+    }
+
+    fn is_idle(&self) -> bool {
+        matches!(self.stage, Stage::Idle)
+    }
+}
+
+impl<C: Contact> Store<C> {
+    /// Takes what lay on disk.
+    pub(super) fn restore(&mut self, restored: Restored<C>, now: Now) {
+        let mut keys: BTreeMap<_, crate::kv::Siblings<_>> = BTreeMap::new();
+        for header in restored.records {
+            let siblings = keys.entry(header.key.clone()).or_default();
+            let _what_was_kept_fits = siblings.merge(header, now.unix);
+        }
+        for (key, siblings) in keys {
+            self.holding.index.replace(&key, siblings);
+        }
+        for (replica, key, id) in restored.hints {
+            self.holding.hint(replica, key, id);
+        }
+        for header in restored.owned {
+            self.owned.restore(&header);
+        }
+        for (key, id) in restored.lost {
+            self.counters.lost += 1;
+            self.loads.lose(key.clone(), id);
+            self.event(Event::Lost { key, id });
+        }
+        let me = self.members.me();
+        let mut others = Vec::new();
+        for (contact, claim) in restored.claims {
+            if contact.peer() == me {
+                self.members.restore_own(claim);
+            } else {
+                others.push((contact, claim));
+            }
+        }
+        for (contact, claim) in others {
+            let peer = contact.peer();
+            self.members.restore(contact, claim, now.time);
+            self.note(peer);
+        }
+    }
+
+    /// Takes whom the owner believes to be there.
+    pub(super) fn on_view(&mut self, contacts: Vec<C>, now: Now) {
+        let me = self.members.me();
+        let contacts: Vec<C> = contacts
+            .into_iter()
+            .filter(|contact| contact.peer() != me)
+            .take(VIEW_FULL)
+            .collect();
+        let own = me.point();
+        let farthest = contacts.iter().map(|c| c.peer().point() ^ own).max();
+        let full = contacts.len() >= VIEW_FULL;
+        let here: BTreeSet<C::Peer> = contacts.iter().map(Contact::peer).collect();
+        for contact in contacts {
+            self.appeared(contact, now);
+        }
+        let missing = self
+            .members
+            .alive()
+            .filter(|(peer, _)| !here.contains(peer));
+        let missing: Vec<(C::Peer, bool)> = missing
+            .map(|(peer, m)| (peer, full && Some(m.point ^ own) > farthest))
+            .collect();
+        for (peer, far) in missing {
+            self.vanished(peer, now);
+            if far {
+                self.forget(peer);
+            }
+        }
+    }
+
+    fn appeared(&mut self, contact: C, now: Now) {
+        let peer = contact.peer();
+        if self.members.iter().count() >= CLAIM_PEERS_MAX && self.members.get(peer).is_none() {
+            return;
+        }
+        if self.members.appeared(contact, now.time) {
+            self.sync.plan_at(peer, now.time + OFFER_AFTER);
+            self.ask_claim(peer, now);
+            self.fill_soon(now);
+        }
+    }
+
+    fn vanished(&mut self, peer: C::Peer, now: Now) {
+        if self.members.vanished(peer, now.time) {
+            self.fill.asking.remove(&peer);
+            self.fill.again.remove(&peer);
+            self.end_session(peer, false, now);
+            self.on_told(peer, false, now);
+            self.fill_soon(now);
+        }
+    }
+
+    fn forget(&mut self, peer: C::Peer) {
+        self.members.forget(peer);
+        self.disk.write(Write::DropClaim(peer), Then::Nothing);
+    }
+
+    fn fill_soon(&mut self, now: Now) {
+        self.fill.wake = self.fill.wake.min(now.time + CALM);
+    }
+
+    /// Tells a peer this node's claim, and asks for the peer's.
+    pub(super) fn ask_claim(&mut self, peer: C::Peer, now: Now) {
+        let claim = match &self.fill.stage {
+            Stage::Tells { claim, .. } | Stage::Keeps(claim) => Some(claim.clone()),
+            Stage::Reads {
+                claim, told: true, ..
+            } => Some(claim.clone()),
+            Stage::Idle | Stage::Reads { .. } => self.members.own().map(|own| own.claim().clone()),
+        };
+        let Some(contact) = self.members.get(peer).map(|member| member.contact.clone()) else {
+            return;
+        };
+        if self.fill.asking.insert(peer) {
+            let query = Query::Claim {
+                contact: self.members.contact().clone(),
+                claim,
+                leaving: self.members.leaving(),
+            };
+            self.ask(&contact, query, Purpose::Claim, now);
+        } else {
+            // What was sent may be older than this.
+            self.fill.again.insert(peer);
+        }
+    }
+
+    pub(super) fn on_claim(
+        &mut self,
+        from: C::Peer,
+        request: RequestId,
+        contact: C,
+        claim: Option<Claim<C::Peer>>,
+        leaving: bool,
+        now: Now,
+    ) {
+        let good = contact.peer() == from && claim.as_ref().is_none_or(Claim::is_well_formed);
+        if !good {
+            self.misbehaved(from, "a claim that is none");
+            self.unable(from, request);
+            return;
+        }
+        self.appeared(contact.clone(), now);
+        let Some(member) = self.members.get_mut(from) else {
+            // There are as many neighbours as may be.
+            self.unable(from, request);
+            return;
+        };
+        if member.leaving != leaving {
+            member.leaving = leaving;
+            self.fill_soon(now);
+        }
+        match claim {
+            Some(claim) if self.is_news(from, &claim) => {
+                let then = Then::AnswerClaim(from, request);
+                self.disk.write(Write::Claim(contact, claim), then);
+            }
+            Some(_) | None => self.answer_claim(from, request, true),
+        }
+    }
+
+    fn is_news(&self, peer: C::Peer, claim: &Claim<C::Peer>) -> bool {
+        let known = self.members.get(peer).and_then(|m| m.region.as_ref());
+        known.is_none_or(|known| {
+            let known = known.claim();
+            claim.round > known.round || claim.round == known.round && claim != known
+        })
+    }
+
+    pub(super) fn answer_claim(&mut self, to: C::Peer, request: RequestId, kept: bool) {
+        if !kept {
+            self.unable(to, request);
+            return;
+        }
+        let answer = Answer::Claim {
+            claim: self.members.own().map(|own| own.claim().clone()),
+            yours: self.members.get(to).map_or(0, super::view::Member::round),
+            leaving: self.members.leaving(),
+        };
+        self.answer(to, request, answer);
+    }
+
+    /// Takes a claim that is on disk.
+    pub(super) fn adopt_claim(&mut self, peer: C::Peer, claim: Claim<C::Peer>, now: Now) {
+        if peer == self.members.me() {
+            self.members.set_own(claim);
+            let others: Vec<C::Peer> = self.members.iter().map(|(peer, _)| peer).collect();
+            for other in others {
+                self.note(other);
+            }
+            return;
+        }
+        if self.is_news(peer, &claim)
+            && let Some(member) = self.members.get_mut(peer)
+        {
+            member.region = Some(super::claim::Region::new(peer, claim));
+            self.note(peer);
+            self.fill_soon(now);
+            self.check_left();
+        }
+    }
+
+    /// Notes in this node's claim that a peer claims something: its region becomes smaller by that.
+    fn note(&mut self, peer: C::Peer) {
+        let Some(round) = self.members.get(peer).map(super::view::Member::round) else {
+            return;
+        };
+        let Some(own) = self.members.own_mut().filter(|_| round > 0) else {
+            return;
+        };
+        match own.claim().of(peer) {
+            Some(known) if known.round >= round => {}
+            Some(known) => {
+                let known = Known {
+                    round,
+                    // It has been filled since.
+                    gone: false,
+                    ..*known
+                };
+                own.note(known);
+            }
+            None => own.note(Known {
+                peer,
+                round,
+                gone: false,
+                // It came later: what was acknowledged before didn't need it.
+                reached: true,
+                before: true,
+            }),
+        }
+    }
+
+    pub(super) fn on_claim_answer(&mut self, from: C::Peer, answer: Answer<C>, now: Now) {
+        self.fill.asking.remove(&from);
+        let Answer::Claim {
+            claim,
+            yours,
+            leaving,
+        } = answer
+        else {
+            self.on_claim_failed(from, now);
+            return;
+        };
+        if let Some(member) = self.members.get_mut(from) {
+            member.leaving = leaving;
+        }
+        let own = self.members.own().map_or(0, |own| own.claim().round);
+        self.fill.heard = self.fill.heard.max(yours);
+        if !self.members.recovered() && claim.is_some() && yours < own {
+            self.fill.forgotten = true;
+        }
+        let contact = self.members.get(from).map(|member| member.contact.clone());
+        let news = claim.filter(|claim| claim.is_well_formed() && self.is_news(from, claim));
+        if let Some((contact, claim)) = contact.zip(news) {
+            self.disk.write(Write::Claim(contact, claim), Then::Nothing);
+        }
+        self.on_told(from, true, now);
+        if self.fill.again.remove(&from) {
+            self.ask_claim(from, now);
+        }
+        self.fill_soon(now);
+    }
+
+    pub(super) fn on_claim_failed(&mut self, peer: C::Peer, now: Now) {
+        self.fill.asking.remove(&peer);
+        self.fill.again.remove(&peer);
+        self.on_told(peer, false, now);
+        if self.members.is_alive(peer) {
+            self.fill.again.insert(peer);
+            self.fill.wake = self.fill.wake.min(now.time + RETRY);
+        }
+    }
+
+    /// Does what is due for the neighbourhood.
+    pub(super) fn fill_due(&mut self, now: Now) {
+        if self.fill.wake > now.time {
+            return;
+        }
+        self.fill.wake = Time::NEVER;
+        let again = std::mem::take(&mut self.fill.again);
+        for peer in again {
+            self.ask_claim(peer, now);
+        }
+        self.forget_the_dead(now);
+        if self.fill.is_idle() {
+            self.begin_fill(now);
+        }
+        self.fill.wake = self.fill.wake.min(self.next_absence(now));
+    }
+
+    /// Returns whether this node sees so many of its neighbours that those it doesn't see are away, and not itself.
+    fn sees_most(&self) -> bool {
+        let claimed = self.members.iter().filter(|(_, m)| m.region.is_some());
+        let (alive, all) = claimed.fold((1, 1), |(alive, all), (_, member)| {
+            (alive + usize::from(member.alive), all + 1)
+        });
+        2 * alive >= all
+    }
+
+    fn forget_the_dead(&mut self, now: Now) {
+        if !self.sees_most() {
+            return;
+        }
+        let after = self.config.forget_after;
+        let dead = self
+            .members
+            .iter()
+            .filter(|(_, m)| !m.alive && m.since + after <= now.time);
+        let dead: Vec<C::Peer> = dead.map(|(peer, _)| peer).collect();
+        for peer in dead {
+            self.forget(peer);
+        }
+    }
+
+    /// Returns when somebody will have been away for long enough to be replaced or forgotten.
+    fn next_absence(&self, now: Now) -> Time {
+        let away = self.members.iter().filter(|(_, member)| !member.alive);
+        let ends = away.flat_map(|(_, member)| {
+            let after = [self.config.replace_after, self.config.forget_after];
+            after.map(|after| member.since + after)
+        });
+        ends.filter(|&at| at > now.time)
+            .min()
+            .unwrap_or(Time::NEVER)
+    }
+
+    /// Returns the claim that this node would make now, without what it reads for it.
+    fn draft_claim(&self, now: Now) -> Claim<C::Peer> {
+        let own = self.members.own().map(super::claim::Region::claim);
+        let recovered = self.members.recovered();
+        let displaced = self.members.displaced() || self.fill.forgotten && !recovered;
+        let heard = self.fill.heard;
+        let lost = own.is_none_or(|own| own.round < heard);
+        let whole = own.is_some_and(|own| {
+            let unread = |known: &Known<C::Peer>| !known.reached && !known.before;
+            own.old || !own.known.iter().any(unread)
+        });
+        let old = whole && !displaced && !lost;
+        let replace = self.sees_most();
+        let known = self.members.iter().filter(|(_, m)| m.region.is_some());
+        let known = known.take(CLAIM_PEERS_MAX).map(|(peer, member)| {
+            let was = own.and_then(|own| own.of(peer));
+            let away = !member.alive && member.since + self.config.replace_after <= now.time;
+            let still_gone = was.is_some_and(|was| was.gone && was.round >= member.round());
+            Known {
+                peer,
+                round: member.round(),
+                gone: member.leaving || still_gone && !member.alive || away && replace,
+                reached: false,
+                before: old && recovered && was.is_none_or(|was| was.reached || was.before),
+            }
+        });
+        Claim {
+            round: own.map_or(0, |own| own.round).max(heard) + 1,
+            old,
+            known: known.collect(),
+        }
+    }
+
+    /// Returns whether the claim that this node would make says more than the one it has.
+    fn wants_fill(&self, draft: &Claim<C::Peer>) -> bool {
+        let Some(own) = self.members.own().filter(|_| self.members.recovered()) else {
+            return true;
+        };
+        let own = own.claim();
+        let gone =
+            |known: &Known<C::Peer>| known.gone && own.of(known.peer).is_none_or(|was| !was.gone);
+        let unread = |known: &Known<C::Peer>| {
+            let was = own.of(known.peer);
+            self.members.is_alive(known.peer) && was.is_some_and(|was| !was.reached && !was.before)
+        };
+        let forgotten = |was: &Known<C::Peer>| draft.of(was.peer).is_none();
+        self.members.displaced()
+            || draft.known.iter().any(|known| gone(known) || unread(known))
+            || own.known.iter().any(forgotten)
+    }
+
+    fn begin_fill(&mut self, now: Now) {
+        if !self.fill.asking.is_empty() {
+            return;
+        }
+        let draft = self.draft_claim(now);
+        if !self.wants_fill(&draft) {
+            return;
+        }
+        let known = draft.known.iter().map(|known| known.peer);
+        let left: BTreeSet<C::Peer> = known.filter(|&peer| self.members.is_alive(peer)).collect();
+        let first = self.members.own().is_none() && self.fill.heard == 0;
+        if left.is_empty() && first && !self.config.founder {
+            // Nobody is settled yet, or nobody is there: whoever appears wakes this node.
+            return;
+        }
+        self.fill.stage = Stage::Reads {
+            claim: draft,
+            left: left.clone(),
+            read: BTreeSet::new(),
+            told: false,
+        };
+        self.read(left, now);
+    }
+
+    fn read(&mut self, peers: BTreeSet<C::Peer>, now: Now) {
+        if peers.is_empty() {
+            self.next_stage(now);
+            return;
+        }
+        for peer in peers {
+            self.sync.plan(peer, Why::Fill);
+        }
+        self.start_sessions(now);
+    }
+
+    /// Takes that what a peer holds was read, or couldn't be.
+    pub(super) fn on_read(&mut self, peer: C::Peer, whole: bool, now: Now) {
+        if let Stage::Reads { left, read, .. } = &mut self.fill.stage
+            && left.remove(&peer)
+        {
+            if whole {
+                read.insert(peer);
+            }
+            if left.is_empty() {
+                self.next_stage(now);
+            }
+        }
+    }
+
+    /// Takes that a peer acknowledged a claim, or didn't.
+    fn on_told(&mut self, peer: C::Peer, acked_it: bool, now: Now) {
+        if let Stage::Tells { left, acked, .. } = &mut self.fill.stage
+            && left.remove(&peer)
+        {
+            if acked_it {
+                acked.insert(peer);
+            }
+            if left.is_empty() {
+                self.next_stage(now);
+            }
+        }
+    }
+
+    fn next_stage(&mut self, now: Now) {
+        match std::mem::replace(&mut self.fill.stage, Stage::Idle) {
+            Stage::Idle | Stage::Keeps(_) => {}
+            Stage::Reads {
+                mut claim,
+                read,
+                told,
+                ..
+            } => {
+                for known in &mut claim.known {
+                    known.reached = read.contains(&known.peer);
+                }
+                if told {
+                    self.keep_claim(claim);
+                } else {
+                    self.tell(claim, now);
+                }
+            }
+            Stage::Tells { claim, acked, .. } => {
+                let known = claim.known.iter().map(|known| known.peer);
+                let left: BTreeSet<C::Peer> = known.filter(|peer| acked.contains(peer)).collect();
+                self.fill.stage = Stage::Reads {
+                    claim,
+                    left: left.clone(),
+                    read: BTreeSet::new(),
+                    told: true,
+                };
+                self.read(left, now);
+            }
+        }
+    }
+
+    fn tell(&mut self, claim: Claim<C::Peer>, now: Now) {
+        let alive: BTreeSet<C::Peer> = self.members.alive().map(|(peer, _)| peer).collect();
+        self.fill.stage = Stage::Tells {
+            claim,
+            left: alive.clone(),
+            acked: BTreeSet::new(),
+        };
+        if alive.is_empty() {
+            self.next_stage(now);
+        }
+        for peer in alive {
+            // An older claim under way is no acknowledgement of this one.
+            self.fill.asking.remove(&peer);
+            self.ask_claim(peer, now);
+        }
+    }
+
+    fn keep_claim(&mut self, claim: Claim<C::Peer>) {
+        let me = self.members.contact().clone();
+        self.fill.stage = Stage::Keeps(claim.clone());
+        self.disk.write(Write::Claim(me, claim), Then::Settle);
+    }
+
+    /// Takes that this node's claim is on disk and holds, or isn't.
+    pub(super) fn on_settled(&mut self, kept: bool, now: Now) {
+        self.fill.stage = Stage::Idle;
+        self.fill.wake = self.fill.wake.min(now.time + RETRY);
+        if !kept {
+            return;
+        }
+        self.fill.forgotten = false;
+        let round = self.members.own().map_or(0, |own| own.claim().round);
+        let records = self.holding.index.len();
+        self.event(Event::Settled { round, records });
+        let alive: Vec<C::Peer> = self.members.alive().map(|(peer, _)| peer).collect();
+        for peer in alive {
+            self.ask_claim(peer, now);
+        }
+    }
+}

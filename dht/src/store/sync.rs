@@ -1,0 +1,598 @@
+//! Comparison of what two nodes have, and bringing the difference.
+//!
+//! Each record is an *item* of 16 bytes, its hash; what a node has is a set of them, and a range of the set has a count
+//! and a sum. The asking node tells those of everything; where they differ the asked one answers with the sums of 16
+//! parts, or with the items themselves where they are few. So two nodes in step exchange one sum, and the cost of a
+//! difference grows with it, not with what is held (range-based set reconciliation, Meyer 2022). Items rather than
+//! points are divided, because keys of one tag share a point. Both sides reckon with the same peers ([`Scope`]), so that
+//! they compare the same records whatever each thinks of the neighbourhood.
+//!
+//! The asking node drives: it compares, fetches what it lacks, pushes what the other lacks. The asked one keeps nothing
+//! but its set for a while. What one of several comparisons fetches, the others leave to it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use rand::RngExt;
+
+use crate::kv::fingerprint::{Contents, Item, Items, Range, Summary};
+use crate::kv::{Arrival, KvKey, Record, RecordId};
+use crate::{Contact, Now, Peer, Point, RequestId, Time};
+
+use super::config::{ATTEMPTS_MAX, FETCH_MAX, RANGES_ASKED_MAX, SESSIONS_MAX, SNAPSHOTS_MAX};
+use super::disk::{Then, Write};
+use super::loads::Reader;
+use super::messages::{
+    AMONG_MAX, Answer, ITEMS_MAX, Query, RANGES_MAX, RECORDS_BYTES_MAX, Refusal, Scope,
+};
+use super::{CallId, Outcome, Purpose, Store};
+
+/// Why two nodes are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Why {
+    /// To fill this node: it fetches only.
+    Fill,
+    /// Because it is time.
+    Round,
+}
+
+/// What a session does.
+#[derive(Clone, Debug)]
+enum Step<P: Peer> {
+    /// Ranges were asked for.
+    Compares(Vec<Range>),
+    /// Items were asked for.
+    Fetches(Vec<Item>),
+    /// What came is being written.
+    Keeps,
+    /// What the other lacks is being read.
+    Reads,
+    /// It was sent.
+    Pushes(Vec<Record<P>>),
+}
+
+/// A comparison that this node drives.
+#[derive(Debug)]
+struct Session<P: Peer> {
+    why: Why,
+    scope: Scope<P>,
+    set: Items,
+    step: Step<P>,
+    attempts: u8,
+    todo: VecDeque<Range>,
+    lacks: VecDeque<Item>,
+    surplus: VecDeque<Item>,
+}
+
+/// What another node compares with.
+#[derive(Debug)]
+struct Snapshot<P> {
+    peer: P,
+    scope: Scope<P>,
+    set: Items,
+}
+
+/// A caller that waits for all comparisons.
+#[derive(Debug)]
+struct Waiting<P> {
+    call: CallId,
+    left: BTreeSet<P>,
+    peers: usize,
+    failed: usize,
+    fetched_before: u64,
+    pushed_before: u64,
+}
+
+/// The comparisons of a node.
+#[derive(Debug)]
+pub(super) struct Sync<P: Peer> {
+    sessions: BTreeMap<P, Session<P>>,
+    queue: VecDeque<(P, Why)>,
+    snapshots: VecDeque<Snapshot<P>>,
+    /// What is being fetched, and from whom.
+    fetching: BTreeMap<Item, P>,
+    round_at: Time,
+    /// Peers that came back, and when to compare with them.
+    soon: BTreeMap<P, Time>,
+    waiting: Vec<Waiting<P>>,
+    pub(super) fetched: u64,
+    pushed: u64,
+}
+
+impl<P: Peer> Sync<P> {
+    pub(super) fn new(round_at: Time) -> Self {
+        Self {
+            sessions: BTreeMap::new(),
+            queue: VecDeque::new(),
+            snapshots: VecDeque::new(),
+            fetching: BTreeMap::new(),
+            round_at,
+            soon: BTreeMap::new(),
+            waiting: Vec::new(),
+            fetched: 0,
+            pushed: 0,
+        }
+    }
+
+    pub(super) fn wake_at(&self) -> Time {
+        let soon = self.soon.values().min().copied();
+        self.round_at.min(soon.unwrap_or(Time::NEVER))
+    }
+
+    /// Plans a comparison with a peer.
+    pub(super) fn plan(&mut self, peer: P, why: Why) {
+        if !self.queue.contains(&(peer, why)) {
+            self.queue.push_back((peer, why));
+        }
+    }
+
+    /// Plans one at a time to come.
+    pub(super) fn plan_at(&mut self, peer: P, at: Time) {
+        self.soon.insert(peer, at);
+    }
+}
+
+impl<C: Contact> Store<C> {
+    /// Compares with all neighbours, and tells a caller.
+    pub(super) fn synchronise_for(&mut self, call: CallId, now: Now) {
+        let alive = self.members.alive().map(|(peer, _)| peer);
+        let left: BTreeSet<C::Peer> = alive.collect();
+        let waiting = Waiting {
+            call,
+            peers: left.len(),
+            left: left.clone(),
+            failed: 0,
+            fetched_before: self.sync.fetched,
+            pushed_before: self.sync.pushed,
+        };
+        self.sync.waiting.push(waiting);
+        for peer in left {
+            self.sync.plan(peer, Why::Round);
+        }
+        self.tell_synchronised();
+        self.start_sessions(now);
+    }
+
+    pub(super) fn sync_due(&mut self, now: Now) {
+        let me = self.members.me();
+        if self.sync.round_at <= now.time {
+            let spread = self.config.sync_interval / 4;
+            let jitter = self.rng.random_range(0..=spread.as_micros().max(1) as u64);
+            self.sync.round_at = now.time
+                + (self.config.sync_interval - spread / 2)
+                + std::time::Duration::from_micros(jitter);
+            let alive = self.members.alive().map(|(peer, _)| peer);
+            let alive: Vec<C::Peer> = alive.collect();
+            for peer in alive {
+                self.ask_claim(peer, now);
+                // One of each two begins.
+                if me < peer {
+                    self.sync.plan(peer, Why::Round);
+                }
+            }
+            let lost: Vec<KvKey> = self.loads.lost_keys().take(ITEMS_MAX).cloned().collect();
+            for key in lost {
+                self.repair_lost(key, now);
+            }
+            self.expire(now);
+            let ended = self.owned.forget_ended(now.unix);
+            if !ended.is_empty() {
+                self.disk.write(Write::DropOwned(ended), Then::Nothing);
+            }
+        }
+        let due = self.sync.soon.iter().filter(|(_, at)| **at <= now.time);
+        let due: Vec<C::Peer> = due.map(|(&peer, _)| peer).collect();
+        for peer in due {
+            self.sync.soon.remove(&peer);
+            if self.members.is_alive(peer) {
+                self.begin_handoff(peer, now);
+                if me < peer {
+                    self.sync.plan(peer, Why::Round);
+                }
+            }
+        }
+        self.start_sessions(now);
+    }
+
+    /// Begins what is planned, as far as there is room.
+    pub(super) fn start_sessions(&mut self, now: Now) {
+        let mut put_off = VecDeque::new();
+        while self.sync.sessions.len() < SESSIONS_MAX {
+            let Some((peer, why)) = self.sync.queue.pop_front() else {
+                break;
+            };
+            if self.sync.sessions.contains_key(&peer) {
+                put_off.push_back((peer, why));
+                continue;
+            }
+            let reachable = self.members.is_alive(peer) && peer != self.members.me();
+            let scope = self.scope(why).filter(|_| reachable);
+            let Some(scope) = scope else {
+                self.session_ended(peer, why, false, now);
+                continue;
+            };
+            self.counters.syncs += 1;
+            let set = self.items(&scope, self.members.me(), peer, now);
+            let session = Session {
+                why,
+                scope,
+                set,
+                step: Step::Keeps,
+                attempts: 0,
+                todo: VecDeque::from([Range::ALL]),
+                lacks: VecDeque::new(),
+                surplus: VecDeque::new(),
+            };
+            self.sync.sessions.insert(peer, session);
+            self.go_on(peer, now);
+        }
+        self.sync.queue.extend(put_off);
+    }
+
+    /// Returns among whom the replicas are reckoned; `None` where this node can't say.
+    fn scope(&self, why: Why) -> Option<Scope<C::Peer>> {
+        let mut among: Vec<C::Peer> = match why {
+            Why::Fill => self.fill.among()?,
+            Why::Round => {
+                let claimed = self.members.iter().filter(|(_, m)| m.region.is_some());
+                claimed.map(|(peer, _)| peer).collect()
+            }
+        };
+        among.push(self.members.me());
+        among.sort_unstable();
+        among.dedup();
+        among.truncate(AMONG_MAX);
+        let behind = u8::from(why == Why::Fill);
+        Some(Scope { among, behind })
+    }
+
+    /// Returns what this node has within a scope of two.
+    fn items(&self, scope: &Scope<C::Peer>, asking: C::Peer, asked: C::Peer, now: Now) -> Items {
+        let among: Vec<(C::Peer, Point)> = scope.among.iter().map(|&p| (p, p.point())).collect();
+        let rank = |peer: C::Peer, at: Point, point: Point| {
+            let own = at ^ point;
+            let others = among.iter().filter(|(other, _)| *other != peer);
+            others.filter(|(_, at)| (*at ^ point) < own).count()
+        };
+        let (asking_at, asked_at) = (asking.point(), asked.point());
+        let shared = |point: Point, copies: u8| {
+            let n = usize::from(copies);
+            rank(asking, asking_at, point) < n
+                && rank(asked, asked_at, point) < n + usize::from(scope.behind)
+        };
+        self.holding.index.items(shared, now.unix)
+    }
+
+    /// Does a session's next step.
+    fn go_on(&mut self, peer: C::Peer, now: Now) {
+        let Some(session) = self.sync.sessions.get_mut(&peer) else {
+            return;
+        };
+        session.attempts = 0;
+        if !session.todo.is_empty() {
+            let count = session.todo.len().min(RANGES_ASKED_MAX);
+            session.step = Step::Compares(session.todo.drain(..count).collect());
+            self.send_step(peer, now);
+            return;
+        }
+        let mut wanted = Vec::new();
+        while wanted.len() < FETCH_MAX {
+            let Some(item) = session.lacks.pop_front() else {
+                break;
+            };
+            let elsewhere = self.sync.fetching.get(&item).is_some_and(|by| *by != peer);
+            if !elsewhere {
+                self.sync.fetching.insert(item, peer);
+                wanted.push(item);
+            }
+        }
+        if !wanted.is_empty() {
+            session.step = Step::Fetches(wanted);
+            self.send_step(peer, now);
+            return;
+        }
+        let mut bytes = 0;
+        let mut pushed: Vec<(KvKey, RecordId<C::Peer>)> = Vec::new();
+        while let Some(&item) = session.surplus.front() {
+            if let Some(held) = self.holding.index.of_item(item) {
+                bytes += held.content.value_bytes() as usize + super::messages::head_bytes(held);
+                if bytes > RECORDS_BYTES_MAX && !pushed.is_empty() {
+                    break;
+                }
+                pushed.push((held.key.clone(), held.id()));
+            }
+            session.surplus.pop_front();
+        }
+        if pushed.is_empty() || session.why == Why::Fill {
+            self.end_session(peer, true, now);
+            return;
+        }
+        session.step = Step::Reads;
+        self.load(pushed, Reader::Push { to: peer });
+    }
+
+    /// Sends what a session's step asks for.
+    fn send_step(&mut self, peer: C::Peer, now: Now) {
+        let Some(contact) = self.members.get(peer).map(|member| member.contact.clone()) else {
+            self.end_session(peer, false, now);
+            return;
+        };
+        let Some(session) = self.sync.sessions.get(&peer) else {
+            return;
+        };
+        let query = match &session.step {
+            Step::Compares(ranges) => {
+                let summed = ranges.iter().map(|&r| (r, session.set.summary(r)));
+                Query::Compare {
+                    scope: session.scope.clone(),
+                    ranges: summed.collect(),
+                }
+            }
+            Step::Fetches(items) => Query::Fetch {
+                items: items.clone(),
+            },
+            Step::Pushes(records) => Query::Push {
+                records: records.clone(),
+            },
+            Step::Keeps | Step::Reads => return,
+        };
+        self.ask(&contact, query, Purpose::Sync, now);
+    }
+
+    pub(super) fn on_sync_answer(&mut self, peer: C::Peer, answer: Answer<C>, now: Now) {
+        let Some(session) = self.sync.sessions.get_mut(&peer) else {
+            return;
+        };
+        match (&session.step, answer) {
+            (Step::Compares(asked), Answer::Compare { differing }) => {
+                let asked = asked.clone();
+                for (range, contents) in differing {
+                    if asked.contains(&range) {
+                        session.differs(range, contents);
+                    }
+                }
+                self.go_on(peer, now);
+            }
+            (Step::Fetches(asked), Answer::Fetched { records, more }) => {
+                let asked: BTreeSet<Item> = asked.iter().copied().collect();
+                self.on_fetched(peer, &asked, records, more, now);
+            }
+            (Step::Pushes(records), Answer::Pushed { kept }) => {
+                if kept.is_err_and(Refusal::is_passing) {
+                    self.end_session(peer, false, now);
+                    return;
+                }
+                self.sync.pushed += records.len() as u64;
+                self.counters.sync_pushed += records.len() as u64;
+                self.go_on(peer, now);
+            }
+            (_, _) => self.on_sync_failed(peer, now),
+        }
+    }
+
+    fn on_fetched(
+        &mut self,
+        peer: C::Peer,
+        asked: &BTreeSet<Item>,
+        records: Vec<Record<C::Peer>>,
+        more: bool,
+        now: Now,
+    ) {
+        let mut came = BTreeSet::new();
+        let mut wanted = Vec::new();
+        for record in records {
+            let item = Item::of(&record.header);
+            if asked.contains(&item) && came.insert(item) {
+                wanted.push(record);
+            }
+        }
+        let Some(session) = self.sync.sessions.get_mut(&peer) else {
+            return;
+        };
+        if more {
+            if came.is_empty() {
+                self.end_session(peer, false, now);
+                return;
+            }
+            session.lacks.extend(asked.difference(&came));
+        }
+        if wanted.is_empty() {
+            self.go_on(peer, now);
+            return;
+        }
+        session.step = Step::Keeps;
+        let write = Write::Keep {
+            records: wanted,
+            hint_for: None,
+            arrival: Arrival::Passed,
+        };
+        self.disk.write(write, Then::Synchronise(peer));
+    }
+
+    pub(super) fn on_sync_kept(&mut self, peer: C::Peer, kept: Result<(), Refusal>, now: Now) {
+        if kept.is_err_and(Refusal::is_passing) {
+            self.end_session(peer, false, now);
+        } else {
+            self.go_on(peer, now);
+        }
+    }
+
+    pub(super) fn push_loaded(&mut self, peer: C::Peer, records: Vec<Record<C::Peer>>, now: Now) {
+        let Some(session) = self.sync.sessions.get_mut(&peer) else {
+            return;
+        };
+        if records.is_empty() {
+            self.go_on(peer, now);
+            return;
+        }
+        session.step = Step::Pushes(records);
+        self.send_step(peer, now);
+    }
+
+    pub(super) fn on_sync_failed(&mut self, peer: C::Peer, now: Now) {
+        let alive = self.members.is_alive(peer);
+        let Some(session) = self.sync.sessions.get_mut(&peer) else {
+            return;
+        };
+        session.attempts += 1;
+        if session.attempts >= ATTEMPTS_MAX || !alive {
+            self.end_session(peer, false, now);
+        } else {
+            self.send_step(peer, now);
+        }
+    }
+
+    pub(super) fn end_session(&mut self, peer: C::Peer, whole: bool, now: Now) {
+        let Some(session) = self.sync.sessions.remove(&peer) else {
+            return;
+        };
+        self.sync.fetching.retain(|_, by| *by != peer);
+        self.session_ended(peer, session.why, whole, now);
+        self.start_sessions(now);
+    }
+
+    fn session_ended(&mut self, peer: C::Peer, why: Why, whole: bool, now: Now) {
+        match why {
+            Why::Fill => self.on_read(peer, whole, now),
+            Why::Round => {
+                for waiting in &mut self.sync.waiting {
+                    if waiting.left.remove(&peer) {
+                        waiting.failed += usize::from(!whole);
+                    }
+                }
+                self.tell_synchronised();
+            }
+        }
+    }
+
+    fn tell_synchronised(&mut self) {
+        let (done, left): (Vec<_>, Vec<_>) = std::mem::take(&mut self.sync.waiting)
+            .into_iter()
+            .partition(|waiting| waiting.left.is_empty());
+        self.sync.waiting = left;
+        for waiting in done {
+            let outcome = Outcome::Synchronised {
+                peers: waiting.peers,
+                failed: waiting.failed,
+                fetched: self.sync.fetched - waiting.fetched_before,
+                pushed: self.sync.pushed - waiting.pushed_before,
+            };
+            self.reply(waiting.call, outcome);
+        }
+    }
+
+    pub(super) fn serve_compare(
+        &mut self,
+        from: C::Peer,
+        request: RequestId,
+        scope: &Scope<C::Peer>,
+        ranges: &[(Range, Summary)],
+        now: Now,
+    ) {
+        let good =
+            ranges.len() <= RANGES_MAX && scope.among.len() <= AMONG_MAX && scope.behind <= 1;
+        if !good {
+            self.misbehaved(from, "a comparison that exceeds its bounds");
+            self.unable(from, request);
+            return;
+        }
+        let begins = ranges.iter().any(|(range, _)| *range == Range::ALL);
+        let set = self.snapshot(from, scope, begins, now);
+        let mut differing = Vec::new();
+        for &(range, theirs) in ranges {
+            if let Some(contents) = set.compare(range, theirs) {
+                differing.push((range, contents));
+            }
+        }
+        self.sync_answer(from, request, Answer::Compare { differing });
+    }
+
+    /// Answers a comparison's query, and counts the bytes.
+    fn sync_answer(&mut self, to: C::Peer, request: RequestId, answer: Answer<C>) {
+        let message = super::Message::Answer(answer);
+        self.counters.sync_bytes += message.bytes() as u64;
+        let super::Message::Answer(answer) = message else {
+            return;
+        };
+        self.answer(to, request, answer);
+    }
+
+    /// Returns what this node has within a scope, as it was when the comparison began.
+    fn snapshot(&mut self, peer: C::Peer, scope: &Scope<C::Peer>, anew: bool, now: Now) -> &Items {
+        let mut known = self.sync.snapshots.iter();
+        let known = known.position(|known| known.peer == peer && known.scope == *scope);
+        let known = known.and_then(|at| self.sync.snapshots.remove(at));
+        let snapshot = known.filter(|_| !anew).unwrap_or_else(|| Snapshot {
+            peer,
+            scope: scope.clone(),
+            set: self.items(scope, peer, self.members.me(), now),
+        });
+        let snapshots = &mut self.sync.snapshots;
+        snapshots.truncate(SNAPSHOTS_MAX - 1);
+        snapshots.push_front(snapshot);
+        &snapshots[0].set
+    }
+
+    pub(super) fn serve_fetch(&mut self, from: C::Peer, request: RequestId, items: &[Item]) {
+        if items.len() > ITEMS_MAX || self.loads.is_busy() {
+            self.unable(from, request);
+            return;
+        }
+        let mut bytes = 0;
+        let mut wanted = Vec::new();
+        let mut more = false;
+        for held in items.iter().filter_map(|&i| self.holding.index.of_item(i)) {
+            bytes += held.content.value_bytes() as usize + super::messages::head_bytes(held);
+            if bytes > RECORDS_BYTES_MAX && !wanted.is_empty() {
+                more = true;
+                break;
+            }
+            wanted.push((held.key.clone(), held.id()));
+        }
+        if wanted.is_empty() {
+            self.answer_fetch(from, request, Vec::new(), false);
+            return;
+        }
+        let reader = Reader::Fetch {
+            to: from,
+            request,
+            more,
+        };
+        self.load(wanted, reader);
+    }
+
+    pub(super) fn answer_fetch(
+        &mut self,
+        to: C::Peer,
+        request: RequestId,
+        records: Vec<Record<C::Peer>>,
+        more: bool,
+    ) {
+        self.sync_answer(to, request, Answer::Fetched { records, more });
+    }
+}
+
+impl<P: Peer> Session<P> {
+    /// Takes what the other side has in a range in which it has something else.
+    fn differs(&mut self, range: Range, contents: Contents) {
+        match contents {
+            Contents::Items(theirs) => {
+                let difference = self.set.difference(range, &theirs);
+                self.lacks.extend(difference.theirs);
+                self.surplus.extend(difference.ours);
+            }
+            Contents::Split(summaries) => {
+                let parts = range.parts().into_iter().flatten();
+                for (part, theirs) in parts.zip(*summaries) {
+                    if self.set.summary(part) == theirs {
+                        continue;
+                    }
+                    if theirs.count == 0 {
+                        self.surplus.extend(self.set.of(part));
+                    } else {
+                        self.todo.push_back(part);
+                    }
+                }
+            }
+        }
+    }
+}

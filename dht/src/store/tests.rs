@@ -1,0 +1,3 @@
+//! Tests of the store: claims alone, and whole networks in virtual time.
+
+mod claims;
