@@ -2,7 +2,12 @@
 
 use std::error::Error;
 
-const FILES: [&str; 3] = ["descriptor.proto", "bundle.proto", "frame.proto"];
+const FILES: [&str; 4] = [
+    "descriptor.proto",
+    "bundle.proto",
+    "record.proto",
+    "frame.proto",
+];
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed=proto");

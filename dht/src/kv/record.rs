@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
+use weft_identity::{Authored, Domain, PeerId};
 
 use crate::kv::{CONTEXT_INTERVALS_MAX, Context, Dot, Interval, KvKey, Seq};
 use crate::{Peer, UnixMicros};
@@ -115,6 +116,14 @@ impl<P: Peer> Versioned for Record<P> {
 
     fn header(&self) -> &Header<P> {
         &self.header
+    }
+}
+
+impl Authored for Header<PeerId> {
+    const DOMAIN: Domain = Domain::new("weft/record/1");
+
+    fn author(&self) -> PeerId {
+        self.dot.writer
     }
 }
 

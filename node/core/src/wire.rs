@@ -16,6 +16,7 @@ mod fields;
 mod hyparview;
 mod known;
 mod plumtree;
+mod record;
 
 pub mod book;
 pub(crate) mod descriptor;
@@ -36,6 +37,7 @@ pub use self::encode::{
     encode_broadcast, encode_hello, encode_membership, encode_ping, encode_pong,
 };
 pub use self::known::KnownBodies;
+pub use self::record::{RECORD_BYTES_MAX, read_record, restore_record, write_record};
 
 use self::checker::Checker;
 use self::fields::{Fields, Refused, malformed, once};

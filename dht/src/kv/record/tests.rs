@@ -1,7 +1,5 @@
 //! What records can say, when they are taken, and how long they are held.
 
-use weft_identity::PeerId;
-
 use super::*;
 
 const NOW: UnixMicros = UnixMicros(1_700_000_000_000_000);
