@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use weft_rpc::nearest::nearest;
@@ -14,7 +15,7 @@ use crate::failure::{Exit, Failure};
 pub(crate) const FILE_NAME: &str = "weft.toml";
 
 /// The keys that it may have.
-const KEYS: [&str; 5] = ["network", "listen", "join", "key", "log"];
+const KEYS: [&str; 6] = ["network", "listen", "join", "key", "dht_mode", "log"];
 
 /// What the file says; every key may be absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -24,7 +25,17 @@ pub(crate) struct Config {
     pub(crate) join: Option<Vec<String>>,
     /// As it stands in the file: relative to the daemon's directory.
     pub(crate) key: Option<PathBuf>,
+    pub(crate) dht_mode: Option<DhtMode>,
     pub(crate) log: Option<String>,
+}
+
+/// A node's part in the structured layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum DhtMode {
+    /// It answers others
+    Server,
+    /// It only asks
+    Client,
 }
 
 /// What is wrong with the file, and in which line.
@@ -74,6 +85,7 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
             "listen" => config.listen = Some(file.strings(&key, &value)?),
             "join" => config.join = Some(file.strings(&key, &value)?),
             "key" => config.key = Some(file.string(&key, &value)?.into()),
+            "dht_mode" => config.dht_mode = Some(file.dht_mode(&key, &value)?),
             "log" => config.log = Some(file.string(&key, &value)?),
             unknown => {
                 let meant = nearest(unknown, KEYS)
@@ -103,6 +115,18 @@ impl File<'_> {
     fn string(&self, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<String, ConfigError> {
         value.get_ref().as_str().map(str::to_owned).ok_or_else(|| {
             let what = format!("{:?} takes one string", key.get_ref());
+            self.error(value.span().start, what)
+        })
+    }
+
+    fn dht_mode(
+        &self,
+        key: &Key<'_>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<DhtMode, ConfigError> {
+        let text = self.string(key, value)?;
+        DhtMode::from_str(&text, false).map_err(|_| {
+            let what = format!("dht_mode is \"server\" or \"client\", not {text:?}");
             self.error(value.span().start, what)
         })
     }

@@ -8,9 +8,9 @@ use serde_json::json;
 use tokio::sync::oneshot;
 use weft_node::control::{self, Control};
 use weft_node::dir::{self, DataDir, DirError, KeyFileError};
-use weft_node::{Node, StartError};
+use weft_node::{Node, Roles, StartError};
 
-use crate::config::{self, Config};
+use crate::config::{self, Config, DhtMode};
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
 use crate::logging;
@@ -34,6 +34,7 @@ A flag goes before its WEFT_* variable, that before weft.toml in the daemon's di
   listen = [\"/ip4/0.0.0.0/tcp/4001\"]
   join = [\"/ip4/192.0.2.1/tcp/4001\"]
   key = \"id_ed25519\"
+  dht_mode = \"server\"
   log = \"info\"";
 
 /// Runs a node until it is told to stop
@@ -57,6 +58,9 @@ pub(crate) struct Args {
     /// The node's key, an OpenSSH ed25519 private key [default: id_ed25519 in the directory, made if absent]
     #[arg(long, env = "WEFT_KEY", value_name = "FILE", hide_env_values = true)]
     key: Option<PathBuf>,
+    /// The node's part in the DHT: a server answers others, a client only asks [default: server]
+    #[arg(long, env = "WEFT_DHT", value_name = "MODE", hide_env_values = true)]
+    dht: Option<DhtMode>,
     /// What to log: off, error, warn, info, debug, trace, or directives such as info,weft_node=debug [default: info]
     #[arg(long, env = "WEFT_LOG", value_name = "LEVEL", hide_env_values = true)]
     log: Option<String>,
@@ -89,6 +93,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
         listen: addresses("--listen", &settings.listen)?,
         join: addresses("--join", &settings.join)?,
         dir: Some(data.path().to_owned()),
+        roles: settings.roles,
     };
     let node = tokio::select! {
         started = Node::start(config) => started.map_err(|error| start_failure(&error))?,
@@ -160,6 +165,7 @@ struct Settings {
     listen: Vec<String>,
     join: Vec<String>,
     key: Option<PathBuf>,
+    roles: Roles,
     log: String,
 }
 
@@ -178,6 +184,10 @@ impl Settings {
             key: args
                 .key
                 .or_else(|| file.key.map(|key| data.path().join(key))),
+            roles: match args.dht.or(file.dht_mode).unwrap_or(DhtMode::Server) {
+                DhtMode::Server => Roles::SERVER,
+                DhtMode::Client => Roles::CLIENT,
+            },
             log: args
                 .log
                 .or(file.log)
@@ -338,6 +348,7 @@ mod tests {
             listen: Vec::new(),
             join: Vec::new(),
             key: None,
+            dht: None,
             log: None,
             exit_with_stdin: false,
         }
@@ -351,6 +362,7 @@ mod tests {
             network: Some("file".into()),
             join: Some(vec!["j".into()]),
             key: Some("k".into()),
+            dht_mode: Some(DhtMode::Client),
             ..Config::default()
         };
         let args = Args {
@@ -362,6 +374,7 @@ mod tests {
         assert_eq!(settings.join, ["j"]);
         assert_eq!(settings.listen, [LISTEN_DEFAULT]);
         assert_eq!(settings.key, Some(temp.path().join("k")));
+        assert_eq!(settings.roles, Roles::CLIENT);
         assert_eq!(settings.log, "info");
     }
 

@@ -124,6 +124,11 @@ pub enum Input<C: Contact> {
         /// The key.
         key: Key,
     },
+    /// The operator doesn't want a peer: it loses its place. If it is heard of again, it may get one again.
+    Forget {
+        /// The peer.
+        peer: C::Peer,
+    },
     /// A link to a peer could not be made or went down: what it was asked it won't answer.
     PeerLost {
         /// The peer.
@@ -268,6 +273,7 @@ impl<C: Contact> Dht<C> {
                 self.provided.remove(&key);
                 self.plan_announcements();
             }
+            Input::Forget { peer } => self.table.forget(peer),
             Input::PeerLost { peer } => {
                 for request in self.requests.lost(peer) {
                     self.on_failed(peer, request.why, now);
@@ -314,6 +320,11 @@ impl<C: Contact> Dht<C> {
     /// Returns the provider records that are kept for others.
     pub fn providers(&self) -> &Providers<C> {
         &self.providers
+    }
+
+    /// Returns whether this node provides a key.
+    pub fn provides(&self, key: &Key) -> bool {
+        self.provided.contains_key(key)
     }
 
     /// Returns what was refused or ignored, and how requests fared.

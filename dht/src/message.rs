@@ -61,3 +61,28 @@ pub enum Message<C> {
     /// The answer to one.
     Answer(Answer<C>),
 }
+
+impl<C> Message<C> {
+    /// Puts other contacts into the place of these.
+    pub fn map<D>(self, mut contact: impl FnMut(C) -> D) -> Message<D> {
+        let mut all = |contacts: Vec<C>| contacts.into_iter().map(&mut contact).collect();
+        match self {
+            Self::Query(Query::Ping) => Message::Query(Query::Ping),
+            Self::Query(Query::FindNode { key }) => Message::Query(Query::FindNode { key }),
+            Self::Query(Query::GetProviders { key }) => Message::Query(Query::GetProviders { key }),
+            Self::Query(Query::AddProvider { key, provider }) => {
+                let provider = contact(provider);
+                Message::Query(Query::AddProvider { key, provider })
+            }
+            Self::Answer(Answer::Pong) => Message::Answer(Answer::Pong),
+            Self::Answer(Answer::Closer { contacts }) => {
+                let contacts = all(contacts);
+                Message::Answer(Answer::Closer { contacts })
+            }
+            Self::Answer(Answer::Providers { providers, closer }) => {
+                let (providers, closer) = (all(providers), all(closer));
+                Message::Answer(Answer::Providers { providers, closer })
+            }
+        }
+    }
+}

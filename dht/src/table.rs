@@ -239,6 +239,11 @@ impl<C: Contact> Table<C> {
         self.spares.retain(lasts);
     }
 
+    /// Takes a peer's place away.
+    pub fn forget(&mut self, peer: C::Peer) {
+        self.remove(peer.point());
+    }
+
     /// Returns whether a peer that isn't known yet would get a place: so it is worth a ping.
     pub fn has_room_for(&self, contact: &C) -> bool {
         let point = contact.peer().point();

@@ -2,9 +2,10 @@
 
 use std::error::Error;
 
-const FILES: [&str; 4] = [
+const FILES: [&str; 5] = [
     "descriptor.proto",
     "bundle.proto",
+    "kad.proto",
     "record.proto",
     "frame.proto",
 ];

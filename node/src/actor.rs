@@ -58,6 +58,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
         listen: &config.listen,
         known,
         limits: Limits::default(),
+        serves_kad: config.roles.serves,
     })
     .await
     .map_err(|error| match error {
@@ -86,6 +87,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
             epoch: opened.epoch,
             previous_run: opened.previous_run,
             seed,
+            roles: config.roles,
         },
         clock.now(),
     );

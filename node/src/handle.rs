@@ -1,6 +1,7 @@
 //! What an application holds: start a node, publish, subscribe, look, stop.
 
 mod config;
+mod dht;
 mod error;
 mod subscription;
 mod views;
@@ -21,11 +22,13 @@ use weft_overlay::Now;
 use weft_rpc::{Start, types};
 
 pub use config::Config;
+pub(crate) use dht::DhtAnswer;
 pub use error::{
-    AddPeerError, CursorError, HistoryError, PingError, PublishError, StartError, SubscribeError,
+    AddPeerError, CursorError, DhtError, HistoryError, PingError, PublishError, StartError,
+    SubscribeError,
 };
 pub use subscription::{Delivery, History, Item, Subscription};
-pub use weft_core::{Receipt, TopicName, TopicNameError};
+pub use weft_core::{Receipt, Roles, TopicName, TopicNameError};
 
 use crate::actor::{self, Ask, Call, Gone};
 use crate::links::DIAL_TIMEOUT;
@@ -113,6 +116,7 @@ impl Node {
             active: status.active,
             passive: status.passive,
             topics: views::topic_names(&status),
+            dht: views::dht(&status.dht),
             health: views::health(&status),
             counters: status
                 .counters

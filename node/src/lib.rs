@@ -15,10 +15,11 @@ mod links;
 
 pub use actor::check_network;
 pub use libp2p::Multiaddr;
+pub use weft_dht::point::{Key, KeyTooLong};
 pub use weft_identity::{Keypair, PeerId};
 pub use weft_rpc::Start;
 
 pub use handle::{
-    AddPeerError, Config, CursorError, Delivery, History, HistoryError, Item, Node, PingError,
-    PublishError, Receipt, StartError, SubscribeError, Subscription, TopicName, TopicNameError,
+    AddPeerError, Config, CursorError, Delivery, DhtError, History, HistoryError, Item, Node, PingError,
+    PublishError, Receipt, Roles, StartError, SubscribeError, Subscription, TopicName, TopicNameError,
 };

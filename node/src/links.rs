@@ -1,7 +1,7 @@
 //! Links: one authenticated connection to a peer, with one long-lived stream a direction that carries all frames.
 //!
 //! [`start`] listens and spawns the owner of libp2p's swarm ([`driver`]). Which of two connections carries a peer's link
-//! is decided in [`choice`]; what a link is and how it ends stands in [`link`]; its two tasks are [`reader`] and [`writer`].
+//! is decided in [`choice`]; peers without a link ask and are asked over streams of their own ([`kad`]); what a link is and how it ends stands in [`link`]; its two tasks are [`reader`] and [`writer`].
 //! Everything that happens is told to the core's task as [`LinkEvent`]s on one bounded channel: a link's `Up`, then its
 //! frames in order, then one `Ended`. What is sent goes straight into the link's lanes ([`lanes`]), which never wait.
 //!
@@ -14,8 +14,9 @@ use libp2p::Multiaddr;
 use libp2p::identity;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
-use weft_core::wire::{Frame, KnownBodies};
-use weft_core::{Address, DialError, DialId, Direction};
+use weft_core::wire::{DecodeError, Frame, KnownBodies};
+use weft_core::{Address, DialError, DialId, Direction, KadPeer};
+use weft_dht::Message;
 use weft_identity::{Keypair, PeerId};
 
 pub(crate) mod address;
@@ -25,6 +26,7 @@ mod dials;
 mod driver;
 mod frames;
 mod handler;
+mod kad;
 mod lanes;
 mod link;
 mod pace;
@@ -34,6 +36,7 @@ mod tests;
 mod transport;
 mod writer;
 
+pub(crate) use kad::{Ask as KadAsk, Query as KadQuery};
 pub(crate) use lanes::Waiting;
 pub(crate) use link::Link;
 
@@ -41,8 +44,9 @@ pub(crate) use link::Link;
 pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long an ordered end may take: what waits is sent, goodbyes are exchanged.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
-/// Dials under way at a time: a joining node dials a handful, a healing one a few dozen.
-const DIALS_MAX: usize = 64;
+/// Dials under way at a time, as many as the core orders at most: a joining node dials a handful, a healing one or one that
+/// fills its routing table a few dozen.
+const DIALS_MAX: usize = 128;
 /// Events that may wait for the core's task. Frames are bounded in bytes by each link's credit; this bounds the rest.
 const EVENTS_MAX: usize = 1_024;
 
@@ -84,6 +88,19 @@ pub(crate) enum LinkEvent {
     DialFailed { dial: DialId, error: DialError },
     /// A peer of another network came and was refused.
     Stranger { peer: PeerId, network: String },
+    /// A peer asks over a stream of the kad protocol.
+    KadQuery(KadQuery),
+    /// A peer that was asked over one has answered.
+    KadAnswer {
+        peer: PeerId,
+        request: u64,
+        met_at: Address,
+        message: Message<KadPeer>,
+    },
+    /// A peer that was asked over one can't be reached, or did not answer as it should.
+    KadFailed { peer: PeerId },
+    /// A peer sent what no honest one sends, and its stream was reset.
+    KadRefused { peer: PeerId, error: DecodeError },
 }
 
 /// A link that is up.
@@ -107,7 +124,8 @@ pub(crate) struct ReadFrames {
     pub(crate) cost: u32,
 }
 
-/// What the core's task orders. Unbounded where it is sent: a core has at most as many dials out as it allows itself.
+/// What the core's task orders. Unbounded where it is sent: a core has at most as many dials and questions out as it allows
+/// itself.
 #[derive(Debug)]
 pub(crate) enum Order {
     Dial {
@@ -115,6 +133,12 @@ pub(crate) enum Order {
         peer: Option<PeerId>,
         addresses: Vec<Address>,
     },
+    Prove {
+        dial: DialId,
+        peer: PeerId,
+        addresses: Vec<Address>,
+    },
+    KadAsk(KadAsk),
 }
 
 /// What links are started with.
@@ -124,6 +148,8 @@ pub(crate) struct Setup<'a> {
     pub(crate) listen: &'a [Multiaddr],
     pub(crate) known: Arc<Mutex<KnownBodies>>,
     pub(crate) limits: Limits,
+    /// Whether the node answers queries of the structured layer.
+    pub(crate) serves_kad: bool,
 }
 
 /// The running links of a node. Dropping `orders` ends the task, and with it every connection.
@@ -164,7 +190,7 @@ pub(crate) async fn start(setup: Setup<'_>) -> Result<Links, ListenError> {
     let mut seed = setup.keypair.to_seed();
     let key = identity::Keypair::ed25519_from_bytes(&mut seed)
         .expect("32 bytes are the seed of an ed25519 key");
-    let swarm = transport::swarm(&key, setup.network, setup.limits)
+    let swarm = transport::swarm(&key, setup.network, setup.serves_kad, setup.limits)
         .map_err(|reason| ListenError::Failed(Multiaddr::empty(), reason))?;
     let (orders, orders_taken) = mpsc::unbounded_channel();
     let (events_told, events) = mpsc::channel(EVENTS_MAX);

@@ -10,7 +10,7 @@ use libp2p::Multiaddr;
 use tokio::time::{Instant, timeout};
 use weft_identity::Keypair;
 use weft_node::{
-    AddPeerError, Config, Item, Node, PingError, PublishError, Start, StartError, Subscription,
+    AddPeerError, Config, Item, Node, PingError, PublishError, Roles, Start, StartError, Subscription,
     TopicName,
 };
 
@@ -24,6 +24,7 @@ fn config(seed: u8, join: Vec<Multiaddr>) -> Config {
         listen: vec!["/ip4/127.0.0.1/tcp/0".parse().unwrap()],
         join,
         dir: None,
+        roles: Roles::SERVER,
     }
 }
 

@@ -3,11 +3,16 @@
 //! Each type is written once: the node answers with it, the client reads it, the CLI prints it. Keys whose part has
 //! nothing to say yet are null, empty or absent, never invented. Times are RFC 3339 in UTC with microseconds.
 
+mod dht;
 mod node;
 mod overlay;
 mod peer;
 mod topic;
 
+pub use dht::{
+    Closest, DhtMode, DhtStatus, FoundPeer, KeyParams, Lookup, PeerFound, Provided, Providers,
+    ProvidingStopped, RoutingPeer, RoutingTable, Standing,
+};
 pub use node::{Health, Identity, LogLevel, NoParams, Status, Stopping, Verdict};
 pub use overlay::{
     ActivePeer, Equivocation, OverlayTree, OverlayTreeParams, OverlayView, OverlayViewsParams,

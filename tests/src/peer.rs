@@ -18,7 +18,7 @@ use libp2p::{Multiaddr, Transport, identity, noise, tcp, yamux};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::timeout;
 use weft_core::wire::{Decoder, Frame, OutFrame, encode_pong, parse_prefix};
-use weft_core::{Address, PeerContact};
+use weft_core::{Address, PeerContact, Roles};
 use weft_identity::{Keypair, PeerId};
 use weft_overlay::UnixMicros;
 
@@ -63,7 +63,13 @@ pub fn unix() -> UnixMicros {
 /// A descriptor of a key's owner that holds for the next hour.
 pub fn contact(key: &Keypair, addresses: &[Address]) -> PeerContact {
     let now = unix();
-    PeerContact::issue(key, addresses, now, now + Duration::from_secs(3_600))
+    PeerContact::issue(
+        key,
+        addresses,
+        now,
+        now + Duration::from_secs(3_600),
+        Roles::default(),
+    )
 }
 
 /// The writing end of a link.

@@ -107,6 +107,15 @@ fn a_silent_peer_gives_way_to_the_freshest_spare() {
 }
 
 #[test]
+fn a_peer_that_is_forgotten_loses_its_place_until_it_answers_again() {
+    let (mut table, peers) = full();
+    table.forget(TestPeer(peers[3]));
+    assert!(table.entry(TestPeer(peers[3])).is_none());
+    assert!(table.has_room_for(&contact(peers[3])));
+    assert_eq!(table.proven(contact(peers[3]), at(1_000)), Entered::New);
+}
+
+#[test]
 fn a_suspect_that_answers_is_suspect_no_longer() {
     let (mut table, peers) = full();
     table.suspect(TestPeer(peers[3]));

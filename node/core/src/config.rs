@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use weft_identity::Keypair;
 
-use crate::{Address, PeerContact, TopicName};
+use crate::{Address, PeerContact, Roles, TopicName};
 
 /// What a core is made with.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct Config {
     pub epoch: u64,
     /// The run before this one, if there was one.
     pub previous_run: Option<PreviousRun>,
+    /// The node's part in the structured layer.
+    pub roles: Roles,
     /// Seeds every random choice of the core.
     pub seed: [u8; 32],
 }

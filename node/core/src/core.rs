@@ -1,10 +1,11 @@
 //! The node as a value: the parent of every swarm, who drains them in one place and translates.
 //!
 //! The parts are one file each: [`links`] (liveness), [`lanes`] (how much waits on them), [`dials`] (how they are made), [`book`] (own descriptor and known peers), [`join`] (into
-//! the network, for ever), [`topics`] (who is a member of what), [`publish`] (bundles and their pace). They share [`Core`]'s fields and
+//! the network, for ever), [`dht`] (the structured layer), [`topics`] (who is a member of what), [`publish`] (bundles and their pace). They share [`Core`]'s fields and
 //! call each other downwards only: topics and publish use swarms, swarms use links.
 
 mod book;
+mod dht;
 mod dials;
 mod join;
 mod lanes;
@@ -28,10 +29,11 @@ use crate::views::{
 };
 use crate::wire::Frame;
 use crate::{
-    AddPeerError, Command, Config, DialId, Event, Input, Output, PeerContact, PublishError, Reply,
-    RequestId, TopicId, TopicName,
+    AddPeerError, Command, Config, DialId, Event, Input, KadContact, KadPeer, Output, PeerContact,
+    PublishError, Reply, RequestId, Roles, TopicId, TopicName,
 };
 use book::AddressBook;
+use dht::Structured;
 use dials::{Dial, PendingDial};
 use join::JoinAddress;
 use links::Link;
@@ -63,9 +65,10 @@ pub struct Core {
     newly_congested: Vec<PeerId>,
     /// Peers that a swarm's frame could not reach; the swarm is told after it was drained.
     unreachable: VecDeque<(TopicId, PeerId)>,
-    next_dial: u64,
+    dials_ordered: u64,
     next_nonce: u64,
 
+    roles: Roles,
     contact: PeerContact,
     addresses: Vec<crate::Address>,
     renew_at: Time,
@@ -80,6 +83,7 @@ pub struct Core {
     publishing: BTreeSet<TopicId>,
     history_bytes: usize,
 
+    structured: Structured,
     members: Members,
     announce_at: Time,
     own_streams: BTreeMap<TopicName, OwnStream>,
@@ -97,24 +101,28 @@ impl Core {
     /// Makes a core, a member of the root swarm that knows whom its configuration names.
     pub fn new(config: Config, now: Now) -> Self {
         let me = config.keypair.peer_id();
-        let contact = book::issue(&config.keypair, &[], now);
+        let contact = book::issue(&config.keypair, &[], config.roles, now);
         let root = TopicName::network().id(&config.network);
+        let mut rng = ChaCha8Rng::from_seed(config.seed);
+        let own = KadContact::new(KadPeer::Signed(contact.clone()), now.unix);
         let mut core = Self {
+            structured: Structured::new(own, &mut rng, now),
             me,
             root,
+            roles: config.roles,
             contact,
             keypair: config.keypair,
             network: config.network,
             epoch: config.epoch,
             previous_run: config.previous_run,
-            rng: ChaCha8Rng::from_seed(config.seed),
+            rng,
             stopping: false,
             links: BTreeMap::new(),
             dials: BTreeMap::new(),
             pending: BTreeMap::new(),
             newly_congested: Vec::new(),
             unreachable: VecDeque::new(),
-            next_dial: 0,
+            dials_ordered: 0,
             next_nonce: 0,
             addresses: Vec::new(),
             renew_at: now.time + book::DESCRIPTOR_RENEWED,
@@ -164,6 +172,19 @@ impl Core {
             Input::Frame { peer, frame } => self.frame(peer, frame, now),
             Input::Dialled { dial, peer } => self.dialled(dial, peer, now),
             Input::DialFailed { dial, error } => self.dial_failed(dial, error, now),
+            Input::KadQuery {
+                query,
+                peer,
+                addresses,
+                message,
+            } => self.kad_asked(query, peer, addresses, message, now),
+            Input::KadAnswer {
+                peer,
+                request,
+                met_at,
+                message,
+            } => self.kad_answered(peer, request, &met_at, message, now),
+            Input::KadFailed { peer } => self.dht_lost(peer, now),
             Input::Command(command) => self.command(command, now),
         }
         self.settle(now);
@@ -177,6 +198,7 @@ impl Core {
             self.tick_book(now);
             self.tick_joins(now);
             self.tick_topics(now);
+            self.tick_dht(now);
         }
         // Each swarm once: one whose timer doesn't move is called again by whoever calls this, after others had their turn.
         let due = self.timers.iter().take_while(|(at, _)| *at <= now.time);
@@ -211,7 +233,8 @@ impl Core {
             .min(self.renew_at)
             .min(self.persist_at)
             .min(self.next_join_tick())
-            .min(self.next_topic_tick());
+            .min(self.next_topic_tick())
+            .min(self.structured.poll_timeout());
         if self.stopping {
             self.wake_by = Time::NEVER;
         }
@@ -247,6 +270,7 @@ impl Core {
             Frame::Pong { nonce } => self.pong_came(peer, nonce, now),
             Frame::Membership { topic, message } => self.membership_came(peer, topic, message, now),
             Frame::Broadcast { topic, message } => self.broadcast_came(peer, topic, message, now),
+            Frame::Kad { request, message } => self.kad_came(peer, request, message, now),
             Frame::Unknown => self.count("unknown_frames"),
         }
     }
@@ -266,6 +290,8 @@ impl Core {
             Command::AddPeer { request, address } => self.add_peer(request, address, now),
             Command::RemovePeer { request, peer } => self.remove_peer(request, peer, now),
             Command::Ping { request, peer } => self.ping(request, peer, now),
+            Command::Dht { request, call } => self.call_dht(request, call, now),
+            Command::StopProviding { request, key } => self.stop_providing(request, key, now),
             Command::Cancel { request } => self.cancel(request, now),
             Command::Stop { request } => self.stop(request, now),
         }
@@ -283,6 +309,8 @@ impl Core {
             }
             Command::RemovePeer { request, .. } => (request, Reply::PeerRemoved(false)),
             Command::Ping { request, .. } => (request, Reply::Pong(None)),
+            Command::Dht { request, .. } => (request, dht::busy()),
+            Command::StopProviding { request, .. } => (request, Reply::ProvidingStopped(false)),
             Command::Stop { request } => (request, Reply::Stopped(self.this_run())),
             Command::Unsubscribe { .. } | Command::Cancel { .. } => return,
         };
@@ -323,6 +351,7 @@ impl Core {
         for request in pings {
             self.reply(request, Reply::Pong(None));
         }
+        self.refuse_calls();
         for dial in std::mem::take(&mut self.dials).into_values() {
             if let Dial::Add(request) = dial {
                 self.reply(request, Reply::PeerAdded(Err(AddPeerError::Stopping)));
@@ -334,6 +363,7 @@ impl Core {
     fn cancel(&mut self, request: RequestId, now: Now) {
         self.forget_ping(request);
         self.forget_dial(request);
+        self.forget_call(request);
         self.forget_subscriber(request, now);
         self.forget_publish(request);
     }
@@ -382,6 +412,7 @@ impl Core {
                 .filter(|(topic, _)| **topic != self.root)
                 .map(|(_, entry)| entry.name.clone())
                 .collect(),
+            dht: self.dht(),
             counters: self.counters.clone(),
         }
     }
@@ -511,8 +542,18 @@ impl Core {
     }
 
     /// Returns the proven peers to be written to the address book, the one seen last first, at most [`crate::wire::book::BOOK_MAX`].
+    ///
+    /// Where the book has room, live peers of the routing table follow.
     pub fn address_book(&self) -> Vec<PeerContact> {
-        self.book.newest_first()
+        let mut peers = self.book.newest_first();
+        let unknown: Vec<PeerContact> = self
+            .live_descriptors()
+            .filter(|contact| !self.book.knows(peer_of(contact)))
+            .cloned()
+            .collect();
+        peers.extend(unknown);
+        peers.truncate(crate::wire::book::BOOK_MAX);
+        peers
     }
 
     fn entry_named(&self, topic: &str) -> Option<&Entry> {

@@ -18,6 +18,30 @@ pub struct Descriptor {
     pub issued_at: UnixMicros,
     /// When it stops being worth passing on.
     pub expires_at: UnixMicros,
+    /// Its part in the structured layer.
+    pub roles: Roles,
+}
+
+/// What a peer does for others in the structured layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Roles {
+    /// It answers queries: it is a server. A client only asks.
+    pub serves: bool,
+    /// It takes part in the replicated store.
+    pub stores: bool,
+}
+
+impl Roles {
+    /// It answers queries.
+    pub const SERVER: Self = Self {
+        serves: true,
+        stores: false,
+    };
+    /// It only asks.
+    pub const CLIENT: Self = Self {
+        serves: false,
+        stores: false,
+    };
 }
 
 impl Authored for Descriptor {
@@ -39,8 +63,9 @@ impl PeerContact {
         addresses: &[Address],
         issued_at: UnixMicros,
         expires_at: UnixMicros,
+        roles: Roles,
     ) -> Self {
-        wire::descriptor::issue(keypair, addresses, issued_at, expires_at)
+        wire::descriptor::issue(keypair, addresses, issued_at, expires_at, roles)
     }
 }
 

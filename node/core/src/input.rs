@@ -1,10 +1,12 @@
 //! Facts that the core is told.
 
 use bytes::Bytes;
+use weft_dht::dht::Call;
+use weft_dht::{Key, Message};
 use weft_identity::PeerId;
 
 use crate::wire::Frame;
-use crate::{Address, TopicName};
+use crate::{Address, KadPeer, TopicName};
 
 /// Names one order to dial, so that its outcome can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -13,6 +15,10 @@ pub struct DialId(pub u64);
 /// Names a caller's request, so that its reply can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RequestId(pub u64);
+
+/// Names a query that came over a stream, so that it can be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KadQueryId(pub u64);
 
 /// Who dialled a link.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -104,6 +110,33 @@ pub enum Input {
         /// Why.
         error: DialError,
     },
+    /// A peer that is no link asks over a stream of the kad protocol. Answered by one [`crate::Output::KadReply`] at once.
+    KadQuery {
+        /// Names the reply.
+        query: KadQueryId,
+        /// Who asks, authenticated.
+        peer: PeerId,
+        /// Where the peer says that it listens; empty unless it serves.
+        addresses: Vec<Address>,
+        /// What it asks.
+        message: Message<KadPeer>,
+    },
+    /// The answer to a [`crate::Output::KadAsk`] has come.
+    KadAnswer {
+        /// Who was asked, authenticated.
+        peer: PeerId,
+        /// The number that the question had.
+        request: u64,
+        /// Where it was reached.
+        met_at: Address,
+        /// The answer.
+        message: Message<KadPeer>,
+    },
+    /// A [`crate::Output::KadAsk`] has failed: the peer can't be reached, or did not answer as it should.
+    KadFailed {
+        /// Who was asked.
+        peer: PeerId,
+    },
     /// A caller wants something.
     Command(Command),
 }
@@ -152,6 +185,20 @@ pub enum Command {
         request: RequestId,
         /// The peer.
         peer: PeerId,
+    },
+    /// Ask something of the structured layer.
+    Dht {
+        /// Names the reply.
+        request: RequestId,
+        /// What.
+        call: Call<PeerId>,
+    },
+    /// No longer be a provider of a key; what is known of it elsewhere expires there.
+    StopProviding {
+        /// Names the reply.
+        request: RequestId,
+        /// The key.
+        key: Key,
     },
     /// The caller has gone and wants no reply any more. Not answered.
     Cancel {

@@ -2,12 +2,17 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use weft_dht::dht::Outcome;
+use weft_dht::lookup::Stats;
 use weft_identity::PeerId;
 use weft_overlay::UnixMicros;
 
 use crate::config::PreviousRun;
 use crate::wire::OutFrame;
-use crate::{Address, DialError, DialId, RequestId, TopicBundle, TopicName};
+use crate::{
+    Address, DialError, DialId, KadContact, KadQueryId, RequestId, TopicBundle, TopicName,
+};
 
 /// A link's queue for frames of one kind. Control goes out first; data and repair share what is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +45,35 @@ pub enum Output {
         peer: Option<PeerId>,
         /// Where, in order of preference.
         addresses: Vec<Address>,
+    },
+    /// Reach a linked peer at one of its addresses, on a connection that is let go at once; ends as a Dial does.
+    Prove {
+        /// Names the outcome.
+        dial: DialId,
+        /// Who must answer.
+        peer: PeerId,
+        /// Where.
+        addresses: Vec<Address>,
+    },
+    /// Ask a peer over a stream of the kad protocol; ends in KadAnswer or KadFailed.
+    KadAsk {
+        /// Whom.
+        peer: PeerId,
+        /// Where it may be reached: the connection must be one that this node makes.
+        addresses: Vec<Address>,
+        /// Names the outcome.
+        request: u64,
+        /// The question, its length in front.
+        packet: Bytes,
+        /// Whether an answer comes; where none does, only a failure is told.
+        is_answered: bool,
+    },
+    /// Answer a query that came over a stream.
+    KadReply {
+        /// Which.
+        query: KadQueryId,
+        /// The answer, its length in front; none where there is none to be sent.
+        packet: Option<Bytes>,
     },
     /// Close a link in order: send what waits, half-close, wait a little for the peer's end. LinkDown follows.
     Close {
@@ -113,6 +147,15 @@ pub enum Reply {
     PeerRemoved(bool),
     /// To Ping; none where the peer is not linked or its link was lost.
     Pong(Option<Duration>),
+    /// To Dht.
+    Dht {
+        /// What became of it.
+        outcome: Outcome<KadContact>,
+        /// What its lookup cost.
+        stats: Stats,
+    },
+    /// To StopProviding: whether the key was provided.
+    ProvidingStopped(bool),
     /// To Stop: what the next run should know of this one.
     Stopped(PreviousRun),
 }

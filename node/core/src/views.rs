@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use weft_identity::PeerId;
 
-use crate::{Address, Direction, TopicName};
+use crate::{Address, Direction, KadContact, TopicName};
 
 /// A node at a glance.
 #[derive(Debug, Clone, Default)]
@@ -20,8 +20,47 @@ pub struct StatusView {
     pub knows_others: bool,
     /// Topics that the node is a member of.
     pub topics: Vec<TopicName>,
+    /// The structured layer.
+    pub dht: DhtView,
     /// Counters that aren't zero, by name.
     pub counters: BTreeMap<&'static str, u64>,
+}
+
+/// The structured layer at a glance.
+#[derive(Debug, Clone, Default)]
+pub struct DhtView {
+    /// Whether this node answers others.
+    pub serves: bool,
+    /// Peers in the routing table that answer.
+    pub live: usize,
+    /// Records of providers that are kept for others.
+    pub provider_records: usize,
+    /// What was asked and refused.
+    pub counters: weft_dht::dht::Counters,
+}
+
+/// The routing table.
+#[derive(Debug, Clone)]
+pub struct RoutingView {
+    /// Its peers, the closest to this node first.
+    pub entries: Vec<RoutingEntry>,
+    /// Replacements that wait for a place.
+    pub spares: usize,
+}
+
+/// A peer of the routing table.
+#[derive(Debug, Clone)]
+pub struct RoutingEntry {
+    /// What is known of it.
+    pub contact: KadContact,
+    /// Its bucket: how many leading bits its point shares with this node's.
+    pub bucket: u32,
+    /// Whether it answers.
+    pub standing: weft_dht::table::Standing,
+    /// How fast, smoothed.
+    pub rtt: Option<Duration>,
+    /// How long ago it was heard.
+    pub seen: Duration,
 }
 
 /// A linked peer.

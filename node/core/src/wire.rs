@@ -14,6 +14,7 @@ mod checker;
 mod encode;
 mod fields;
 mod hyparview;
+pub mod kad;
 mod known;
 mod plumtree;
 mod record;
@@ -34,13 +35,14 @@ use weft_overlay::{hyparview as views, plumtree as trees};
 pub use self::book::{decode_descriptors, encode_descriptors};
 pub(crate) use self::bundle::publish;
 pub use self::encode::{
-    encode_broadcast, encode_hello, encode_membership, encode_ping, encode_pong,
+    encode_broadcast, encode_hello, encode_kad, encode_membership, encode_ping, encode_pong,
 };
 pub use self::known::KnownBodies;
 pub use self::record::{RECORD_BYTES_MAX, read_record, restore_record, write_record};
 
 use self::checker::Checker;
 use self::fields::{Fields, Refused, malformed, once};
+use crate::kad::KadPeer;
 use crate::{PeerContact, TopicBundle, TopicId};
 
 /// The messages of `proto/`, as prost sees them.
@@ -57,7 +59,7 @@ mod proto {
 
 /// Bytes of one frame: a message of 1 MiB and what surrounds it, with room.
 pub const FRAME_BYTES_MAX: usize = 2 * 1024 * 1024;
-/// Bytes of a frame of membership or liveness: 33 descriptors of 4 KiB, with room.
+/// Bytes of a frame that isn't a broadcast: 41 descriptors of 4 KiB, with room.
 pub const CONTROL_BYTES_MAX: usize = 256 * 1024;
 /// Descriptors in one list: a shuffle takes 7 by default, and a configured one has room.
 pub const CONTACTS_MAX: usize = 32;
@@ -97,6 +99,13 @@ pub enum Frame {
         topic: TopicId,
         /// The message.
         message: trees::Message<PeerId, TopicBundle>,
+    },
+    /// A message of the structured layer.
+    Kad {
+        /// Pairs an answer with its query.
+        request: u64,
+        /// The message.
+        message: weft_dht::Message<KadPeer>,
     },
     /// A kind that this version doesn't know; counted and skipped.
     Unknown,
@@ -177,7 +186,7 @@ impl Decoder {
         let mut kind = None;
         for field in Fields::new(frame) {
             let (number, value) = field?;
-            if let 1..=5 = number {
+            if let 1..=6 = number {
                 once(&mut kind, (number, value.bytes()?))?;
             }
         }
@@ -197,6 +206,7 @@ impl Decoder {
                 let (topic, message) = hyparview::decode(bytes, self.peer, &mut self.checker)?;
                 Ok(Frame::Membership { topic, message })
             }
+            6 => kad::decode(bytes, self.peer, &mut self.checker),
             _ => {
                 let (topic, message) = plumtree::decode(bytes, &mut self.checker)?;
                 Ok(Frame::Broadcast { topic, message })

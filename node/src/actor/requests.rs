@@ -10,12 +10,14 @@ use tokio::sync::{mpsc, oneshot};
 use weft_core::{
     AddPeerError, Address, Command, Core, PublishError, Receipt, Reply, RequestId, TopicName,
 };
+use weft_dht::Key;
+use weft_dht::dht::Call as DhtCall;
 use weft_identity::PeerId;
 use weft_overlay::Now;
 use weft_rpc::Start;
 
 use crate::arrivals::{Arrivals, Log};
-use crate::handle::{SubscribeError, Subscription};
+use crate::handle::{DhtAnswer, SubscribeError, Subscription};
 
 /// A look at the core; sends its answer itself.
 type Look = Box<dyn FnOnce(&Core, Now) + Send>;
@@ -70,6 +72,14 @@ pub(crate) enum Ask {
         peer: PeerId,
         reply: oneshot::Sender<Option<Duration>>,
     },
+    Dht {
+        call: DhtCall<PeerId>,
+        reply: oneshot::Sender<DhtAnswer>,
+    },
+    StopProviding {
+        key: Key,
+        reply: oneshot::Sender<bool>,
+    },
 }
 
 /// What has gone without a word.
@@ -92,6 +102,8 @@ enum Owed {
     PeerAdded(oneshot::Sender<Result<PeerId, AddPeerError>>),
     PeerRemoved(oneshot::Sender<bool>),
     Pong(oneshot::Sender<Option<Duration>>),
+    Dht(oneshot::Sender<DhtAnswer>),
+    ProvidingStopped(oneshot::Sender<bool>),
 }
 
 /// The answers that are owed. Bounded by the callers that wait: each is a future somebody holds.
@@ -141,6 +153,11 @@ impl Requests {
                 Command::RemovePeer { request, peer },
             ),
             Ask::Ping { peer, reply } => (Owed::Pong(reply), Command::Ping { request, peer }),
+            Ask::Dht { call, reply } => (Owed::Dht(reply), Command::Dht { request, call }),
+            Ask::StopProviding { key, reply } => (
+                Owed::ProvidingStopped(reply),
+                Command::StopProviding { request, key },
+            ),
         };
         self.owed.insert(request, owed);
         command
@@ -178,6 +195,8 @@ impl Requests {
             (Owed::PeerAdded(to), Reply::PeerAdded(outcome)) => drop(to.send(outcome)),
             (Owed::PeerRemoved(to), Reply::PeerRemoved(removed)) => drop(to.send(removed)),
             (Owed::Pong(to), Reply::Pong(rtt)) => drop(to.send(rtt)),
+            (Owed::Dht(to), Reply::Dht { outcome, stats }) => drop(to.send((outcome, stats))),
+            (Owed::ProvidingStopped(to), Reply::ProvidingStopped(it)) => drop(to.send(it)),
             (_, reply) => {
                 tracing::error!(?request, ?reply, "an answer of another kind; this is a bug");
             }

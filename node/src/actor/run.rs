@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep_until, timeout};
 use weft_core::config::PreviousRun;
-use weft_core::{Command, Core, DialError, Input, Lane, Output, Reply, RequestId};
+use weft_core::{Command, Core, DialError, Input, KadQueryId, Lane, Output, Reply, RequestId};
 use weft_identity::PeerId;
 use weft_overlay::Now;
 
@@ -18,7 +19,9 @@ use super::log::EventLog;
 use super::requests::{Call, Gone, Requests};
 use crate::arrivals::Arrivals;
 use crate::disk::Disk;
-use crate::links::{CLOSE_TIMEOUT, Link, LinkEvent, Links, Order, ReadFrames, Up, Waiting};
+use crate::links::{
+    CLOSE_TIMEOUT, KadAsk, KadQuery, Link, LinkEvent, Links, Order, ReadFrames, Up, Waiting,
+};
 
 /// Link events, calls and departures that one wake takes: what has come meanwhile, without letting one kind keep another waiting.
 const EVENTS_A_WAKE: usize = 64;
@@ -66,6 +69,9 @@ pub(super) struct Actor {
     requests: Requests,
     arrivals: Arrivals,
     log: EventLog,
+    kad_queries: u64,
+    /// Where answers go: the core gives each at once, in the orders that follow the query.
+    kad_replies: BTreeMap<KadQueryId, oneshot::Sender<Option<Bytes>>>,
     facts: usize,
     expire_at: Instant,
     /// The address book on its way to disk.
@@ -100,6 +106,8 @@ impl Actor {
             requests: Requests::new(gone),
             arrivals,
             log: EventLog::default(),
+            kad_queries: 0,
+            kad_replies: BTreeMap::new(),
             facts: 0,
             expire_at: Instant::now() + EXPIRE_INTERVAL,
             writing: None,
@@ -238,6 +246,25 @@ impl Actor {
                 }
                 self.tell(Input::DialFailed { dial, error });
             }
+            LinkEvent::KadQuery(query) => self.on_kad_query(query),
+            LinkEvent::KadAnswer {
+                peer,
+                request,
+                met_at,
+                message,
+            } => self.tell(Input::KadAnswer {
+                peer,
+                request,
+                met_at,
+                message,
+            }),
+            LinkEvent::KadFailed { peer } => self.tell(Input::KadFailed { peer }),
+            LinkEvent::KadRefused { peer, error } => {
+                self.core.count("kad_refused");
+                if self.log.is_new("kad", peer.to_string()) {
+                    tracing::warn!(%peer, %error, "a peer's kad stream is reset");
+                }
+            }
             LinkEvent::Stranger { peer, network } => {
                 self.core.count("wrong_network");
                 if self.log.is_new("stranger", peer.to_string()) {
@@ -245,6 +272,18 @@ impl Actor {
                 }
             }
         }
+    }
+
+    fn on_kad_query(&mut self, query: KadQuery) {
+        self.kad_queries += 1;
+        let id = KadQueryId(self.kad_queries);
+        self.kad_replies.insert(id, query.reply);
+        self.tell(Input::KadQuery {
+            query: id,
+            peer: query.peer,
+            addresses: query.addresses,
+            message: query.message,
+        });
     }
 
     fn on_up(&mut self, up: Up) {
@@ -422,6 +461,38 @@ impl Actor {
                         peer,
                         addresses,
                     });
+                }
+                Output::Prove {
+                    dial,
+                    peer,
+                    addresses,
+                } => {
+                    let _ = self.links.orders.send(Order::Prove {
+                        dial,
+                        peer,
+                        addresses,
+                    });
+                }
+                Output::KadAsk {
+                    peer,
+                    addresses,
+                    request,
+                    packet,
+                    is_answered,
+                } => {
+                    let _ = self.links.orders.send(Order::KadAsk(KadAsk {
+                        peer,
+                        addresses,
+                        request,
+                        packet,
+                        is_answered,
+                    }));
+                }
+                Output::KadReply { query, packet } => {
+                    if let Some(reply) = self.kad_replies.remove(&query) {
+                        // A stream that has gone meanwhile needs no answer.
+                        let _ = reply.send(packet);
+                    }
                 }
                 Output::Close { peer, reason } => {
                     tracing::debug!(%peer, reason, "closing a link");

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use libp2p::Multiaddr;
+use weft_core::Roles;
 use weft_identity::Keypair;
 
 /// What a node is started with.
@@ -18,4 +19,6 @@ pub struct Config {
     pub join: Vec<Multiaddr>,
     /// Where the epoch and the address book are kept; without it they live in memory alone.
     pub dir: Option<PathBuf>,
+    /// The node's part in the structured layer: whether it answers queries, and takes part in the store.
+    pub roles: Roles,
 }

@@ -85,6 +85,20 @@ pub enum PingError {
     Stopped,
 }
 
+/// Why the structured layer was not asked, or has not answered.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DhtError {
+    /// As many lookups are under way, or as many keys are provided, as may be.
+    #[error("too many lookups are under way, or too many keys are provided")]
+    Busy,
+    /// The lookup did not end in time.
+    #[error("the lookup did not end in time")]
+    Timeout,
+    /// The node has stopped.
+    #[error("the node has stopped")]
+    Stopped,
+}
+
 /// Why messages were not published; none of the batch was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {

@@ -27,10 +27,23 @@ pub(super) fn health(status: &views::StatusView) -> types::Health {
     }
 }
 
+pub(super) fn dht(view: &views::DhtView) -> types::DhtStatus {
+    types::DhtStatus {
+        mode: if view.serves {
+            types::DhtMode::Server
+        } else {
+            types::DhtMode::Client
+        },
+        peers: view.live,
+        answers: view.counters.answers,
+        failures: view.counters.failures,
+    }
+}
+
 pub(super) fn peer(view: &views::PeerView) -> types::Peer {
     types::Peer {
         peer_id: view.peer.to_string(),
-        addresses: view.addresses.iter().filter_map(address).collect(),
+        addresses: addresses(&view.addresses),
         direction: match view.direction {
             Direction::Inbound => types::Direction::In,
             Direction::Outbound => types::Direction::Out,
@@ -123,6 +136,10 @@ pub(super) fn topic(view: &views::TopicView) -> types::Topic {
 pub(super) fn topic_names(status: &views::StatusView) -> Vec<String> {
     let names = status.topics.iter().map(|topic| topic.as_str().to_owned());
     names.filter(|name| name != NETWORK).collect()
+}
+
+pub(super) fn addresses(addresses: &[Address]) -> Vec<String> {
+    addresses.iter().filter_map(address).collect()
 }
 
 fn address(address: &Address) -> Option<String> {

@@ -1,4 +1,4 @@
-//! What libp2p's swarm runs on each connection: identify, and the streams of a link; and how many connections there may be.
+//! What libp2p's swarm runs on each connection: identify, the streams of a link, those of the kad protocol; and how many connections there may be.
 //!
 //! It is written out instead of derived, because it is small and the limits belong at the very places where libp2p asks.
 
@@ -16,47 +16,64 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId, identify};
 
-use super::Limits;
 use super::handler::{Handler, HandlerEvent, OpenStream};
+use super::{Limits, kad};
 
 /// Connections that peers may have opened to this node: a view of five, topics, and many who only ask. A descriptor a
 /// connection stays below the usual limit of 1,024.
 const INBOUND_MAX: usize = 512;
 /// Handshakes under way with peers that dialled: they cost memory before anyone is known.
 const INBOUND_PENDING_MAX: usize = 128;
-/// Connections with one peer: a simultaneous dial makes two.
-const PER_PEER_MAX: usize = 2;
+/// Connections with one peer: a simultaneous dial makes two, and one more is made to prove where it is.
+const PER_PEER_MAX: usize = 3;
 
 /// What the behaviour tells the owner of the swarm.
 #[derive(Debug)]
 pub(super) enum Event {
     /// Something happened to the streams of a link.
     Link(ConnectionId, HandlerEvent),
-    /// The peer said what it speaks: identify's `protocol_version`.
-    Identified(ConnectionId, String),
+    /// Something happened to streams of the kad protocol.
+    Kad(ConnectionId, kad::HandlerEvent),
+    /// The peer said what it speaks.
+    Identified(ConnectionId, Said),
 }
 
-/// Identify and link streams on each connection.
+/// What a peer says of itself by identify.
+#[derive(Debug)]
+pub(super) struct Said {
+    /// Its `protocol_version`.
+    pub(super) speaks: String,
+    /// Whether it answers queries of this network's kad protocol.
+    pub(super) serves_kad: bool,
+    /// Where it listens.
+    pub(super) listens: Vec<Multiaddr>,
+}
+
+/// Identify, link streams and kad streams on each connection.
 pub(super) struct Behaviour {
     identify: identify::Behaviour,
     protocol: StreamProtocol,
+    kad: StreamProtocol,
+    serves_kad: bool,
     limits: Limits,
     connections: Connections,
     events: VecDeque<ToSwarm<Event, THandlerInEvent<Self>>>,
 }
 
 impl Behaviour {
-    pub(super) fn new(network: &str, key: PublicKey, limits: Limits) -> Self {
+    pub(super) fn new(network: &str, key: PublicKey, serves_kad: bool, limits: Limits) -> Self {
         let config = identify::Config::new(super::identity_of(network), key)
             .with_agent_version(concat!("weft/", env!("CARGO_PKG_VERSION")).to_owned())
-            // Addresses travel in signed descriptors; identify's are not looked at.
+            // Among nodes addresses travel in signed descriptors; other libp2p peers ask a server where it listens.
             .with_cache_size(0)
-            .with_hide_listen_addrs(true);
+            .with_hide_listen_addrs(!serves_kad);
         let protocol = StreamProtocol::try_from_owned(format!("/weft/{network}/link/1"))
             .expect("it begins with a slash");
         Self {
             identify: identify::Behaviour::new(config),
             protocol,
+            kad: kad::protocol(network),
+            serves_kad,
             limits,
             connections: Connections::default(),
             events: VecDeque::new(),
@@ -68,12 +85,22 @@ impl Behaviour {
         self.events.push_back(ToSwarm::NotifyHandler {
             peer_id,
             handler: NotifyHandler::One(connection),
-            event: Either::Right(OpenStream),
+            event: Either::Right(Either::Left(OpenStream)),
         });
     }
 
-    fn handler(&self) -> Handler {
-        Handler::new(self.protocol.clone(), self.limits.link_timeout)
+    /// Opens a stream of the kad protocol.
+    pub(super) fn open_kad(&mut self, peer_id: PeerId, connection: ConnectionId) {
+        self.events.push_back(ToSwarm::NotifyHandler {
+            peer_id,
+            handler: NotifyHandler::One(connection),
+            event: Either::Right(Either::Right(kad::OpenStream)),
+        });
+    }
+
+    fn handler(&self) -> Streams {
+        let link = Handler::new(self.protocol.clone(), self.limits.link_timeout);
+        link.select(kad::Handler::new(self.kad.clone(), self.serves_kad))
     }
 
     /// Stops counting a connection toward its peer's: it is being closed, and closing may take as long as a hung peer likes.
@@ -82,7 +109,8 @@ impl Behaviour {
     }
 }
 
-type Joined = ConnectionHandlerSelect<THandler<identify::Behaviour>, Handler>;
+type Streams = ConnectionHandlerSelect<Handler, kad::Handler>;
+type Joined = ConnectionHandlerSelect<THandler<identify::Behaviour>, Streams>;
 
 impl NetworkBehaviour for Behaviour {
     type ConnectionHandler = Joined;
@@ -146,9 +174,13 @@ impl NetworkBehaviour for Behaviour {
     ) {
         match event {
             Either::Left(event) => self.identify.on_connection_handler_event(peer, id, event),
-            Either::Right(event) => self
-                .events
-                .push_back(ToSwarm::GenerateEvent(Event::Link(id, event))),
+            Either::Right(event) => {
+                let event = match event {
+                    Either::Left(event) => Event::Link(id, event),
+                    Either::Right(event) => Event::Kad(id, event),
+                };
+                self.events.push_back(ToSwarm::GenerateEvent(event));
+            }
         }
     }
 
@@ -164,7 +196,12 @@ impl NetworkBehaviour for Behaviour {
                     info,
                     ..
                 })) => {
-                    let event = Event::Identified(connection_id, info.protocol_version);
+                    let said = Said {
+                        serves_kad: info.protocols.contains(&self.kad),
+                        speaks: info.protocol_version,
+                        listens: info.listen_addrs,
+                    };
+                    let event = Event::Identified(connection_id, said);
                     return Poll::Ready(ToSwarm::GenerateEvent(event));
                 }
                 Poll::Ready(ToSwarm::GenerateEvent(_)) => {}
@@ -214,7 +251,7 @@ impl Connections {
     fn outbound(&mut self, id: ConnectionId, peer: PeerId) -> Result<(), ConnectionDenied> {
         if self.peers.values().filter(|&&other| other == peer).count() >= PER_PEER_MAX {
             return Err(ConnectionDenied::new(
-                "two connections with this peer exist",
+                "three connections with this peer exist",
             ));
         }
         self.peers.insert(id, peer);
@@ -246,6 +283,7 @@ mod tests {
         let peer = PeerId::random();
         connections.outbound(id(1), peer).unwrap();
         connections.inbound(id(2), peer).unwrap();
+        connections.inbound(id(5), peer).unwrap();
         assert!(connections.inbound(id(3), peer).is_err());
         connections.forget(id(1));
         connections.inbound(id(4), peer).unwrap();

@@ -4,7 +4,7 @@
 //! link's frames come after its `Up`. The core's task never waits for this one, so waiting for it here is no deadlock.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use futures::StreamExt;
@@ -15,7 +15,7 @@ use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use weft_core::wire::{Decoder, KnownBodies};
-use weft_core::{DialError, Direction};
+use weft_core::{Address, DialError, DialId, Direction};
 use weft_identity::PeerId;
 
 use super::address::{is_specific, net_peer, pack, split_peer, transport_name, weft_peer};
@@ -23,10 +23,12 @@ use super::behaviour::{self, Behaviour};
 use super::choice::{Act, Choice, Standing};
 use super::dials::Dials;
 use super::handler::HandlerEvent;
+use super::kad::Asks;
 use super::link::{Link, LinkId};
 use super::{Limits, LinkEvent, Order, Up, reader, writer};
 
 mod dialling;
+mod kad;
 
 use dialling::dial_error;
 
@@ -45,8 +47,14 @@ struct Connection {
     link: Option<Arc<Link>>,
     /// Tasks of its link that have not ended.
     tasks: u8,
-    /// Whether the peer speaks for another network.
+    /// Whether the peer speaks for another network, or speaks no link protocol at all.
     is_foreign: bool,
+    /// Whether it was made to ask something: this side doesn't begin a link on it.
+    is_to_ask: bool,
+    /// Streams of the kad protocol that the peer has opened.
+    kad_inbound: usize,
+    /// Where the peer says that it serves the kad protocol, once it has.
+    serves_at: Arc<OnceLock<Vec<Address>>>,
     /// Whether it has been told to close: it counts for nothing any more, however long that takes.
     dropped: bool,
 }
@@ -84,6 +92,17 @@ pub(super) struct Driver {
     starting: Vec<ConnectionId>,
     /// Readers and writers; both end with their link.
     tasks: JoinSet<ConnectionId>,
+    asks: Asks<ConnectionId, kad::Asking>,
+    /// Connections that are being made to ask a peer.
+    reaching_to_ask: BTreeMap<ConnectionId, PeerId>,
+    /// Connections that are being made to prove where a peer is.
+    proving: BTreeMap<ConnectionId, DialId>,
+    /// Streams of the kad protocol that peers have opened.
+    kad_inbound: usize,
+    /// When a stream to a peer has been free for long enough.
+    tidy_asks_at: Option<Instant>,
+    /// One a stream in use.
+    kad_tasks: JoinSet<kad::Done>,
 }
 
 impl Driver {
@@ -106,6 +125,12 @@ impl Driver {
             out: VecDeque::new(),
             starting: Vec::new(),
             tasks: JoinSet::new(),
+            asks: Asks::default(),
+            reaching_to_ask: BTreeMap::new(),
+            proving: BTreeMap::new(),
+            kad_inbound: 0,
+            tidy_asks_at: None,
+            kad_tasks: JoinSet::new(),
         }
     }
 
@@ -151,9 +176,12 @@ impl Driver {
             tokio::select! {
                 order = self.orders.recv() => match order {
                     Some(Order::Dial { dial, peer, addresses }) => self.dial(dial, peer, &addresses),
+                    Some(Order::Prove { dial, peer, addresses }) => self.prove(dial, peer, &addresses),
+                    Some(Order::KadAsk(ask)) => self.ask(ask),
                     None => return,
                 },
                 Some(done) = self.tasks.join_next() => self.on_task_end(done),
+                Some(done) = self.kad_tasks.join_next() => self.on_kad_done(done),
                 event = self.swarm.select_next_some() => self.on_swarm(event),
                 () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() => {}
             }
@@ -175,8 +203,14 @@ impl Driver {
     fn on_swarm(&mut self, event: SwarmEvent<behaviour::Event>) {
         match event {
             SwarmEvent::Behaviour(behaviour::Event::Link(id, event)) => self.on_stream(id, event),
-            SwarmEvent::Behaviour(behaviour::Event::Identified(id, speaks)) => {
-                self.on_identified(id, &speaks);
+            SwarmEvent::Behaviour(behaviour::Event::Kad(id, event)) => {
+                self.on_kad_stream(id, event);
+            }
+            SwarmEvent::Behaviour(behaviour::Event::Identified(id, said)) => {
+                if said.serves_kad {
+                    self.on_kad_known(id, &said.listens);
+                }
+                self.on_identified(id, &said.speaks);
             }
             SwarmEvent::ConnectionEstablished {
                 peer_id,
@@ -189,9 +223,11 @@ impl Driver {
                 connection_id,
                 error,
                 ..
-            } => self
-                .dials
-                .attempt_failed(connection_id, &dial_error(&error)),
+            } => {
+                let error = dial_error(&error);
+                self.not_reached(connection_id, &error);
+                self.dials.attempt_failed(connection_id, &error);
+            }
             SwarmEvent::IncomingConnectionError { error, .. } => {
                 tracing::debug!(%error, "a handshake failed");
             }
@@ -226,6 +262,12 @@ impl Driver {
             self.swarm.close_connection(id);
             return;
         };
+        if self.reached(id, peer) {
+            self.swarm.behaviour_mut().forget(id);
+            self.swarm.close_connection(id);
+            return;
+        }
+        let is_to_ask = self.reaching_to_ask.remove(&id).is_some();
         let (direction, address) = match endpoint {
             ConnectedPoint::Dialer { address, .. } => (Direction::Outbound, split_peer(address).0),
             ConnectedPoint::Listener { send_back_addr, .. } => (Direction::Inbound, send_back_addr),
@@ -240,9 +282,17 @@ impl Driver {
             link: None,
             tasks: 0,
             is_foreign: false,
+            is_to_ask,
+            kad_inbound: 0,
+            serves_at: Arc::default(),
             dropped: false,
         };
         self.connections.insert(id, connection);
+        if is_to_ask {
+            // If the peer has links, it may bring one up on this connection; this side doesn't wait for it.
+            let begin = self.asks.connected(peer, id);
+            return self.begin(peer, begin);
+        }
         self.dials.established(id, peer);
         if self.is_linked(peer) {
             // Whom an address belongs to shows only now, and the peer's own connection was faster.
@@ -386,7 +436,8 @@ impl Driver {
         let Some(connection) = self.connections.get_mut(&id) else {
             return;
         };
-        let theirs = super::network_of(speaks).unwrap_or(speaks);
+        let network = super::network_of(speaks);
+        let theirs = network.unwrap_or(speaks);
         let peer = connection.peer;
         tracing::debug!(%peer, theirs, ours = self.network, "a peer of another network");
         self.dials
@@ -395,6 +446,8 @@ impl Driver {
         connection.is_foreign = true;
         match connection.direction {
             Direction::Outbound => connection.deadline = Instant::now() + FOREIGN_GRACE,
+            // Any libp2p peer may ask over the kad protocol's streams.
+            Direction::Inbound if network.is_none() => {}
             Direction::Inbound => self.out.push_back(LinkEvent::Stranger {
                 peer,
                 network: theirs.to_owned(),
@@ -406,6 +459,7 @@ impl Driver {
         let Some(connection) = self.connections.remove(&id) else {
             return;
         };
+        self.fail_asks(connection.peer, Some(id));
         let act = self.choice.closed(connection.peer, id);
         match connection.link {
             None => self.dials.closed(connection.peer, Instant::now()),
@@ -431,6 +485,7 @@ impl Driver {
         }
         (connection.inbound, connection.outbound) = (None, None);
         let peer = connection.peer;
+        self.fail_asks(peer, Some(id));
         let act = self.choice.closed(peer, id);
         self.swarm.behaviour_mut().forget(id);
         self.swarm.close_connection(id);
@@ -440,24 +495,34 @@ impl Driver {
     // Time.
 
     fn deadline(&self) -> Option<Instant> {
-        let connections = self.connections.values();
+        let connections = self.connections.iter();
         connections
-            .filter(|connection| connection.is_without_link())
-            .map(|connection| connection.deadline)
+            .filter(|(id, connection)| self.is_unused(**id, connection))
+            .map(|(_, connection)| connection.deadline)
             .chain(self.dials.deadline())
+            .chain(self.tidy_asks_at)
             .min()
+    }
+
+    /// Whether a connection carries neither a link nor streams of the kad protocol.
+    fn is_unused(&self, id: ConnectionId, connection: &Connection) -> bool {
+        let asks = self.asks.uses(connection.peer, id);
+        connection.is_without_link() && connection.kad_inbound == 0 && !asks
     }
 
     fn give_up_late(&mut self) {
         let now = Instant::now();
+        self.tidy_asks_at = self.asks.tidy(now);
         let late: Vec<ConnectionId> = self
             .connections
             .iter()
-            .filter(|(_, connection)| connection.is_without_link() && connection.deadline <= now)
+            .filter(|(id, connection)| {
+                self.is_unused(**id, connection) && connection.deadline <= now
+            })
             .map(|(&id, _)| id)
             .collect();
         for id in late {
-            tracing::debug!(connection = %id, "given up: no link came up in time");
+            tracing::debug!(connection = %id, "given up: it carries nothing");
             self.drop_connection(id);
         }
         let connections = &self.connections;
@@ -492,7 +557,12 @@ impl Connection {
 
     /// Whether it may still become a link.
     fn is_pending(&self) -> bool {
-        self.is_without_link() && !self.is_foreign
+        self.is_without_link() && !self.is_foreign && !self.is_to_ask
+    }
+
+    /// Lets it stay a little longer.
+    fn linger(&mut self, time: Duration) {
+        self.deadline = self.deadline.max(Instant::now() + time);
     }
 
     fn standing(&self) -> Standing {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use weft_core::wire::Frame;
+use weft_dht::{Answer, Message, Query};
 use weft_overlay::hyparview::Message as Membership;
 use weft_overlay::plumtree::Message as Broadcast;
 
@@ -18,6 +19,9 @@ const UNIT: Duration = Duration::from_micros(250);
 const BURST: u32 = 8_192;
 /// Streams of a digest, a request or a graft that are one unit of work.
 const STREAMS_A_UNIT: usize = 8;
+/// What a query of the structured layer costs beside its frame: the closest of some hundred peers are found, and twenty are
+/// encoded. A guess; a lookup asks one peer once, so no honest one comes near a thousand queries a second.
+const QUERY: usize = 3;
 
 /// What one peer has spent.
 #[derive(Debug)]
@@ -58,6 +62,21 @@ fn work(frame: &Frame) -> u32 {
             message: Membership::Shuffle { sample, .. } | Membership::ShuffleReply { sample },
             ..
         } => sample.len(),
+        Frame::Kad {
+            message: Message::Answer(answer),
+            ..
+        } => match answer {
+            Answer::Pong => 0,
+            Answer::Closer { contacts } => contacts.len(),
+            Answer::Providers { providers, closer } => providers.len() + closer.len(),
+        },
+        Frame::Kad {
+            message: Message::Query(query),
+            ..
+        } => match query {
+            Query::Ping | Query::AddProvider { .. } => 0,
+            Query::FindNode { .. } | Query::GetProviders { .. } => QUERY,
+        },
         Frame::Membership { .. }
         | Frame::Hello { .. }
         | Frame::Ping { .. }

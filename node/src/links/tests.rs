@@ -47,6 +47,7 @@ impl Node {
             listen: &listen,
             known: Arc::default(),
             limits,
+            serves_kad: true,
         })
         .await
         .unwrap();
@@ -452,6 +453,7 @@ async fn a_port_in_use_is_an_error() {
             listen: &[a.address()],
             known: Arc::default(),
             limits: Limits::default(),
+            serves_kad: true,
         };
         let error = start(setup).await.unwrap_err();
         assert!(matches!(error, ListenError::InUse(address) if address == a.address()));

@@ -43,9 +43,10 @@ const QUIC_CONNECTION_BYTES_MAX: u32 = QUIC_STREAM_BYTES_MAX + QUIC_STREAM_BYTES
 pub(super) fn swarm(
     key: &Keypair,
     network: &str,
+    serves_kad: bool,
     limits: Limits,
 ) -> Result<Swarm<Behaviour>, String> {
-    let behaviour = Behaviour::new(network, key.public(), limits);
+    let behaviour = Behaviour::new(network, key.public(), serves_kad, limits);
     let config = swarm::Config::with_tokio_executor()
         .with_idle_connection_timeout(IDLE_TIMEOUT)
         .with_max_negotiating_inbound_streams(NEGOTIATING_MAX)

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::DhtStatus;
+
 /// What `node_status` answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
@@ -27,6 +29,8 @@ pub struct Status {
     pub passive: usize,
     /// The topics that the node is a member of.
     pub topics: Vec<String>,
+    /// The structured layer.
+    pub dht: DhtStatus,
     /// One verdict, and why.
     pub health: Health,
     /// Every counter of the node that isn't zero, by name (`bad_frames`, `forged`, `dropped_frames`, …).

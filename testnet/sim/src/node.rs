@@ -10,7 +10,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use weft_core::wire::{self, Decoder, KnownBodies};
 use weft_core::{
     Address, Command, Config, Core, Delivered, DialError, DialId, Direction, DownReason, Event,
-    Input, Lane, Output, Reply, RequestId, TopicName,
+    Input, Lane, Output, Reply, RequestId, Roles, TopicName,
 };
 use weft_overlay::{Now, Time, plumtree};
 
@@ -194,6 +194,23 @@ impl Member {
                 Output::Dial {
                     dial, addresses, ..
                 } => self.dial(dial, &addresses, now),
+                Output::Prove {
+                    dial,
+                    peer,
+                    addresses,
+                } => {
+                    // Whoever is linked here is where it says; what matters is whether it says so.
+                    let named = addresses.first().and_then(node_at);
+                    if named.is_some_and(|named| self.keys.peer(named) == peer) {
+                        self.tell(Input::Dialled { dial, peer }, now);
+                    } else {
+                        let error = DialError::Unreachable("no address".to_owned());
+                        self.tell(Input::DialFailed { dial, error }, now);
+                    }
+                }
+                // All here have links.
+                Output::KadAsk { peer, .. } => self.tell(Input::KadFailed { peer }, now),
+                Output::KadReply { .. } => {}
                 Output::Close { peer, .. } => {
                     if let Some(peer) = self.keys.node(peer) {
                         self.orders.push_back(Order::Close { peer });
@@ -277,6 +294,8 @@ impl Member {
             | Reply::PeerAdded(_)
             | Reply::PeerRemoved(_)
             | Reply::Pong(_)
+            | Reply::Dht { .. }
+            | Reply::ProvidingStopped(_)
             | Reply::Stopped(_) => {}
         }
     }
@@ -364,6 +383,7 @@ impl Machine for Member {
             epoch: now.unix.0 / 1_000,
             previous_run: None,
             seed: bytes,
+            roles: Roles::SERVER,
         };
         let mut member = Self {
             me: node,

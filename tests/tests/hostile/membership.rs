@@ -6,7 +6,7 @@ use bytes::Bytes;
 use weft_core::bundle::Place;
 use weft_core::wire::membership::{Membership, TOPICS_MAX, TopicMembership, encode};
 use weft_core::wire::{encode_broadcast, encode_membership};
-use weft_core::{Address, PeerContact, TopicBundle, TopicName};
+use weft_core::{Address, PeerContact, Roles, TopicBundle, TopicName};
 use weft_identity::{Hash, Keypair};
 use weft_overlay::hyparview::{Message, Priority};
 use weft_overlay::plumtree::{self, Push};
@@ -28,7 +28,7 @@ pub(crate) async fn maxima(scene: &Scene) {
     let full = sample(32, 1);
     let now = unix();
     let old = |issued_at: UnixMicros, expires_at: UnixMicros| {
-        PeerContact::issue(&key(1 << 41), &[], issued_at, expires_at)
+        PeerContact::issue(&key(1 << 41), &[], issued_at, expires_at, Roles::default())
     };
     let year = Duration::from_secs(365 * 86_400);
     let odd = [

@@ -11,7 +11,7 @@ use super::{Core, peer_of};
 use crate::address::ADDRESSES_MAX;
 use crate::wire::book::BOOK_MAX;
 use crate::wire::encode_hello;
-use crate::{Address, Direction, Output, PeerContact};
+use crate::{Address, Direction, Output, PeerContact, Roles};
 
 /// A descriptor is passed on for this long after it was issued (a guess: a node that moves is found again within the hour).
 const DESCRIPTOR_VALID: Duration = Duration::from_secs(3_600);
@@ -23,8 +23,14 @@ const UNPROVEN_MAX: usize = BOOK_MAX / 4;
 /// How often a changed address book is written (the design's bound).
 const PERSIST_EVERY: Duration = Duration::from_secs(30);
 
-pub(super) fn issue(keypair: &Keypair, addresses: &[Address], now: Now) -> PeerContact {
-    PeerContact::issue(keypair, addresses, now.unix, now.unix + DESCRIPTOR_VALID)
+pub(super) fn issue(
+    keypair: &Keypair,
+    addresses: &[Address],
+    roles: Roles,
+    now: Now,
+) -> PeerContact {
+    let expires_at = now.unix + DESCRIPTOR_VALID;
+    PeerContact::issue(keypair, addresses, now.unix, expires_at, roles)
 }
 
 /// Peers that were linked, at most [`BOOK_MAX`]; the one seen longest ago goes first.
@@ -103,6 +109,23 @@ impl AddressBook {
             .map(|known| known.contact.0.value.addresses.clone())
     }
 
+    pub(super) fn knows(&self, peer: PeerId) -> bool {
+        self.peers.contains_key(&peer)
+    }
+
+    /// Returns a peer's descriptor unless it has expired.
+    pub(super) fn lasting(&self, peer: PeerId, now: Now) -> Option<PeerContact> {
+        let known = self.peers.get(&peer)?;
+        (known.contact.expires_at() > now.unix).then(|| known.contact.clone())
+    }
+
+    /// Returns whether a peer was reached at these addresses, in this run or the one before.
+    pub(super) fn is_proven(&self, contact: &PeerContact) -> bool {
+        self.peers.get(&peer_of(contact)).is_some_and(|known| {
+            known.proven && known.contact.0.value.addresses == contact.0.value.addresses
+        })
+    }
+
     /// Returns the peers, the one seen last first.
     pub(super) fn newest_first(&self) -> Vec<PeerContact> {
         let mut known: Vec<&Known> = self.peers.values().collect();
@@ -164,7 +187,8 @@ impl Core {
 
     fn renew_contact(&mut self, now: Now) {
         self.renew_at = now.time + DESCRIPTOR_RENEWED;
-        self.contact = issue(&self.keypair, &self.addresses, now);
+        self.contact = issue(&self.keypair, &self.addresses, self.roles, now);
+        self.tell_dht_of_me(now);
         let topics: Vec<_> = self.swarms.keys().copied().collect();
         for topic in topics {
             self.tell_swarm(topic, swarm::Input::SetMe(self.contact.clone()), now);
@@ -191,7 +215,12 @@ mod tests {
             time: Time::ZERO,
             unix: UnixMicros(1),
         };
-        issue(&Keypair::from_seed(&seed), &[address], now)
+        issue(
+            &Keypair::from_seed(&seed),
+            &[address],
+            Roles::default(),
+            now,
+        )
     }
 
     #[test]

@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Dials under way: more than an active and a passive view together need at once.
-const DIALS_MAX: usize = 128;
+pub(super) const DIALS_MAX: usize = 128;
 /// Frames that wait for one dial: a request or two of each shared swarm.
 const PENDING_FRAMES_MAX: usize = 64;
 
@@ -21,6 +21,10 @@ const PENDING_FRAMES_MAX: usize = 64;
 pub(super) enum Dial {
     /// A swarm has something to send.
     Peer(PeerId),
+    /// The structured layer has something to ask.
+    Dht(PeerId),
+    /// A linked peer is to be reached at an address that it names.
+    Proof(PeerId),
     /// One of the addresses to join, by index.
     Join(usize),
     /// A peer of the address book, dialled by a node without neighbours.
@@ -29,11 +33,25 @@ pub(super) enum Dial {
     Add(RequestId),
 }
 
-/// What waits for a dial: frames, and which swarms to tell if it fails.
+/// What waits for a dial: frames, and whom to tell if it fails.
 #[derive(Debug, Default)]
 pub(super) struct PendingDial {
     pub(super) frames: VecDeque<OutFrame>,
     swarms: BTreeSet<TopicId>,
+    /// Questions of the structured layer.
+    pub(super) questions: VecDeque<OutFrame>,
+    /// Whether the dial was ordered; one for the structured layer may have to wait for its turn.
+    pub(super) is_dialled: bool,
+    /// Where to dial when its turn has come.
+    pub(super) addresses: Vec<Address>,
+}
+
+impl PendingDial {
+    pub(super) fn hold_question(&mut self, question: OutFrame) {
+        if self.questions.len() < PENDING_FRAMES_MAX {
+            self.questions.push_back(question);
+        }
+    }
 }
 
 impl Core {
@@ -58,6 +76,11 @@ impl Core {
                 pending.frames.push_back(frame);
             }
             pending.swarms.insert(topic);
+            if !std::mem::replace(&mut pending.is_dialled, true) {
+                // A swarm doesn't wait for the structured layer's turn.
+                let addresses = std::mem::take(&mut pending.addresses);
+                self.dial(Dial::Peer(to), Some(to), addresses);
+            }
             return;
         }
         let addresses = contact
@@ -71,18 +94,25 @@ impl Core {
         let pending = self.pending.entry(to).or_default();
         pending.frames.push_back(frame);
         pending.swarms.insert(topic);
+        pending.is_dialled = true;
         self.dial(Dial::Peer(to), Some(to), addresses);
     }
 
     pub(super) fn dial(&mut self, dial: Dial, peer: Option<PeerId>, addresses: Vec<Address>) {
-        self.next_dial += 1;
-        let id = DialId(self.next_dial);
-        self.dials.insert(id, dial);
+        let dial = self.next_dial(dial);
         self.outputs.push_back(Output::Dial {
-            dial: id,
+            dial,
             peer,
             addresses,
         });
+    }
+
+    /// Names a dial that is about to be ordered.
+    pub(super) fn next_dial(&mut self, dial: Dial) -> DialId {
+        self.dials_ordered += 1;
+        let id = DialId(self.dials_ordered);
+        self.dials.insert(id, dial);
+        id
     }
 
     pub(super) fn add_peer(&mut self, request: RequestId, address: Address, _now: Now) {
@@ -95,8 +125,9 @@ impl Core {
     pub(super) fn dialled(&mut self, dial: DialId, peer: PeerId, now: Now) {
         match self.dials.remove(&dial) {
             None => {}
-            Some(Dial::Peer(expected)) if expected == peer => {}
-            Some(Dial::Peer(expected)) => self.dial_lost(expected, now),
+            Some(Dial::Peer(expected) | Dial::Dht(expected)) if expected == peer => {}
+            Some(Dial::Peer(expected) | Dial::Dht(expected)) => self.dial_lost(expected, now),
+            Some(Dial::Proof(expected)) => self.proven(expected, expected == peer, now),
             Some(Dial::Join(index)) => self.joined(index, peer, now),
             Some(Dial::Book) => self.tell_swarm(self.root, swarm::Input::Join { via: peer }, now),
             Some(Dial::Add(request)) => {
@@ -112,6 +143,7 @@ impl Core {
                 self.reply(request, Reply::PeerAdded(Ok(peer)));
             }
         }
+        self.dial_for_dht(now);
     }
 
     pub(super) fn dial_failed(&mut self, dial: DialId, error: DialError, now: Now) {
@@ -120,12 +152,14 @@ impl Core {
         }
         match self.dials.remove(&dial) {
             None | Some(Dial::Book) => {}
-            Some(Dial::Peer(peer)) => self.dial_lost(peer, now),
+            Some(Dial::Peer(peer) | Dial::Dht(peer)) => self.dial_lost(peer, now),
+            Some(Dial::Proof(peer)) => self.proven(peer, false, now),
             Some(Dial::Join(index)) => self.join_failed(index, error, now),
             Some(Dial::Add(request)) => {
                 self.reply(request, Reply::PeerAdded(Err(AddPeerError::Dial(error))));
             }
         }
+        self.dial_for_dht(now);
     }
 
     /// A dial ended without the peer. It may have dialled us meanwhile: then what waited has been sent.
@@ -133,6 +167,9 @@ impl Core {
         if let Some(pending) = self.pending.remove(&peer) {
             for topic in pending.swarms {
                 self.tell_swarm(topic, swarm::Input::PeerLost(peer), now);
+            }
+            if !pending.questions.is_empty() {
+                self.dht_lost(peer, now);
             }
         }
     }

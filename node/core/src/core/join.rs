@@ -102,7 +102,8 @@ impl Core {
         }
     }
 
-    /// A swarm wants contacts from outside: a topic's from the announced members, the root from the address book.
+    /// A swarm wants contacts from outside: a topic's from the announced members, the root from the routing table and the
+    /// address book.
     pub(super) fn feed(&mut self, topic: TopicId, now: Now) {
         let Some(entry) = self.swarms.get(&topic) else {
             return;
@@ -111,9 +112,12 @@ impl Core {
             let contacts = self.members.of_topic(&entry.name).contacts(now);
             return self.tell_swarm(topic, swarm::Input::Learned(contacts), now);
         }
-        // The book holds what was linked, so its entries are tried even when their descriptors have expired.
+        // The table has an even sample of who answers; the book holds what was linked, so its entries are tried even when
+        // their descriptors have expired.
+        let sample = self.sample_contacts(now);
         let contacts: Vec<PeerContact> = self.book.contacts(now);
-        self.tell_swarm(topic, swarm::Input::Learned(contacts.clone()), now);
+        let all = sample.into_iter().chain(contacts.iter().cloned()).collect();
+        self.tell_swarm(topic, swarm::Input::Learned(all), now);
         if self.root_is_alone() {
             self.dial_book(&contacts);
             for join in self.joins.iter_mut().filter(|join| !join.own) {

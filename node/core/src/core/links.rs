@@ -10,8 +10,9 @@ use std::time::Duration;
 use weft_identity::PeerId;
 use weft_overlay::{Now, Time, swarm};
 
+use super::dht::Proof;
 use super::{Core, peer_of};
-use crate::wire::{encode_hello, encode_ping, encode_pong};
+use crate::wire::{OutFrame, encode_hello, encode_ping, encode_pong};
 use crate::{
     Address, Direction, DownReason, Event, Output, PeerContact, Reply, RequestId, TopicId,
 };
@@ -29,8 +30,14 @@ const PING_AGAIN: Duration = Duration::from_millis(500);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// Silence after which a link is dead: with the clock's grain and a tick it is noticed by 3 s (the design's bound).
 const DEAD_AFTER: Duration = Duration::from_millis(2_750);
-/// A link that no swarm needs is closed after this long: longer than a join's walk and a shuffle take.
+/// A link that no swarm needs is closed after this long: longer than a join's walk and a shuffle take, and than the lookups
+/// that follow each other when a table is filled.
 const IDLE_AFTER: Duration = Duration::from_secs(15);
+/// Links that no swarm needs, above which those not used lately are closed. A lookup in a large network asks some twenty peers;
+/// each link costs a heartbeat and a descriptor at both ends.
+const SPARE_MAX: usize = 64;
+/// What "lately" is then: longer than a question waits for its answer.
+const IDLE_AFTER_IN_CROWD: Duration = Duration::from_secs(4);
 /// A neighbour that stays congested is replaced after this long.
 const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// Frames for neighbours from a peer that is none, after which it is told of: honest ones cross with a goodbye, a few at a time.
@@ -48,6 +55,10 @@ pub(super) struct Link {
     pub(super) rtt: Option<Duration>,
     pub(super) data_bytes: usize,
     pub(super) repair_bytes: usize,
+    /// What the peer says of itself.
+    pub(super) contact: Option<PeerContact>,
+    /// Whether it has been reached where it says.
+    pub(super) proof: Proof,
     pub(super) neighbour_in: BTreeSet<TopicId>,
     /// Swarms in which the peer waits for supplies.
     pub(super) owed_in: BTreeSet<TopicId>,
@@ -88,6 +99,8 @@ impl Link {
             rtt: None,
             data_bytes: 0,
             repair_bytes: 0,
+            contact: None,
+            proof: Proof::none(),
             neighbour_in: BTreeSet::new(),
             owed_in: BTreeSet::new(),
             supplied_last: None,
@@ -133,6 +146,28 @@ impl Link {
         }
     }
 
+    /// The peer has said who it is. Returns the questions that need not wait any more.
+    fn introduce(&mut self, contact: PeerContact, is_proven: bool) -> Vec<OutFrame> {
+        let addresses = &contact.0.value.addresses;
+        let told = self.contact.as_ref();
+        let same = told.is_some_and(|told| told.0.value.addresses == *addresses);
+        let dialled = self.direction == Direction::Outbound;
+        let at = self.address.as_ref();
+        let reached = is_proven || dialled && at.is_none_or(|at| addresses.contains(at));
+        self.contact = Some(contact);
+        match &mut self.proof {
+            Proof::Open(held) if reached => {
+                let held = std::mem::take(held);
+                self.proof = Proof::Reached;
+                return held;
+            }
+            Proof::Failed(_) if reached => self.proof = Proof::Reached,
+            Proof::Reached | Proof::Failed(_) if !same && !reached => self.proof = Proof::none(),
+            Proof::Open(_) | Proof::Trying(_) | Proof::Reached | Proof::Failed(_) => {}
+        }
+        Vec::new()
+    }
+
     pub(super) fn take_waiting(&mut self) -> Vec<RequestId> {
         std::mem::take(&mut self.waiting)
     }
@@ -142,12 +177,17 @@ impl Link {
         self.used_at = now.time;
     }
 
-    fn next_tick(&self) -> Time {
+    /// Whether no swarm needs it.
+    fn is_spare(&self) -> bool {
+        !self.dead && self.neighbour_in.is_empty()
+    }
+
+    fn next_tick(&self, idle_after: Duration) -> Time {
         if self.dead {
             return Time::NEVER;
         }
-        let idle = if self.neighbour_in.is_empty() {
-            self.used_at + IDLE_AFTER
+        let idle = if self.is_spare() {
+            self.used_at + idle_after
         } else {
             Time::NEVER
         };
@@ -186,6 +226,15 @@ impl Core {
             for frame in pending.frames {
                 self.send_control(peer, frame);
             }
+            let dialled = self.links.get_mut(&peer);
+            let dialled = dialled.filter(|link| link.direction == Direction::Outbound);
+            if let Some(link) = dialled.filter(|_| !pending.questions.is_empty()) {
+                // It was dialled where its descriptor says.
+                link.proof = Proof::Reached;
+            }
+            for question in pending.questions {
+                self.ask_linked(peer, question, now);
+            }
         }
     }
 
@@ -204,6 +253,7 @@ impl Core {
         }
         if !link.dead {
             self.peer_lost(peer, now);
+            self.dht_lost(peer, now);
         }
     }
 
@@ -215,21 +265,33 @@ impl Core {
         link.dead = true;
         self.outputs.push_back(Output::Close { peer, reason });
         self.peer_lost(peer, now);
+        self.dht_lost(peer, now);
     }
 
-    pub(super) fn tick_links(&mut self, now: Now) {
-        let due: Vec<PeerId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.next_tick() <= now.time)
-            .map(|(peer, _)| *peer)
-            .collect();
-        for peer in due {
-            self.tick_link(peer, now);
+    /// Returns how long a link that no swarm needs may be idle.
+    fn idle_after(&self) -> Duration {
+        let spare = self.links.values().filter(|link| link.is_spare());
+        if spare.count() > SPARE_MAX {
+            IDLE_AFTER_IN_CROWD
+        } else {
+            IDLE_AFTER
         }
     }
 
-    fn tick_link(&mut self, peer: PeerId, now: Now) {
+    pub(super) fn tick_links(&mut self, now: Now) {
+        let idle_after = self.idle_after();
+        let due: Vec<PeerId> = self
+            .links
+            .iter()
+            .filter(|(_, link)| link.next_tick(idle_after) <= now.time)
+            .map(|(peer, _)| *peer)
+            .collect();
+        for peer in due {
+            self.tick_link(peer, idle_after, now);
+        }
+    }
+
+    fn tick_link(&mut self, peer: PeerId, idle_after: Duration, now: Now) {
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
@@ -246,8 +308,8 @@ impl Core {
             self.replace_neighbour(peer, now);
             return self.abandon(peer, "a ping was not answered for 10 s", now);
         }
-        if link.neighbour_in.is_empty() && now.time.since(link.used_at) >= IDLE_AFTER {
-            return self.abandon(peer, "no swarm needs it", now);
+        if link.is_spare() && now.time.since(link.used_at) >= idle_after {
+            return self.abandon(peer, "nobody needs it", now);
         }
         if link
             .congested_since
@@ -283,9 +345,10 @@ impl Core {
     }
 
     pub(super) fn next_link_tick(&self) -> Time {
+        let idle_after = self.idle_after();
         self.links
             .values()
-            .map(Link::next_tick)
+            .map(|link| link.next_tick(idle_after))
             .min()
             .unwrap_or(Time::NEVER)
     }
@@ -369,15 +432,25 @@ impl Core {
         for topic in self.neighbour_in(peer) {
             self.tell_swarm(topic, swarm::Input::Evict(peer), now);
         }
+        self.dht_forget(peer, now);
         self.abandon(peer, "removed by the operator", now);
         self.reply(request, Reply::PeerRemoved(known || linked));
     }
 
     pub(super) fn hello(&mut self, peer: PeerId, contact: Option<PeerContact>, now: Now) {
         if let Some(contact) = contact.filter(|contact| peer_of(contact) == peer) {
-            let link = self.links.get(&peer);
-            let direction = link.map_or(Direction::Inbound, |link| link.direction);
-            self.remember(contact, direction, now);
+            let is_proven = self.book.is_proven(&contact);
+            let Some(link) = self.links.get_mut(&peer) else {
+                return;
+            };
+            let questions = link.introduce(contact.clone(), is_proven);
+            let direction = link.direction;
+            for question in questions {
+                self.send_control(peer, question);
+            }
+            self.prove(peer);
+            self.remember(contact.clone(), direction, now);
+            self.learned([&contact], now);
         }
     }
 }

@@ -124,6 +124,7 @@ impl Core {
     ) {
         if self.swarms.contains_key(&topic) {
             self.touch_link(peer, now);
+            self.learn_from(&message, now);
             return self.tell_swarm(
                 topic,
                 swarm::Input::Membership {

@@ -333,6 +333,7 @@ impl Core {
         if lasts.is_zero() {
             return;
         }
+        self.learned([&announced.contact], now);
         for TopicMembership { name, subscribed } in announced.topics {
             let member = Member {
                 subscribed,
@@ -381,7 +382,7 @@ mod tests {
             time: Time::ZERO,
             unix: UnixMicros(1),
         };
-        let contact = issue(&key, &[], now);
+        let contact = issue(&key, &[], crate::Roles::default(), now);
         let insert = |topic: usize| {
             let member = Member {
                 subscribed: true,

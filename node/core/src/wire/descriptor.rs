@@ -11,7 +11,7 @@ use super::checker::SignedParts;
 use super::fields::{Fields, Refused, malformed, once, required};
 use super::{DecodeError, UNIX_MICROS_MAX, proto};
 use crate::address::ADDRESSES_MAX;
-use crate::{Address, Descriptor, PeerContact};
+use crate::{Address, Descriptor, PeerContact, Roles};
 
 /// Bytes of a descriptor's body: 8 addresses of 256 bytes, and room for what later versions say.
 pub(super) const BODY_BYTES_MAX: usize = 4 * 1024;
@@ -25,6 +25,7 @@ pub(crate) fn issue(
     addresses: &[Address],
     issued_at: UnixMicros,
     expires_at: UnixMicros,
+    roles: Roles,
 ) -> PeerContact {
     let addresses = &addresses[..addresses.len().min(ADDRESSES_MAX)];
     let clamp = |moment: UnixMicros| UnixMicros(moment.0.min(UNIX_MICROS_MAX));
@@ -38,6 +39,8 @@ pub(crate) fn issue(
                 .collect(),
             issued_at: issued_at.0,
             expires_at: expires_at.0,
+            serves: roles.serves,
+            stores: roles.stores,
         }
         .encode_to_vec(),
     );
@@ -46,6 +49,7 @@ pub(crate) fn issue(
         addresses: addresses.to_vec(),
         issued_at,
         expires_at,
+        roles,
     };
     PeerContact(Arc::new(keypair.sign(descriptor, body, CONTEXT)))
 }
@@ -97,6 +101,7 @@ pub(super) fn encode(contact: &PeerContact) -> proto::SignedDescriptor {
 fn read(body: &Bytes) -> Result<Descriptor, Refused> {
     let mut addresses = Vec::new();
     let (mut peer, mut issued_at, mut expires_at) = (None, None, None);
+    let (mut serves, mut stores) = (None, None);
     for field in Fields::new(body) {
         let (number, value) = field?;
         match number {
@@ -112,6 +117,8 @@ fn read(body: &Bytes) -> Result<Descriptor, Refused> {
             }
             3 => once(&mut issued_at, value.moment()?)?,
             4 => once(&mut expires_at, value.moment()?)?,
+            5 => once(&mut serves, value.flag()?)?,
+            6 => once(&mut stores, value.flag()?)?,
             _ => {}
         }
     }
@@ -120,5 +127,9 @@ fn read(body: &Bytes) -> Result<Descriptor, Refused> {
         addresses,
         issued_at: issued_at.unwrap_or_default(),
         expires_at: expires_at.unwrap_or_default(),
+        roles: Roles {
+            serves: serves.unwrap_or(false),
+            stores: stores.unwrap_or(false),
+        },
     })
 }

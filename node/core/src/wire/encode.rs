@@ -8,6 +8,7 @@ use weft_overlay::hyparview;
 use weft_overlay::plumtree::{Message, Push};
 
 use super::{OutFrame, descriptor, plumtree, proto};
+use crate::kad::KadContact;
 use crate::{PeerContact, TopicBundle, TopicId};
 
 /// Encodes the first frame of a link's direction.
@@ -31,6 +32,13 @@ pub fn encode_pong(nonce: u64) -> OutFrame {
 pub fn encode_membership(topic: TopicId, message: &hyparview::Message<PeerContact>) -> OutFrame {
     whole(proto::frame::Kind::Membership(super::hyparview::encode(
         topic, message,
+    )))
+}
+
+/// Encodes a message of the structured layer; an answer returns its query's `request`. Lists have at most 20 contacts.
+pub fn encode_kad(request: u64, message: &weft_dht::Message<KadContact>) -> OutFrame {
+    whole(proto::frame::Kind::Kad(super::kad::encode(
+        request, message,
     )))
 }
 

@@ -83,8 +83,15 @@ mod tests {
     fn a_descriptor_in_use_outlives_the_others() {
         let mut known = KnownBodies::default();
         let key = Keypair::from_seed(&[1; 32]);
-        let contact =
-            |n: usize| PeerContact::issue(&key, &[], UnixMicros(n as u64), UnixMicros(u64::MAX));
+        let contact = |n: usize| {
+            PeerContact::issue(
+                &key,
+                &[],
+                UnixMicros(n as u64),
+                UnixMicros(u64::MAX),
+                crate::Roles::default(),
+            )
+        };
         let used = contact(0);
         known.insert_contact(used.clone());
         for n in 1..3 * CONTACTS_PER_GENERATION {

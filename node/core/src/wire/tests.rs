@@ -3,6 +3,7 @@
 mod forged;
 mod golden;
 mod hostile;
+mod kad;
 mod round_trip;
 
 use std::sync::{Arc, Mutex};
@@ -18,7 +19,7 @@ use weft_overlay::{PreviousEpoch, Seqs, StreamId, UnixMicros};
 
 use super::{DecodeError, Decoder, Frame, KnownBodies, OutFrame, parse_prefix};
 use crate::bundle::Place;
-use crate::{Address, PeerContact, TopicBundle, TopicId};
+use crate::{Address, PeerContact, Roles, TopicBundle, TopicId};
 
 const TOPIC: TopicId = TopicId::from_bytes([0x77; 32]);
 
@@ -54,6 +55,7 @@ fn contact_of(keypair: &Keypair) -> PeerContact {
         &addresses,
         UnixMicros(1_700_000_000_000_000),
         UnixMicros(1_700_000_060_000_000),
+        Roles::default(),
     )
 }
 
@@ -92,13 +94,16 @@ fn contacts() -> impl Strategy<Value = PeerContact> {
         prop::collection::vec(address, 0..=8),
         0..=super::UNIX_MICROS_MAX,
         0..=super::UNIX_MICROS_MAX,
+        (any::<bool>(), any::<bool>()),
     )
-        .prop_map(|(peer, addresses, issued_at, expires_at)| {
+        .prop_map(|(peer, addresses, issued_at, expires_at, roles)| {
+            let (serves, stores) = roles;
             PeerContact::issue(
                 &key(peer),
                 &addresses,
                 UnixMicros(issued_at),
                 UnixMicros(expires_at),
+                Roles { serves, stores },
             )
         })
 }
@@ -106,7 +111,13 @@ fn contacts() -> impl Strategy<Value = PeerContact> {
 /// The sender's own descriptor, as the messages that introduce it demand.
 fn own() -> impl Strategy<Value = PeerContact> {
     (0u64..1_000_000).prop_map(|at| {
-        PeerContact::issue(&sender(), &[], UnixMicros(at), UnixMicros(at + 60_000_000))
+        PeerContact::issue(
+            &sender(),
+            &[],
+            UnixMicros(at),
+            UnixMicros(at + 60_000_000),
+            Roles::default(),
+        )
     })
 }
 

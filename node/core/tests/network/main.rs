@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's harness fails by panicking")]
 
+mod dht;
 mod net;
 
 use std::time::Duration;

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_core::config::PreviousRun;
-use weft_core::wire::{Decoder, KnownBodies};
+use weft_core::wire::{Decoder, Frame, KnownBodies};
 use weft_core::{
     Address, Command, Config, Core, Delivered, DialError, DialId, Direction, DownReason,
-    Event as CoreEvent, Input, Output, Reply, RequestId, TopicName,
+    Event as CoreEvent, Input, Output, Reply, RequestId, Roles, TopicName,
 };
 use weft_identity::{Keypair, PeerId};
 use weft_overlay::{Now, Time, UnixMicros};
@@ -62,6 +62,10 @@ enum Event {
         link: u64,
         reason: DownReason,
     },
+    KadFailed {
+        node: usize,
+        peer: PeerId,
+    },
     Wake {
         node: usize,
     },
@@ -71,7 +75,10 @@ impl Event {
     fn node(&self) -> usize {
         match self {
             Self::Bytes { to, .. } => *to,
-            Self::Drained { node, .. } | Self::Down { node, .. } | Self::Wake { node } => *node,
+            Self::Drained { node, .. }
+            | Self::Down { node, .. }
+            | Self::KadFailed { node, .. }
+            | Self::Wake { node } => *node,
             Self::Dial { from, .. } => *from,
         }
     }
@@ -89,6 +96,24 @@ pub(crate) struct Node {
     wake_at: Time,
 }
 
+/// How the nodes of a network differ.
+#[derive(Clone, Copy)]
+pub(crate) struct Setup {
+    /// Each one's part in the structured layer.
+    pub roles: fn(usize) -> Roles,
+    /// Whose address each one gives out as its own.
+    pub names: fn(usize) -> usize,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            roles: |_| Roles::SERVER,
+            names: |node| node,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct LinkEnd {
     ends: [usize; 2],
@@ -102,6 +127,9 @@ pub(crate) struct Net {
     peers: Vec<PeerId>,
     pub time: Time,
     pub frames: u64,
+    /// Of them those of the structured layer.
+    pub kad_frames: u64,
+    setup: Setup,
     seed: u64,
     rng: ChaCha8Rng,
     queue: BTreeMap<(Time, u64), Event>,
@@ -132,6 +160,11 @@ fn index(address: &Address) -> usize {
 impl Net {
     /// Starts `count` nodes at once; each joins through the first three.
     pub(crate) fn start(count: usize, seed: u64) -> Self {
+        Self::start_with(count, seed, Setup::default())
+    }
+
+    /// The same, where not all nodes are alike.
+    pub(crate) fn start_with(count: usize, seed: u64, setup: Setup) -> Self {
         println!("seed {seed}");
         let mut net = Self {
             nodes: (0..count).map(|_| None).collect(),
@@ -140,6 +173,8 @@ impl Net {
                 .collect(),
             time: Time::from_micros(1_000_000),
             frames: 0,
+            kad_frames: 0,
+            setup,
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),
             queue: BTreeMap::new(),
@@ -177,6 +212,7 @@ impl Net {
             epoch: now.unix.0 / 1_000,
             previous_run,
             seed,
+            roles: (self.setup.roles)(node),
             keypair: keypair(self.seed, node),
         };
         let core = Core::new(config, now);
@@ -190,7 +226,8 @@ impl Net {
             hung_until: None,
             wake_at: Time::NEVER,
         });
-        self.tell(node, Input::Listening(vec![address(node)]));
+        let named = address((self.setup.names)(node));
+        self.tell(node, Input::Listening(vec![named]));
     }
 
     pub(crate) fn node(&self, node: usize) -> &Node {
@@ -221,6 +258,11 @@ impl Net {
         let request = self.next_request;
         self.tell(node, Input::Command(command(RequestId(request))));
         request
+    }
+
+    pub(crate) fn take_reply(&mut self, node: usize, request: u64) -> Option<Reply> {
+        let node = self.nodes[node].as_mut()?;
+        node.replies.remove(&request)
     }
 
     pub(crate) fn subscribe(&mut self, node: usize, topic: &str) -> u64 {
@@ -403,6 +445,7 @@ impl Net {
                     self.tell(node, Input::LinkDown { peer, reason });
                 }
             }
+            Event::KadFailed { node, peer } => self.tell(node, Input::KadFailed { peer }),
             Event::Wake { node } => {
                 let now = self.now();
                 if let Some(live) = self.nodes[node].as_mut()
@@ -432,6 +475,7 @@ impl Net {
             .decode(&frame[prefix..])
             .expect("an honest frame");
         self.frames += 1;
+        self.kad_frames += u64::from(matches!(decoded, Frame::Kad { .. }));
         let peer = self.peer_at(from);
         self.link_state(to, peer, true);
         self.tell(
@@ -560,6 +604,28 @@ impl Net {
                         },
                     );
                 }
+                Output::Prove {
+                    dial,
+                    peer,
+                    addresses,
+                } => {
+                    let to = addresses.first().map(index);
+                    let rtt = to.map_or(Duration::from_millis(1), |to| self.latency(node, to) * 2);
+                    self.at(
+                        rtt,
+                        Event::Dial {
+                            from: node,
+                            dial,
+                            to,
+                            expected: Some(peer),
+                        },
+                    );
+                }
+                Output::KadAsk { peer, .. } => {
+                    // Nobody here speaks without links.
+                    self.at(Duration::from_millis(1), Event::KadFailed { node, peer });
+                }
+                Output::KadReply { .. } => panic!("nobody asks over streams"),
                 Output::Close { peer, .. } => {
                     let to = self.index_of(peer);
                     if let Some(link) = to.and_then(|to| self.link_between(node, to)) {

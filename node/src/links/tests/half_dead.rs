@@ -38,7 +38,7 @@ impl Raw {
     async fn connect(seed: u8, to: &Multiaddr) -> Self {
         let mut seed = [seed; 32];
         let key = identity::Keypair::ed25519_from_bytes(&mut seed).unwrap();
-        let mut swarm = transport::swarm(&key, "test", Limits::default()).unwrap();
+        let mut swarm = transport::swarm(&key, "test", true, Limits::default()).unwrap();
         swarm.dial(to.clone()).unwrap();
         let connecting = async {
             loop {
@@ -153,6 +153,7 @@ async fn whole_node(seed: u8, on: &str) -> WholeNode {
         listen: vec![on.parse().unwrap()],
         join: Vec::new(),
         dir: None,
+        roles: weft_core::Roles::SERVER,
     })
     .await
     .unwrap()

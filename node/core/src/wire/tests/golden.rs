@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
+use weft_dht::{Answer, Key, Message, Query};
+
 use super::*;
-use crate::wire::{encode_broadcast, encode_hello, encode_membership, encode_ping, encode_pong};
+use crate::wire::{
+    encode_broadcast, encode_hello, encode_kad, encode_membership, encode_ping, encode_pong,
+};
+use crate::{KadContact, KadPeer};
 
 fn hex(frame: &OutFrame) -> String {
     frame
@@ -120,6 +125,68 @@ fn frames_have_the_bytes_that_they_always_had() {
             }),
         ),
     ];
+    let kad = |request, message| encode_kad(request, &message);
+    let known = |peer| KadContact::new(peer, UnixMicros(0));
+    let signed = known(KadPeer::Signed(PeerContact::issue(
+        &sender(),
+        &contact_of(&sender()).0.value.addresses,
+        UnixMicros(1_700_000_000_000_000),
+        UnixMicros(1_700_000_060_000_000),
+        Roles {
+            serves: true,
+            stores: true,
+        },
+    )));
+    let told = known(KadPeer::Told {
+        peer: key(3).peer_id(),
+        addresses: contact_of(&sender()).0.value.addresses.clone(),
+    });
+    let point = Key::new(b"key").unwrap();
+    let frames = frames.into_iter().chain([
+        ("kad ping", kad(1, Message::Query(Query::Ping))),
+        ("kad pong", kad(300, Message::Answer(Answer::Pong))),
+        (
+            "kad find node",
+            kad(1, Message::Query(Query::FindNode { key: point.clone() })),
+        ),
+        (
+            "kad closer",
+            kad(
+                1,
+                Message::Answer(Answer::Closer {
+                    contacts: vec![signed.clone(), told.clone()],
+                }),
+            ),
+        ),
+        (
+            "kad get providers",
+            kad(
+                1,
+                Message::Query(Query::GetProviders { key: point.clone() }),
+            ),
+        ),
+        (
+            "kad providers",
+            kad(
+                1,
+                Message::Answer(Answer::Providers {
+                    providers: vec![told],
+                    closer: vec![signed.clone()],
+                }),
+            ),
+        ),
+        (
+            "kad add provider",
+            kad(
+                0,
+                Message::Query(Query::AddProvider {
+                    key: point,
+                    provider: signed,
+                }),
+            ),
+        ),
+    ]);
+    let frames: Vec<_> = frames.collect();
     let was: Vec<_> = include_str!("golden.txt").lines().collect();
     let now: Vec<_> = frames
         .iter()

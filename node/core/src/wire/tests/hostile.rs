@@ -117,7 +117,7 @@ fn sizes_stop_at_their_bounds() {
         "a frame of over 2 MiB"
     );
     let large = field(100, &[0; 300 * 1024]);
-    for kind in 1..=4 {
+    for kind in [1, 2, 3, 4, 6] {
         assert_eq!(
             refusal(&field(kind, &large)),
             "a control frame of over 256 KiB"
@@ -371,7 +371,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 1u32..6, inner in 1u32..9) {
+    fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 1u32..7, inner in 1u32..9) {
         decode_all(&bytes);
         decode_all(&field(kind, &bytes));
         decode_all(&in_membership(inner, &bytes));
