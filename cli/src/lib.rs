@@ -7,6 +7,7 @@
 //! touches `weft-node`'s handle.
 
 mod config;
+mod dht;
 mod failure;
 mod global;
 mod history;
@@ -60,6 +61,7 @@ enum Command {
     Topic(topic::Args),
     Pub(publish::Args),
     Sub(subscribe::Args),
+    Dht(dht::Args),
     Rpc(rpc::Args),
     Testnet(testnet::Args),
 }
@@ -116,6 +118,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Topic(args) => topic::run(&global, args).await,
         Command::Pub(args) => publish::run(&global, args).await,
         Command::Sub(args) => subscribe::run(&global, args).await,
+        Command::Dht(args) => dht::run(&global, args).await,
         Command::Rpc(args) => rpc::run(&global, args).await,
         Command::Testnet(args) => testnet::run(&global, args).await,
     }

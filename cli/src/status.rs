@@ -1,7 +1,7 @@
 //! `weft status`: how a node does.
 
 use weft_rpc::method::NodeStatus;
-use weft_rpc::types::{NoParams, Status, Verdict};
+use weft_rpc::types::{DhtMode, NoParams, Status, Verdict};
 
 use crate::failure::Failure;
 use crate::global::Global;
@@ -42,6 +42,17 @@ fn describe(status: &Status) -> String {
                 status.links, status.active, status.passive
             ),
         ],
+        [
+            "dht".to_owned(),
+            format!(
+                "{}, {} peers in its routing table",
+                match status.dht.mode {
+                    DhtMode::Server => "server",
+                    DhtMode::Client => "client",
+                },
+                status.dht.peers
+            ),
+        ],
         ["topics".to_owned(), output::list(&status.topics)],
         ["uptime".to_owned(), output::seconds(status.uptime_s)],
         [
@@ -70,7 +81,7 @@ pub(crate) fn labelled(name: &str, values: &[String]) -> Vec<[String; 2]> {
 
 #[cfg(test)]
 mod tests {
-    use weft_rpc::types::Health;
+    use weft_rpc::types::{DhtStatus, Health};
 
     use super::*;
 
@@ -87,6 +98,12 @@ mod tests {
             active: 0,
             passive: 2,
             topics: Vec::new(),
+            dht: DhtStatus {
+                mode: DhtMode::Server,
+                peers: 12,
+                answers: 30,
+                failures: 0,
+            },
             health: Health {
                 verdict: Verdict::Isolated,
                 reasons: vec!["no neighbour answers".into()],
@@ -106,6 +123,8 @@ mod tests {
             text.contains("addresses  /ip4/127.0.0.1/tcp/1\n           /ip4/127.0.0.1/tcp/2\n"),
             "{text}"
         );
+        let dht = "dht        server, 12 peers in its routing table\n";
+        assert!(text.contains(dht), "{text}");
         assert!(text.ends_with("counters   bad_frames 3\n"), "{text}");
     }
 }

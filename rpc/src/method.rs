@@ -108,6 +108,18 @@ methods! {
         "Ends a subscription of this connection.";
     TopicCredit = "topic_credit" (types::CreditParams) -> types::Credited, [required("credit_id"), required("up_to")],
         "Tells that a subscription has been read up to a place, so that more may be sent.";
+    DhtFindPeer = "dht_findPeer" (types::PeerParams) -> types::PeerFound, [required("peer_id")],
+        "Finds where a peer is.";
+    DhtClosest = "dht_closest" (types::KeyParams) -> types::Closest, [optional("key"), optional("key_base64")],
+        "Finds the 20 peers closest to a key.";
+    DhtProvide = "dht_provide" (types::KeyParams) -> types::Provided, [optional("key"), optional("key_base64")],
+        "Makes the node known as a provider of a key, until it stops or is told to cease.";
+    DhtStopProviding = "dht_stopProviding" (types::KeyParams) -> types::ProvidingStopped, [optional("key"), optional("key_base64")],
+        "Ceases to provide a key; what others know of it expires there.";
+    DhtProviders = "dht_providers" (types::KeyParams) -> types::Providers, [optional("key"), optional("key_base64")],
+        "Finds up to 20 providers of a key.";
+    DhtRoutingTable = "dht_routingTable" (types::NoParams) -> types::RoutingTable, [],
+        "Answers the node's routing table.";
     Discover = "rpc.discover" (types::NoParams) -> Value, [],
         "Answers this list as an OpenRPC document.";
 }

@@ -3,7 +3,9 @@
 use weft_rpc::limits::MESSAGE_BYTES_MAX;
 use weft_rpc::{Error, Kind};
 
-use crate::{AddPeerError, CursorError, HistoryError, PingError, PublishError, SubscribeError};
+use crate::{
+    AddPeerError, CursorError, DhtError, HistoryError, PingError, PublishError, SubscribeError,
+};
 
 /// The node stops, so nobody is left to carry out a call.
 pub(super) fn stopping() -> Error {
@@ -82,6 +84,28 @@ pub(super) fn ping(error: &PingError, peer: &str) -> Error {
         }
         PingError::Stopped => stopping(),
     }
+}
+
+pub(super) fn dht(error: &DhtError) -> Error {
+    match error {
+        DhtError::Busy => Error::new(
+            Kind::Busy,
+            "the node has as many lookups under way, or provides as many keys, as it may",
+        )
+        .hint("try again in a moment"),
+        DhtError::Timeout => Error::new(Kind::Timeout, "the lookup did not end in time")
+            .hint("weft dht routing shows which peers answer"),
+        DhtError::Stopped => stopping(),
+    }
+}
+
+/// A peer that no lookup found.
+pub(super) fn peer_not_found(peer: &str) -> Error {
+    Error::new(
+        Kind::NotFound,
+        format!("nobody knows {peer}, or it does not answer"),
+    )
+    .hint("is it a server of this network? weft dht closest KEY shows who can be found")
 }
 
 pub(super) fn publish(error: &PublishError) -> Error {

@@ -1,5 +1,7 @@
 //! The methods: parameters in, the node asked, answers out.
 
+mod dht;
+
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -71,6 +73,7 @@ pub(super) fn all(context: Context) -> Methods {
             credited: call.connection.credit(params.credit_id, params.up_to),
         })
     });
+    dht::register(&mut module);
     on::<method::Discover, _, _>(&mut module, |_, _| async move { Ok(method::openrpc()) });
     subscription::register(&mut module);
     module.into()
