@@ -10,8 +10,8 @@ use libp2p::Multiaddr;
 use tokio::time::{Instant, timeout};
 use weft_identity::Keypair;
 use weft_node::{
-    AddPeerError, Config, Item, Node, PingError, PublishError, Roles, Start, StartError, Subscription,
-    TopicName,
+    AddPeerError, Config, Item, Node, PingError, PublishError, Roles, Start, StartError,
+    Subscription, TopicName,
 };
 
 /// No test takes a tenth of it; one that hangs fails here.
