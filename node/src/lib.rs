@@ -12,6 +12,7 @@ pub mod dir;
 mod disk;
 mod handle;
 mod links;
+pub mod store;
 
 pub use actor::check_network;
 pub use libp2p::Multiaddr;

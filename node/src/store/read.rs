@@ -1,0 +1,201 @@
+//! The reading side of the log: a key's value, a table's, and the scrub. It never waits for a sync.
+
+use std::io::{self, ErrorKind};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::frame::{self, Kind, Salt};
+use super::index::{KeyId, Place};
+use super::log::{Shared, lock};
+use super::volume::VolumeFile;
+use super::{Finding, LoadError, Table};
+
+/// Bytes that are read at once where a part of a segment can't be: what a disk loses, it loses by blocks of this or less.
+const BLOCK_BYTES: usize = 4 << 10;
+/// The system's number for a disk that can't read.
+const EIO: i32 = 5;
+
+/// Reads what the index knows of.
+#[derive(Debug)]
+pub(super) struct Reader<F> {
+    index: Shared<F>,
+    salt: Salt,
+    scrub: Scrub,
+}
+
+/// How far a round of the scrub has come.
+#[derive(Debug, Default)]
+struct Scrub {
+    segment: u32,
+    /// What is left of the segment, last place first.
+    left: Vec<(KeyId, Place)>,
+}
+
+impl<F: VolumeFile> Reader<F> {
+    pub(super) fn new(index: Shared<F>, salt: Salt) -> Self {
+        let scrub = Scrub::default();
+        Self { index, salt, scrub }
+    }
+
+    /// Reads a key's value; `None` if it has none.
+    pub(super) fn load(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, LoadError> {
+        let read = self.read(KeyId::of(table, key))?;
+        Ok(read.map(|(bytes, found)| Bytes::from(bytes).slice(found.value)))
+    }
+
+    /// Reads all of a table in the order in which it was written, with no value where that is lost. Returns of how many not
+    /// even the key can be read.
+    pub(super) fn scan(
+        &self,
+        table: Table,
+        mut each: impl FnMut(Bytes, Option<Bytes>),
+    ) -> io::Result<usize> {
+        let places = lock(&self.index).live(|place| place.table == table as u8);
+        let mut unnamed = 0;
+        for (id, _) in places {
+            match self.read(id) {
+                Ok(None) => {}
+                Ok(Some((bytes, found))) => {
+                    let bytes = Bytes::from(bytes);
+                    each(bytes.slice(found.key), Some(bytes.slice(found.value)));
+                }
+                Err(Unread::Damaged(bytes)) => match frame::decode_name(&self.salt, &bytes) {
+                    Some(name) => each(Bytes::copy_from_slice(name.key), None),
+                    None => unnamed += 1,
+                },
+                Err(Unread::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(unnamed)
+    }
+
+    /// Checks some of what the log holds, from the disk itself. Returns whether the round has come to its end.
+    pub(super) fn scrub(&mut self, budget_bytes: u64, found: &mut Vec<Finding>) -> bool {
+        let mut checked = 0;
+        while checked < budget_bytes {
+            let Some((id, place)) = self.scrub.left.pop() else {
+                if self.next_segment() {
+                    continue;
+                }
+                self.scrub = Scrub::default();
+                return true;
+            };
+            checked += u64::from(place.bytes);
+            let damaged = match self.find(id) {
+                Ok(Some((now, file))) if now == place => {
+                    file.forget(u64::from(place.at), u64::from(place.bytes));
+                    self.read_at(id, place, &*file).err()
+                }
+                // What was written anew, copied or removed meanwhile needs no check.
+                Ok(_) => None,
+                Err(error) => Some(error),
+            };
+            if let Some(Unread::Damaged(bytes)) = damaged {
+                found.push(Finding::lost(&self.salt, id, &bytes));
+            }
+        }
+        false
+    }
+
+    fn next_segment(&mut self) -> bool {
+        let index = lock(&self.index);
+        let mut later = index.segments().range(self.scrub.segment + 1..);
+        let Some((number, _)) = later.next() else {
+            return false;
+        };
+        self.scrub.segment = *number;
+        self.scrub.left = index.live(|place| place.segment == *number);
+        self.scrub.left.reverse();
+        true
+    }
+
+    /// Reads a key's newest entry, if it has one.
+    fn read(&self, id: KeyId) -> Result<Option<(Vec<u8>, Found)>, Unread> {
+        self.find(id)?
+            .map(|(place, file)| self.read_at(id, place, &*file))
+            .transpose()
+    }
+
+    /// Returns where a key's newest entry lies. The file stays readable even if it is deleted meanwhile.
+    fn find(&self, id: KeyId) -> Result<Option<(Place, Arc<F>)>, Unread> {
+        let index = lock(&self.index);
+        let Some(place) = index.place(id) else {
+            return Ok(None);
+        };
+        // A segment goes only after what was live in it stands elsewhere, or can't be read.
+        let file = index.file(place.segment);
+        file.map_or(Err(Unread::Damaged(Vec::new())), |file| {
+            Ok(Some((place, file)))
+        })
+    }
+
+    fn read_at(&self, id: KeyId, place: Place, file: &F) -> Result<(Vec<u8>, Found), Unread> {
+        let mut bytes = vec![0; place.bytes as usize];
+        match file.read_at(&mut bytes, u64::from(place.at)) {
+            Err(error) if is_unreadable(&error) => return Err(Unread::Damaged(Vec::new())),
+            outcome => outcome.map_err(Unread::Failed)?,
+        }
+        let entry = frame::decode_entry(&self.salt, &bytes)
+            .filter(|entry| entry.kind == Kind::Put && KeyId::of_raw(entry.table, entry.key) == id);
+        let Some(key_bytes) = entry.map(|entry| entry.key.len()) else {
+            return Err(Unread::Damaged(bytes));
+        };
+        let key = frame::key_range(key_bytes);
+        let value = frame::value_range(key_bytes, bytes.len());
+        Ok((bytes, Found { key, value }))
+    }
+}
+
+/// Why an entry can't be read.
+enum Unread {
+    /// These bytes stand where it should; none if the disk can't read any.
+    Damaged(Vec<u8>),
+    /// The system's word.
+    Failed(io::Error),
+}
+
+impl From<Unread> for LoadError {
+    fn from(unread: Unread) -> Self {
+        match unread {
+            Unread::Damaged(_) => Self::Corrupt,
+            Unread::Failed(error) => Self::Failed(error.to_string()),
+        }
+    }
+}
+
+impl Finding {
+    /// Says that a key's value is lost, with the key itself if the damaged entry still tells it.
+    pub(super) fn lost(salt: &Salt, id: KeyId, damaged: &[u8]) -> Self {
+        let name = frame::decode_name(salt, damaged);
+        let key = name.map(|name| Bytes::copy_from_slice(name.key));
+        Self::Lost { id, key }
+    }
+}
+
+/// Where the parts of an entry lie in its bytes.
+struct Found {
+    key: Range<usize>,
+    value: Range<usize>,
+}
+
+/// Reads a whole file into a buffer; zeros stand for what the disk can't read.
+pub(super) fn read_all<F: VolumeFile>(file: &F, into: &mut [u8]) -> io::Result<()> {
+    match file.read_at(into, 0) {
+        Err(error) if is_unreadable(&error) => {}
+        outcome => return outcome,
+    }
+    for (nth, block) in into.chunks_mut(BLOCK_BYTES).enumerate() {
+        match file.read_at(block, (nth * BLOCK_BYTES) as u64) {
+            Err(error) if is_unreadable(&error) => block.fill(0),
+            outcome => outcome?,
+        }
+    }
+    Ok(())
+}
+
+/// Says whether the bytes are gone, or the disk can't read them; that is damage, like bytes that have changed.
+fn is_unreadable(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(EIO) || error.kind() == ErrorKind::UnexpectedEof
+}
