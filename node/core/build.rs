@@ -2,11 +2,12 @@
 
 use std::error::Error;
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 6] = [
     "descriptor.proto",
     "bundle.proto",
     "kad.proto",
     "record.proto",
+    "store.proto",
     "frame.proto",
 ];
 

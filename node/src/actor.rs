@@ -51,7 +51,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
         .iter()
         .map(pack)
         .collect::<Result<Vec<Address>, StartError>>()?;
-    let known = Arc::new(Mutex::new(KnownBodies::default()));
+    let known = Arc::new(Mutex::new(KnownBodies::new(&config.network)));
     let links = links::start(Setup {
         keypair: &config.keypair,
         network: &config.network,

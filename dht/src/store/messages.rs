@@ -258,9 +258,10 @@ pub fn record_bytes<P: Peer>(record: &Record<P>) -> usize {
     record.signed.len() + 16
 }
 
-/// Returns about how many bytes a head takes on the wire.
+/// Returns how many bytes a head takes on the wire at most, and so does a record beside its value.
 pub fn head_bytes<P: Peer>(head: &Header<P>) -> usize {
-    head.key.as_str().len() + 60 * head.context.intervals().len() + 128
+    // As much as a decoder grants: for an interval, and for a signature and all the rest.
+    head.key.as_str().len() + 96 * head.context.intervals().len() + 344
 }
 
 /// Returns about how many bytes a claim takes on the wire.

@@ -271,7 +271,8 @@ impl Core {
             Frame::Membership { topic, message } => self.membership_came(peer, topic, message, now),
             Frame::Broadcast { topic, message } => self.broadcast_came(peer, topic, message, now),
             Frame::Kad { request, message } => self.kad_came(peer, request, message, now),
-            Frame::Unknown => self.count("unknown_frames"),
+            // A node without a store skips what is for one.
+            Frame::Store { .. } | Frame::Unknown => self.count("unknown_frames"),
         }
     }
 

@@ -85,6 +85,31 @@ impl Contact for PeerContact {
     }
 }
 
+impl weft_dht::Contact for PeerContact {
+    type Peer = PeerId;
+
+    fn peer(&self) -> PeerId {
+        self.0.value.peer
+    }
+
+    fn issued_at(&self) -> UnixMicros {
+        self.0.value.issued_at
+    }
+
+    fn expires_at(&self) -> UnixMicros {
+        self.0.value.expires_at
+    }
+
+    fn serves(&self) -> bool {
+        self.0.value.roles.serves
+    }
+
+    /// The store takes whom the table holds, which has judged that.
+    fn group(&self) -> Option<weft_dht::Group> {
+        None
+    }
+}
+
 impl PartialEq for PeerContact {
     fn eq(&self, other: &Self) -> bool {
         self.0.hash == other.0.hash

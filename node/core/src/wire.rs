@@ -18,6 +18,7 @@ pub mod kad;
 mod known;
 mod plumtree;
 mod record;
+mod store;
 
 pub mod book;
 pub(crate) mod descriptor;
@@ -29,6 +30,7 @@ mod tests;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use weft_dht::RequestId;
 use weft_identity::PeerId;
 use weft_overlay::{hyparview as views, plumtree as trees};
 
@@ -36,9 +38,11 @@ pub use self::book::{decode_descriptors, encode_descriptors};
 pub(crate) use self::bundle::publish;
 pub use self::encode::{
     encode_broadcast, encode_hello, encode_kad, encode_membership, encode_ping, encode_pong,
+    encode_store,
 };
 pub use self::known::KnownBodies;
 pub use self::record::{RECORD_BYTES_MAX, read_record, restore_record, write_record};
+pub use self::store::StoreMessage;
 
 use self::checker::Checker;
 use self::fields::{Fields, Refused, malformed, once};
@@ -106,6 +110,13 @@ pub enum Frame {
         request: u64,
         /// The message.
         message: weft_dht::Message<KadPeer>,
+    },
+    /// A message of the replicated store.
+    Store {
+        /// Pairs an answer with its query.
+        request: RequestId,
+        /// The message, every record in it verified.
+        message: Box<StoreMessage>,
     },
     /// A kind that this version doesn't know; counted and skipped.
     Unknown,
@@ -186,12 +197,12 @@ impl Decoder {
         let mut kind = None;
         for field in Fields::new(frame) {
             let (number, value) = field?;
-            if let 1..=6 = number {
+            if let 1..=7 = number {
                 once(&mut kind, (number, value.bytes()?))?;
             }
         }
         let (number, bytes) = kind.ok_or(Refused::Unknown)?;
-        if number != 5 && bytes.len() > CONTROL_BYTES_MAX {
+        if !matches!(number, 5 | 7) && bytes.len() > CONTROL_BYTES_MAX {
             return malformed("a control frame of over 256 KiB");
         }
         match number {
@@ -207,6 +218,7 @@ impl Decoder {
                 Ok(Frame::Membership { topic, message })
             }
             6 => kad::decode(bytes, self.peer, &mut self.checker),
+            7 => store::decode(bytes, self.peer, &mut self.checker),
             _ => {
                 let (topic, message) = plumtree::decode(bytes, &mut self.checker)?;
                 Ok(Frame::Broadcast { topic, message })

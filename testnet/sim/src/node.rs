@@ -389,7 +389,7 @@ impl Machine for Member {
             me: node,
             core: Core::new(config, now),
             keys,
-            known: Arc::default(),
+            known: Arc::new(Mutex::new(KnownBodies::new(Keys::NETWORK))),
             links: BTreeMap::new(),
             dials: Vec::new(),
             orders: VecDeque::new(),

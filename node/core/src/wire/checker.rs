@@ -2,10 +2,11 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use weft_dht::kv::Record;
 use weft_identity::{Hash, KeyCache, PeerId, Signature};
 
 use super::fields::{Fields, Refused, malformed, once, required};
-use super::{KnownBodies, descriptor};
+use super::{KnownBodies, descriptor, record};
 use crate::PeerContact;
 
 /// A signed body with its signature, still in the read buffer.
@@ -38,13 +39,19 @@ impl<'a> SignedParts<'a> {
 pub(super) struct Checker {
     pub(super) keys: KeyCache,
     known: Arc<Mutex<KnownBodies>>,
+    network: Arc<str>,
 }
 
 impl Checker {
     pub(super) fn new(known: Arc<Mutex<KnownBodies>>) -> Self {
+        let network = known
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .network();
         Self {
             keys: KeyCache::default(),
             known,
+            network,
         }
     }
 
@@ -64,6 +71,11 @@ impl Checker {
         let contact = descriptor::verify(&parts, hash, &mut self.keys)?;
         self.known().insert_contact(contact.clone());
         Ok(contact)
+    }
+
+    /// Reads a SignedRecord of the network.
+    pub(super) fn record(&mut self, message: &[u8]) -> Result<Record<PeerId>, Refused> {
+        record::decode(message, &self.network, &mut self.keys)
     }
 
     /// Reads the SignedDescriptor of the peer that sends it.

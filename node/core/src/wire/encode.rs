@@ -3,11 +3,12 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint};
+use weft_dht::RequestId;
 use weft_identity::PeerId;
 use weft_overlay::hyparview;
 use weft_overlay::plumtree::{Message, Push};
 
-use super::{OutFrame, descriptor, plumtree, proto};
+use super::{OutFrame, StoreMessage, descriptor, plumtree, proto, store};
 use crate::kad::KadContact;
 use crate::{PeerContact, TopicBundle, TopicId};
 
@@ -59,9 +60,20 @@ pub fn encode_broadcast(topic: TopicId, message: &Message<PeerId, TopicBundle>) 
     }))
 }
 
+/// Encodes a message of the store. Its lists are within the bounds of [`weft_dht::store::messages`].
+pub fn encode_store(request: RequestId, message: &StoreMessage) -> OutFrame {
+    whole(proto::frame::Kind::Store(store::encode(request, message)))
+}
+
 /// Copies an id, hash or signature into a field.
 pub(super) fn id(bytes: &[u8]) -> Bytes {
     Bytes::copy_from_slice(bytes)
+}
+
+/// Takes what a receiver accepts: senders keep their lists within the bounds, and the rest is told again later.
+pub(super) fn bounded<T>(list: &[T], max: usize) -> impl Iterator<Item = &T> {
+    debug_assert!(list.len() <= max, "a receiver would refuse it");
+    list.iter().take(max)
 }
 
 fn whole(kind: proto::frame::Kind) -> OutFrame {

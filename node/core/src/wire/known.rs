@@ -1,6 +1,7 @@
 //! Bodies that were verified lately.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use weft_identity::Hash;
 
@@ -12,16 +13,31 @@ const BUNDLES_PER_GENERATION: usize = 32_768;
 /// Descriptors in one of two generations: those of the views of many swarms. At its largest one takes 5 KiB.
 const CONTACTS_PER_GENERATION: usize = 512;
 
-/// Bodies that were verified lately, shared by all links of a node.
+/// Bodies that were verified lately, shared by all links of a node, and the network that they belong to.
 ///
 /// Only what was verified gets in, so that whoever sends a forged bundle can't keep the true one out.
 #[derive(Debug, Default)]
 pub struct KnownBodies {
+    /// Records of the store are signed for it.
+    network: Arc<str>,
     bundles: [BTreeSet<(Hash, TopicId)>; 2],
     contacts: [BTreeMap<Hash, PeerContact>; 2],
 }
 
 impl KnownBodies {
+    /// Knows nothing of a network yet.
+    pub fn new(network: &str) -> Self {
+        Self {
+            network: network.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Returns the network's name.
+    pub(super) fn network(&self) -> Arc<str> {
+        Arc::clone(&self.network)
+    }
+
     /// Records a bundle whose signature was made or checked here: a topic's, with this hash of its body.
     pub fn insert(&mut self, topic: TopicId, hash: Hash) {
         let [young, old] = &mut self.bundles;

@@ -9,7 +9,7 @@ use weft_overlay::seqs::RANGES_MAX;
 use weft_overlay::{Seqs, StreamId, UnixMicros};
 
 use super::checker::Checker;
-use super::encode::id;
+use super::encode::{bounded, id};
 use super::fields::{Fields, Refused, malformed, once, required, varint};
 use super::{CONTROL_BYTES_MAX, SEQ_MAX, bundle, proto};
 use crate::{TopicBundle, TopicId};
@@ -74,12 +74,6 @@ pub(super) fn encode(message: &Broadcast) -> Option<proto::broadcast::Message> {
                 .collect(),
         }),
     })
-}
-
-/// Takes what a receiver accepts: the core keeps its lists within the bounds, and the rest is told again later.
-fn bounded<T>(list: &[T], max: usize) -> impl Iterator<Item = &T> {
-    debug_assert!(list.len() <= max, "a receiver would refuse it");
-    list.iter().take(max)
 }
 
 fn encode_digest(digest: &StreamDigest<PeerId>) -> proto::StreamDigest {

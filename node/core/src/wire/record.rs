@@ -6,19 +6,24 @@ use bytes::{BufMut, Bytes};
 use prost::Message as _;
 use prost::encoding::{WireType, encode_key, encode_varint};
 use weft_dht::kv::{
-    CONTEXT_INTERVALS_MAX, Content, Context, Dot, Header, Interval, Invalid, KvKey, Record, Seq,
-    VALUE_BYTES_MAX,
+    CONTEXT_INTERVALS_MAX, Content, Context, Dot, Header, Interval, Invalid, KV_KEY_BYTES_MAX,
+    KvKey, Record, Seq, VALUE_BYTES_MAX,
 };
 use weft_identity::{Hash, KeyCache, Keypair, PeerId, Signature, Signed};
+use weft_overlay::UnixMicros;
 
 use super::checker::SignedParts;
 use super::encode::id;
 use super::fields::{Fields, Refused, Value, malformed, once, required};
 use super::{DecodeError, proto};
 
-/// Bytes of a body beside its value: a key, a full context whose intervals take up to 90 bytes each, and room for what
-/// later versions say. Without it, unknown fields would be kept and handed on at no cost to their writer.
-const BESIDE_VALUE_BYTES_MAX: usize = 8 * 1024;
+/// Bytes of an interval of a context, at most: an id, two places, a moment, and what stands around them.
+const INTERVAL_BYTES_MAX: usize = 96;
+/// Bytes of a body beside its value, its key and its context: half of it is room for what later versions say. More would be
+/// kept and handed on at no cost to its writer, and nobody could tell from a header how long its record is.
+const EXTRA_BYTES_MAX: usize = 256;
+const BESIDE_VALUE_BYTES_MAX: usize =
+    KV_KEY_BYTES_MAX + CONTEXT_INTERVALS_MAX * INTERVAL_BYTES_MAX + EXTRA_BYTES_MAX;
 /// Bytes of a SignedRecord: the largest body, its signature, and the fields around them.
 pub const RECORD_BYTES_MAX: usize = VALUE_BYTES_MAX + BESIDE_VALUE_BYTES_MAX + 64 + 8;
 
@@ -132,48 +137,84 @@ fn body_of(header: &Header<PeerId>, value: &[u8]) -> proto::RecordBody {
 
 /// Reads a RecordBody; the hash is for who knows it.
 fn header_of(body: &[u8]) -> Result<Header<PeerId>, Refused> {
-    let (mut writer, mut key, mut seq, mut prev) = (None, None, None, None);
-    let (mut written_at, mut expires_at, mut copies, mut value) = (None, None, None, None);
-    let mut context = ContextReader::default();
+    let (mut head, mut value) = (HeadReader::default(), None);
     for field in Fields::new(body) {
         let (number, field) = field?;
         match number {
-            1 => once(&mut writer, PeerId::from_bytes(field.array()?))?,
-            2 => once(&mut key, read_key(field)?)?,
-            3 => once(&mut seq, read_seq(field)?)?,
-            4 => once(&mut prev, read_seq(field)?)?,
-            5 => context.take(field)?,
-            6 => once(&mut written_at, field.moment()?)?,
-            7 => once(&mut expires_at, field.moment()?)?,
-            8 => once(&mut copies, field.clamped()?)?,
             9 => once(&mut value, field.bytes()?.len())?,
-            _ => {}
+            _ => head.take(number, field)?,
         }
     }
     if value.is_some_and(|bytes| bytes > VALUE_BYTES_MAX) {
         return malformed("a value of over 64 KiB");
     }
-    if body.len() - value.unwrap_or(0) > BESIDE_VALUE_BYTES_MAX {
-        return malformed("a record with over 8 KiB beside its value");
-    }
-    let content = value.map_or(Content::Tombstone, |bytes| Content::Value {
+    let head = head.read(value.map_or(Content::Tombstone, |bytes| Content::Value {
         // At most 64 KiB, as was just checked.
         bytes: bytes as u32,
-    });
-    Ok(Header {
-        key: required(key)?,
-        dot: Dot {
-            writer: required(writer)?,
-            seq: required(seq)?,
-        },
-        prev,
-        context: context.read()?,
-        content,
-        written_at: written_at.unwrap_or_default(),
-        expires_at,
-        copies: copies.unwrap_or_default(),
-        hash: [0; 32],
-    })
+    }))?;
+    let cited_bytes = head.context.intervals().len() * INTERVAL_BYTES_MAX;
+    let known_bytes = value.unwrap_or(0) + head.key.as_str().len() + cited_bytes;
+    if body.len() > known_bytes + EXTRA_BYTES_MAX {
+        return malformed("a record with more in it than it says");
+    }
+    Ok(head)
+}
+
+/// Reads the fields of a RecordBody but its value, one by one.
+#[derive(Default)]
+pub(super) struct HeadReader {
+    writer: Option<PeerId>,
+    key: Option<KvKey>,
+    seq: Option<Seq>,
+    prev: Option<Seq>,
+    context: Vec<Interval<PeerId>>,
+    written_at: Option<UnixMicros>,
+    expires_at: Option<UnixMicros>,
+    copies: Option<u8>,
+}
+
+impl HeadReader {
+    /// Takes a field; those of other numbers are passed over.
+    pub(super) fn take(&mut self, number: u32, field: Value<'_>) -> Result<(), Refused> {
+        match number {
+            1 => once(&mut self.writer, PeerId::from_bytes(field.array()?)),
+            2 => once(&mut self.key, read_key(field)?),
+            3 => once(&mut self.seq, read_seq(field)?),
+            4 => once(&mut self.prev, read_seq(field)?),
+            5 if self.context.len() >= CONTEXT_INTERVALS_MAX => {
+                malformed("a context of over 64 intervals")
+            }
+            5 => {
+                self.context.push(read_interval(field)?);
+                Ok(())
+            }
+            6 => once(&mut self.written_at, field.moment()?),
+            7 => once(&mut self.expires_at, field.moment()?),
+            8 => once(&mut self.copies, field.clamped()?),
+            _ => Ok(()),
+        }
+    }
+
+    /// Completes what was read; the hash is for who knows it.
+    pub(super) fn read(self, content: Content) -> Result<Header<PeerId>, Refused> {
+        let Some(context) = Context::from_ordered(self.context) else {
+            return malformed("a context out of order");
+        };
+        Ok(Header {
+            key: required(self.key)?,
+            dot: Dot {
+                writer: required(self.writer)?,
+                seq: required(self.seq)?,
+            },
+            prev: self.prev,
+            context,
+            content,
+            written_at: self.written_at.unwrap_or_default(),
+            expires_at: self.expires_at,
+            copies: self.copies.unwrap_or_default(),
+            hash: [0; 32],
+        })
+    }
 }
 
 /// Reads a key.
@@ -219,42 +260,26 @@ pub(super) fn encode_context(context: &Context<PeerId>) -> Vec<proto::CitedInter
     context.intervals().iter().map(encode).collect()
 }
 
-/// Reads a context, interval by interval.
-#[derive(Default)]
-pub(super) struct ContextReader(Vec<Interval<PeerId>>);
-
-impl ContextReader {
-    pub(super) fn take(&mut self, field: Value<'_>) -> Result<(), Refused> {
-        if self.0.len() >= CONTEXT_INTERVALS_MAX {
-            return malformed("a context of over 64 intervals");
-        }
-        let (mut writer, mut after, mut to, mut ends_at) = (None, None, None, None);
-        for field in Fields::new(field.bytes()?) {
-            let (number, field) = field?;
-            match number {
-                1 => once(&mut writer, PeerId::from_bytes(field.array()?))?,
-                2 => once(&mut after, read_seq(field)?)?,
-                3 => once(&mut to, read_seq(field)?)?,
-                4 => once(&mut ends_at, field.moment()?)?,
-                _ => {}
-            }
-        }
-        self.0.push(Interval {
-            writer: required(writer)?,
-            after: after.unwrap_or(Seq::ZERO),
-            to: required(to)?,
-            ends_at,
-        });
-        Ok(())
-    }
-
-    pub(super) fn read(self) -> Result<Context<PeerId>, Refused> {
-        match Context::from_ordered(self.0) {
-            Some(context) => Ok(context),
-            None => malformed("a context out of order"),
+/// Reads a CitedInterval.
+fn read_interval(field: Value<'_>) -> Result<Interval<PeerId>, Refused> {
+    let (mut writer, mut after, mut to, mut ends_at) = (None, None, None, None);
+    for field in Fields::new(field.bytes()?) {
+        let (number, field) = field?;
+        match number {
+            1 => once(&mut writer, PeerId::from_bytes(field.array()?))?,
+            2 => once(&mut after, read_seq(field)?)?,
+            3 => once(&mut to, read_seq(field)?)?,
+            4 => once(&mut ends_at, field.moment()?)?,
+            _ => {}
         }
     }
+    Ok(Interval {
+        writer: required(writer)?,
+        after: after.unwrap_or(Seq::ZERO),
+        to: required(to)?,
+        ends_at,
+    })
 }
 
 #[cfg(test)]
-mod tests;
+pub(in crate::wire) mod tests;

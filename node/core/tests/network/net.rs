@@ -222,7 +222,7 @@ impl Net {
             got: BTreeMap::new(),
             replies: BTreeMap::new(),
             events: Vec::new(),
-            known: Arc::default(),
+            known: Arc::new(Mutex::new(KnownBodies::new("test"))),
             hung_until: None,
             wake_at: Time::NEVER,
         });
