@@ -39,8 +39,9 @@ pub use thread::Store;
 pub const KEY_BYTES_MAX: usize = 1 << 10;
 /// Bytes of a value: twice the largest message, which is the largest thing that is kept.
 pub const VALUE_BYTES_MAX: usize = 2 << 20;
-/// Bytes of one batch: a bundle or some dozens of records. It is held in memory until it is on disk.
-pub const BATCH_BYTES_MAX: usize = 4 << 20;
+/// Bytes of one batch: the replicated store's, of 8 MiB and what its last write brings. It is held in memory until it is on
+/// disk.
+pub const BATCH_BYTES_MAX: usize = 12 << 20;
 
 /// What a key belongs to. Its number is on disk: one that was used is never used for something else.
 ///
@@ -49,14 +50,14 @@ pub const BATCH_BYTES_MAX: usize = 4 << 20;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Table {
-    /// What stands for the node as a whole: the format of what is kept, the view against which it is filled.
-    Meta = 1,
     /// Records that this node holds as a replica.
-    Records = 2,
-    /// Records that it holds for another, until that is back.
-    Hints = 3,
+    Records = 1,
+    /// Which of them it holds for another one, until that is back.
+    Hints = 2,
     /// The node's own newest records, of which it alone says what comes next.
-    Owned = 4,
+    Owned = 3,
+    /// What its neighbours claim to hold, and what it claims itself.
+    Claims = 4,
 }
 
 /// A change of one key.

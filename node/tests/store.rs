@@ -106,10 +106,10 @@ fn persist(store: &Store, ops: Vec<Op>) -> Result<(), PersistError> {
 fn load(store: &Store, key: u64) -> Result<Option<Bytes>, LoadError> {
     let (told, outcome) = channel();
     let key = Bytes::copy_from_slice(&key.to_le_bytes());
-    store.load(Table::Records, key, move |outcome| {
+    store.load(Table::Records, vec![key], move |outcome| {
         told.send(outcome).unwrap();
     });
-    outcome.recv().unwrap()
+    outcome.recv().unwrap().remove(0)
 }
 
 /// Keeps so many batches under way; calls for each that is done, until that says stop.

@@ -31,6 +31,9 @@ const CLEAN_AGAIN: Duration = Duration::from_secs(5);
 /// How often the scrub checks a bit of the log during a round.
 const SCRUB_TICK: Duration = Duration::from_secs(1);
 
+/// What is said when a thread isn't there any more, which only a bug can bring about.
+const ENDED: &str = "the store's thread has ended";
+
 /// What is called with an outcome, on a thread of the store: it must not wait.
 type Done<T> = Box<dyn FnOnce(T) + Send>;
 /// What is called when something is found out while the store runs.
@@ -62,8 +65,8 @@ struct Write {
 
 struct Read {
     table: Table,
-    key: Bytes,
-    done: Done<Result<Option<Bytes>, LoadError>>,
+    keys: Vec<Bytes>,
+    done: Done<Vec<Result<Option<Bytes>, LoadError>>>,
 }
 
 impl Store {
@@ -142,31 +145,26 @@ impl Store {
             match error {
                 TrySendError::Full(write) => (write.done)(Err(PersistError::Busy)),
                 TrySendError::Disconnected(write) => {
-                    (write.done)(Err(PersistError::Failed(
-                        "the store's thread has ended".into(),
-                    )));
+                    (write.done)(Err(PersistError::Failed(ENDED.into())));
                 }
             }
         }
     }
 
-    /// Reads a key's value as of the last batch that was answered; `None` if it has none.
+    /// Reads keys' values as of the last batch that was answered, in their order; `None` for one that has none.
     pub fn load(
         &self,
         table: Table,
-        key: Bytes,
-        done: impl FnOnce(Result<Option<Bytes>, LoadError>) + Send + 'static,
+        keys: Vec<Bytes>,
+        done: impl FnOnce(Vec<Result<Option<Bytes>, LoadError>>) + Send + 'static,
     ) {
         let done = Box::new(done);
-        match self.reads.try_send(Read { table, key, done }) {
-            Ok(()) => {}
-            Err(TrySendError::Full(read)) => (read.done)(Err(LoadError::Busy)),
-            Err(TrySendError::Disconnected(read)) => {
-                (read.done)(Err(LoadError::Failed(
-                    "the store's thread has ended".into(),
-                )));
-            }
-        }
+        let (read, error) = match self.reads.try_send(Read { table, keys, done }) {
+            Ok(()) => return,
+            Err(TrySendError::Full(read)) => (read, LoadError::Busy),
+            Err(TrySendError::Disconnected(read)) => (read, LoadError::Failed(ENDED.into())),
+        };
+        (read.done)(vec![Err(error); read.keys.len()]);
     }
 
     /// Reads all of a table, in the order in which it was written, on the calling thread; a value that is lost is `None`.
@@ -304,7 +302,9 @@ fn run_reader<F: VolumeFile>(
     let mut scrub_at = Instant::now() + options.scrub_interval;
     loop {
         match reads.recv_timeout(scrub_at.saturating_duration_since(Instant::now())) {
-            Ok(read) => (read.done)(reader.load(read.table, &read.key)),
+            Ok(Read { table, keys, done }) => {
+                done(keys.iter().map(|key| reader.load(table, key)).collect());
+            }
             Err(RecvTimeoutError::Timeout) => {
                 let mut found = Vec::new();
                 let bytes = options.scrub_bytes * SCRUB_TICK.as_secs();
