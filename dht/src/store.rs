@@ -84,7 +84,7 @@ enum Purpose {
     Claim,
     Sync,
     Handoff,
-    Holds,
+    Former,
 }
 
 /// One node's part in the replicated store.
@@ -279,7 +279,7 @@ impl<C: Contact> Store<C> {
             Purpose::Claim => self.on_claim_answer(from, answer, now),
             Purpose::Sync => self.on_sync_answer(from, answer, now),
             Purpose::Handoff => self.on_handoff_answer(from, answer, now),
-            Purpose::Holds => self.on_holds_answer(from, &answer),
+            Purpose::Former => self.on_former_answer(from, &answer),
         }
     }
 
@@ -297,8 +297,8 @@ impl<C: Contact> Store<C> {
             Purpose::Repair => {}
             Purpose::Claim => self.on_claim_failed(peer, now),
             Purpose::Sync => self.on_sync_failed(peer, now),
-            Purpose::Handoff => self.on_handoff_failed(peer),
-            Purpose::Holds => self.on_holds_answer(peer, &Answer::Unable),
+            Purpose::Handoff => self.on_handoff_failed(peer, now),
+            Purpose::Former => self.on_former_answer(peer, &Answer::Unable),
         }
     }
 
@@ -342,7 +342,7 @@ impl<C: Contact> Store<C> {
     fn patience(&self, peer: C::Peer, query: &Query<C>, why: Purpose) -> Duration {
         match (why, query) {
             // Nobody waits, and these move much.
-            (Purpose::Sync | Purpose::Claim | Purpose::Handoff | Purpose::Holds, _)
+            (Purpose::Sync | Purpose::Claim | Purpose::Handoff | Purpose::Former, _)
             | (Purpose::Repair, _) => PATIENCE_MAX,
             (_, Query::Put { .. } | Query::Push { .. }) => {
                 self.writes.patience().unwrap_or(PATIENCE_FIRST)

@@ -1,5 +1,7 @@
 //! What tests take for a peer: a number.
 
+use weft_identity::PeerId;
+
 use crate::{Contact, Group, Key, Now, Peer, Point, Time, UnixMicros};
 
 /// Where the wall clock stands when the monotonic one starts.
@@ -9,13 +11,29 @@ pub(crate) const UNIX_START: u64 = 1_000_000_000_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TestPeer(pub(crate) u32);
 
+/// Peers from this number on have ids as they are in the daemon, so that keys can be their own.
+pub(crate) const OWNERS: u32 = 1 << 31;
+
+impl TestPeer {
+    /// The id of a peer that can own keys.
+    pub(crate) fn id(self) -> PeerId {
+        assert!(self.0 >= OWNERS);
+        let mut bytes = [7; 32];
+        bytes[..4].copy_from_slice(&self.0.to_be_bytes());
+        PeerId::from_bytes(bytes)
+    }
+}
+
 impl Peer for TestPeer {
     fn key(&self) -> Key {
+        if self.0 >= OWNERS {
+            return self.id().key();
+        }
         Key::new(&self.0.to_be_bytes()).unwrap()
     }
 
     fn point(&self) -> Point {
-        Point::of(&self.0.to_be_bytes())
+        self.key().point()
     }
 }
 

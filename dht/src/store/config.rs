@@ -40,6 +40,9 @@ pub(super) const STOPPED_MIN: Duration = Duration::from_secs(1);
 pub(super) const RETRY: Duration = Duration::from_secs(1);
 /// How long one waits for more news of the neighbourhood before a fill: peers come and go together. A guess.
 pub(super) const CALM: Duration = Duration::from_millis(200);
+/// How long after a peer came back, or a hint was kept for it, what it may lack is offered to it: it reads what it missed
+/// itself first, and what was slow may arrive.
+pub(super) const OFFER_AFTER: Duration = Duration::from_secs(3);
 /// Records that are checked at once for whether others hold them.
 pub(super) const DROPS_MAX: usize = 1_024;
 

@@ -304,6 +304,7 @@ impl<C: Contact> Store<C> {
         self.counters.hints_kept += batch.hints.len() as u64;
         for (replica, key, id) in batch.hints {
             self.holding.hint(replica, key, id);
+            self.offer_soon(replica, now);
         }
         for (replica, key, id) in batch.unhints {
             self.holding.drop_hint(replica, &key, id);

@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::{Contact, Now, Peer, RequestId, Time};
 
 use super::claim::{CLAIM_PEERS_MAX, Claim, Known, Round};
-use super::config::{CALM, RETRY};
+use super::config::{CALM, OFFER_AFTER, RETRY};
 use super::disk::{Then, Write};
 use super::messages::{Answer, Query};
 use super::sync::Why;
@@ -29,8 +29,6 @@ use super::{Event, Purpose, Restored, Store};
 
 /// Peers of a view at which it is full: those beyond are far, not gone (a lookup's k).
 const VIEW_FULL: usize = 20;
-/// How long after a peer came back what it may lack is offered to it. It reads what it missed itself first.
-const OFFER_AFTER: std::time::Duration = std::time::Duration::from_secs(3);
 
 /// Where a fill stands.
 #[derive(Debug)]

@@ -129,7 +129,10 @@ impl<C: Contact> Store<C> {
         if self.look_further(id, running) {
             return false;
         }
-        if let Some(peer) = running.tally.again(now.time).map(Contact::peer) {
+        if running.goes_on_without_quorum() {
+            return self.end_read(id, running, counted.len(), now);
+        }
+        while let Some(peer) = running.tally.again(now.time).map(Contact::peer) {
             self.ask_read(id, running, peer, now);
         }
         running.wake = running.tally.again_at();

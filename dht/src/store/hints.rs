@@ -4,16 +4,18 @@
 
 use std::collections::BTreeMap;
 
+use crate::kv::fingerprint::Item;
 use crate::kv::{KvKey, Record, RecordId};
 use crate::{Contact, Now};
 
+use super::config::OFFER_AFTER;
 use super::disk::{Then, Write};
 use super::get::messages_of;
 use super::loads::Reader;
 use super::messages::{Answer, Query, RECORDS_BYTES_MAX, head_bytes};
 use super::{Purpose, Store};
 
-/// Hints in one offer. A guess: 1,024 ids take 100 KiB.
+/// Hints in one offer. A guess: 1,024 items take 16 KiB.
 const OFFERED_MAX: usize = 1_024;
 
 /// What one replica is offered.
@@ -40,6 +42,13 @@ impl<P> Default for Handoff<P> {
 }
 
 impl<C: Contact> Store<C> {
+    /// Plans to offer a replica what is kept for it: it may be there already, and was only slow.
+    pub(super) fn offer_soon(&mut self, replica: C::Peer, now: Now) {
+        if self.members.is_alive(replica) {
+            self.sync.plan_at(replica, now.time + OFFER_AFTER);
+        }
+    }
+
     /// Offers a replica what is kept for it.
     pub(super) fn begin_handoff(&mut self, replica: C::Peer, now: Now) {
         if self.handoff.offers.contains_key(&replica) {
@@ -51,9 +60,12 @@ impl<C: Contact> Store<C> {
         let Some(contact) = contact.filter(|_| !hints.is_empty()) else {
             return;
         };
-        let query = Query::Offer {
-            records: hints.clone(),
-        };
+        let held = hints
+            .iter()
+            .map(|(key, id)| self.holding.index.find(key, id));
+        // What isn't held any more was covered: it needs no hint.
+        let items = held.map(|held| held.map_or(Item(0), Item::of)).collect();
+        let query = Query::Offer { items };
         let offer = Offer {
             hints,
             pushes: 0,
@@ -100,7 +112,7 @@ impl<C: Contact> Store<C> {
                     self.end_handoff(replica, now);
                 }
             }
-            _ => self.on_handoff_failed(replica),
+            _ => self.on_handoff_failed(replica, now),
         }
     }
 
@@ -135,8 +147,9 @@ impl<C: Contact> Store<C> {
         self.begin_handoff(replica, now);
     }
 
-    pub(super) fn on_handoff_failed(&mut self, replica: C::Peer) {
+    pub(super) fn on_handoff_failed(&mut self, replica: C::Peer, now: Now) {
         self.handoff.offers.remove(&replica);
+        self.offer_soon(replica, now);
     }
 }
 

@@ -86,7 +86,7 @@ impl<C: Contact> Store<C> {
         if !over && (running.tally.waiting() > 0 || self.look_further(id, running)) {
             return false;
         }
-        if let Some(peer) = running.tally.again(now.time).map(Contact::peer) {
+        while let Some(peer) = running.tally.again(now.time).map(Contact::peer) {
             self.ask_scan(id, running, peer, now);
         }
         running.wake = running.tally.again_at();

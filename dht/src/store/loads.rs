@@ -31,6 +31,8 @@ pub(super) enum Reader<P> {
     Push { to: P },
     /// To hand them to the replica for which they are kept.
     Handoff { to: P },
+    /// To bring them to a replica, which this node is no more.
+    Former { to: P },
 }
 
 /// The records that are read.
@@ -138,6 +140,7 @@ impl<C: Contact> Store<C> {
             }
             Reader::Push { to } => self.push_loaded(to, records, now),
             Reader::Handoff { to } => self.hand_over(to, records, now),
+            Reader::Former { to } => self.bring(to, records, now),
         }
     }
 

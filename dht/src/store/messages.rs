@@ -124,15 +124,10 @@ pub enum Query<C: Contact> {
         /// The records, at most [`RECORDS_BYTES_MAX`].
         records: Vec<Record<C::Peer>>,
     },
-    /// I hold these for you. Which do you lack?
+    /// I hold these and need not. Which do you lack?
     Offer {
-        /// The records, at most [`ITEMS_MAX`].
-        records: Vec<(KvKey, RecordId<C::Peer>)>,
-    },
-    /// I am none of the replicas of these any more. Do you hold them, or what covers them?
-    Holds {
-        /// The records, at most [`ITEMS_MAX`].
-        records: Vec<(KvKey, RecordId<C::Peer>)>,
+        /// What stands for them, at most [`ITEMS_MAX`].
+        items: Vec<Item>,
     },
 }
 
@@ -231,13 +226,8 @@ pub enum Answer<C: Contact> {
     },
     /// Answers [`Query::Offer`].
     Lacks {
-        /// The places in the offer of the records that are lacked.
+        /// The places in the offer of what isn't held; it may be covered.
         lacks: Vec<u32>,
-    },
-    /// Answers [`Query::Holds`].
-    Holds {
-        /// The places in the query of the records that are held, or covered, where the answering node is settled.
-        held: Vec<u32>,
     },
     /// The answering node can't say: its disk failed, or it does too much at once.
     Unable,
@@ -283,10 +273,6 @@ const FRAME_BYTES: usize = 16;
 impl<C: Contact> Message<C> {
     /// Returns about how many bytes the message takes on the wire, to within a tenth for those that hold much.
     pub fn bytes(&self) -> usize {
-        let ids = |records: &[(KvKey, RecordId<C::Peer>)]| -> usize {
-            let keys = records.iter().map(|(key, _)| key.as_str().len());
-            keys.sum::<usize>() + records.len() * ID_BYTES
-        };
         let scope = |scope: &Scope<C::Peer>| scope.among.len() * PEER_BYTES + 4;
         let records = |records: &[Record<C::Peer>]| -> usize {
             records.iter().map(record_bytes).sum::<usize>()
@@ -301,9 +287,8 @@ impl<C: Contact> Message<C> {
                 Query::Compare { scope: of, ranges } => {
                     scope(of) + ranges.len() * (SUMMARY_BYTES + 10)
                 }
-                Query::Fetch { items } => items.len() * 16,
+                Query::Fetch { items } | Query::Offer { items } => items.len() * 16,
                 Query::Push { records: pushed } => records(pushed),
-                Query::Offer { records } | Query::Holds { records } => ids(records),
             },
             Self::Answer(answer) => match answer {
                 Answer::Got {
@@ -324,9 +309,7 @@ impl<C: Contact> Message<C> {
                     contents.sum()
                 }
                 Answer::Fetched { records: got, .. } => records(got),
-                Answer::Lacks { lacks: places } | Answer::Holds { held: places } => {
-                    places.len() * 3
-                }
+                Answer::Lacks { lacks } => lacks.len() * 3,
                 Answer::Pushed { .. } | Answer::Unable => 4,
             },
         };

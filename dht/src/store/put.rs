@@ -268,7 +268,7 @@ impl<C: Contact> Store<C> {
             }
         }
         self.stand_in(id, running, &targets, now);
-        if let Some(peer) = running.tally.again(now.time).map(Contact::peer) {
+        while let Some(peer) = running.tally.again(now.time).map(Contact::peer) {
             let hint_for = running.tally.asked(peer).and_then(|asked| asked.hint_for);
             self.ask_write(id, running, peer, hint_for, now);
         }

@@ -89,6 +89,16 @@ impl<C: Contact> Running<C> {
         level.of(self.terms.copies)
     }
 
+    /// Returns whether a write takes what its read has found, be it that too few have answered: it then may come to
+    /// stand beside what it didn't find, and is not lost for want of replicas. What a strict write or an owner's
+    /// expectation is based on must be certain.
+    pub(super) fn goes_on_without_quorum(&self) -> bool {
+        let Job::Put(put) = &self.job else {
+            return false;
+        };
+        matches!(put.basis, Basis::Read) && !self.terms.strict
+    }
+
     pub(super) fn key(&self) -> Option<&KvKey> {
         match &self.about {
             About::Key(key) => Some(key),

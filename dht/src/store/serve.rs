@@ -1,5 +1,6 @@
 //! Answers to other nodes, and to this node's own calls.
 
+use crate::kv::fingerprint::Item;
 use crate::kv::{Arrival, Header, KvKey, KvPrefix, Record, RecordId, Slot};
 use crate::{Contact, Now, RequestId};
 
@@ -42,8 +43,7 @@ impl<C: Contact> Store<C> {
             }
             Query::Fetch { items } => self.serve_fetch(from, request, &items),
             Query::Push { records } => self.serve_push(from, request, records),
-            Query::Offer { records } => self.serve_offer(from, request, records),
-            Query::Holds { records } => self.serve_holds(from, request, records),
+            Query::Offer { items } => self.serve_offer(from, request, items),
         }
     }
 
@@ -199,28 +199,11 @@ impl<C: Contact> Store<C> {
         self.disk.write(write, Then::AnswerPush(from, request));
     }
 
-    /// Says which records of an offer this node lacks: neither holds nor holds what covers them.
-    fn serve_offer(
-        &mut self,
-        from: C::Peer,
-        request: RequestId,
-        records: Vec<(KvKey, RecordId<C::Peer>)>,
-    ) {
-        let offered = records.into_iter().take(ITEMS_MAX).zip(0..);
-        let lacked = offered.filter(|((key, id), _)| !self.holding.has(key, id));
+    /// Says which records of an offer this node lacks.
+    fn serve_offer(&mut self, from: C::Peer, request: RequestId, items: Vec<Item>) {
+        let offered = items.into_iter().take(ITEMS_MAX).zip(0..);
+        let lacked = offered.filter(|(item, _)| self.holding.index.of_item(*item).is_none());
         let lacks = lacked.map(|(_, at)| at).collect();
         self.answer(from, request, Answer::Lacks { lacks });
-    }
-
-    fn serve_holds(
-        &mut self,
-        from: C::Peer,
-        request: RequestId,
-        records: Vec<(KvKey, RecordId<C::Peer>)>,
-    ) {
-        let asked = records.into_iter().take(ITEMS_MAX).zip(0..);
-        let held = asked.filter(|((key, id), _)| self.holding.has(key, id));
-        let held = held.map(|(_, at)| at).collect();
-        self.answer(from, request, Answer::Holds { held });
     }
 }

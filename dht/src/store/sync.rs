@@ -164,6 +164,7 @@ impl<C: Contact> Store<C> {
             let alive: Vec<C::Peer> = alive.collect();
             for peer in alive {
                 self.ask_claim(peer, now);
+                self.begin_handoff(peer, now);
                 // One of each two begins.
                 if me < peer {
                     self.sync.plan(peer, Why::Round);
@@ -174,10 +175,6 @@ impl<C: Contact> Store<C> {
                 self.repair_lost(key, now);
             }
             self.expire(now);
-            let ended = self.owned.forget_ended(now.unix);
-            if !ended.is_empty() {
-                self.disk.write(Write::DropOwned(ended), Then::Nothing);
-            }
         }
         let due = self.sync.soon.iter().filter(|(_, at)| **at <= now.time);
         let due: Vec<C::Peer> = due.map(|(&peer, _)| peer).collect();

@@ -1,3 +1,10 @@
 //! Tests of the store: claims alone, and whole networks in virtual time.
 
+mod basics;
 mod claims;
+mod faults;
+mod history;
+mod network;
+mod owners;
+mod refusals;
+mod seeds;

@@ -1,0 +1,748 @@
+//! Networks of stores in virtual time: messages are late, lost, doubled and out of order, nodes crash and lose what was
+//! not synced, disks fill up and rot.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::seq::IteratorRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use sha2::{Digest, Sha256};
+
+use crate::kv::{
+    Content, Dot, Header, Invalid, KvKey, Record, RecordId, Seq, Siblings, tombstone_expires_at,
+};
+use crate::store::messages::{Answer, Query};
+use crate::store::{
+    Call, CallId, Claim, Config, DiskError, Draft, Event, Input, Loaded, Message, Op, OrderId,
+    Outcome, Output, Reach, Restored, Store, Written,
+};
+use crate::testing::{OWNERS, TestContact, TestPeer, UNIX_START, contact};
+use crate::{Contact, Now, Peer, RequestId, Time, UnixMicros};
+
+pub(super) type Id = RecordId<TestPeer>;
+
+/// Somebody who is no node of the network.
+pub(super) const STRANGER: u32 = 1_000_000;
+
+pub(super) fn key(text: &str) -> KvKey {
+    KvKey::new(text).unwrap()
+}
+
+pub(super) const MS: Duration = Duration::from_millis(1);
+pub(super) const SECOND: Duration = Duration::from_secs(1);
+
+/// What is on a node's disk. It survives the node.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Disk {
+    pub(super) records: BTreeMap<(KvKey, Id), Record<TestPeer>>,
+    hints: BTreeSet<(TestPeer, KvKey, Id)>,
+    owned: BTreeMap<KvKey, Header<TestPeer>>,
+    claims: BTreeMap<TestPeer, (TestContact, Claim<TestPeer>)>,
+    corrupt: BTreeSet<(KvKey, Id)>,
+    /// What writing comes to.
+    pub(super) fails: Option<DiskError>,
+}
+
+impl Disk {
+    fn apply(&mut self, op: Op<TestContact>) {
+        match op {
+            Op::PutRecord(record) => {
+                let at = (record.header.key.clone(), record.header.id());
+                self.corrupt.remove(&at);
+                self.records.insert(at, record);
+            }
+            Op::DropRecord { key, id } => {
+                self.corrupt.remove(&(key.clone(), id));
+                self.records.remove(&(key, id));
+            }
+            Op::PutHint { replica, key, id } => {
+                self.hints.insert((replica, key, id));
+            }
+            Op::DropHint { replica, key, id } => {
+                self.hints.remove(&(replica, key, id));
+            }
+            Op::PutOwned(record) => {
+                self.owned.insert(record.header.key.clone(), record.header);
+            }
+            Op::DropOwned { key } => {
+                self.owned.remove(&key);
+            }
+            Op::PutClaim { contact, claim } => {
+                self.claims.insert(contact.peer(), (contact, claim));
+            }
+            Op::DropClaim { peer } => {
+                self.claims.remove(&peer);
+            }
+        }
+    }
+
+    fn load(&self, at: &(KvKey, Id)) -> Loaded<TestPeer> {
+        if self.corrupt.contains(at) {
+            return Loaded::Corrupt;
+        }
+        let record = self.records.get(at).cloned();
+        record.map_or(Loaded::Missing, |record| Loaded::Record(Box::new(record)))
+    }
+
+    fn restore(&self) -> Restored<TestContact> {
+        Restored {
+            records: self.records.values().map(|r| r.header.clone()).collect(),
+            hints: self.hints.iter().cloned().collect(),
+            owned: self.owned.values().cloned().collect(),
+            claims: self.claims.values().cloned().collect(),
+            lost: Vec::new(),
+        }
+    }
+
+    /// Lets a record rot.
+    pub(super) fn rot(&mut self, of: &KvKey) {
+        let at = self.records.keys().find(|(key, _)| key == of);
+        self.corrupt.extend(at.cloned());
+    }
+}
+
+/// A node, running or not.
+pub(super) struct Node {
+    pub(super) store: Option<Store<TestContact>>,
+    pub(super) disk: Disk,
+    config: Config,
+    /// What is being written: nobody knows whether a crash leaves it.
+    writing: Option<(OrderId, Vec<Op<TestContact>>)>,
+    runs: u64,
+    counter: u64,
+    last: BTreeMap<KvKey, Seq>,
+    /// How far its wall clock is ahead, in microseconds.
+    pub(super) ahead: i64,
+    /// The side of a split on which it is.
+    side: u8,
+    pub(super) events: Vec<Event<TestPeer>>,
+    /// When it stopped or started, and when it was settled after that.
+    pub(super) unsettled: Vec<(Time, Option<Time>)>,
+    /// When it was not running.
+    away: Vec<(Time, Time)>,
+}
+
+enum What {
+    Deliver {
+        to: u32,
+        run: u64,
+        input: Box<Input<TestContact>>,
+    },
+    Persisted {
+        node: u32,
+        run: u64,
+        id: OrderId,
+    },
+    View {
+        node: u32,
+    },
+}
+
+/// How messages fare.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weather {
+    pub(super) delay: (Duration, Duration),
+    pub(super) loss: f64,
+    pub(super) doubled: f64,
+    /// How long a disk takes to sync.
+    pub(super) sync: (Duration, Duration),
+    /// How soon others see that a node has come or gone.
+    pub(super) seen_after: (Duration, Duration),
+}
+
+pub(super) const FAIR: Weather = Weather {
+    delay: (Duration::from_millis(1), Duration::from_millis(5)),
+    loss: 0.0,
+    doubled: 0.0,
+    sync: (Duration::from_millis(1), Duration::from_millis(4)),
+    seen_after: (Duration::from_millis(100), Duration::from_secs(2)),
+};
+
+pub(super) const STORM: Weather = Weather {
+    delay: (Duration::from_millis(1), Duration::from_millis(250)),
+    loss: 0.03,
+    doubled: 0.03,
+    sync: (Duration::from_millis(1), Duration::from_millis(60)),
+    seen_after: (Duration::from_millis(50), Duration::from_secs(3)),
+};
+
+/// A network.
+pub(super) struct Network {
+    pub(super) rng: ChaCha8Rng,
+    pub(super) time: Time,
+    pub(super) nodes: BTreeMap<u32, Node>,
+    pub(super) weather: Weather,
+    pub(super) bytes: u64,
+    queue: BinaryHeap<Reverse<(Time, u64)>>,
+    what: BTreeMap<u64, What>,
+    next: u64,
+    calls: u64,
+    pub(super) outcomes: BTreeMap<CallId, (Time, Outcome<TestPeer>)>,
+    /// What strangers were answered.
+    answers: Vec<(RequestId, Message<TestContact>)>,
+    /// Every record that was signed.
+    pub(super) signed: BTreeMap<Id, Record<TestPeer>>,
+    /// Which call a record was signed for.
+    pub(super) signed_for: BTreeMap<CallId, Id>,
+}
+
+impl Network {
+    pub(super) fn new(seed: u64) -> Self {
+        Self {
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            time: Time::ZERO,
+            nodes: BTreeMap::new(),
+            weather: FAIR,
+            bytes: 0,
+            queue: BinaryHeap::new(),
+            what: BTreeMap::new(),
+            next: 0,
+            calls: 0,
+            outcomes: BTreeMap::new(),
+            answers: Vec::new(),
+            signed: BTreeMap::new(),
+            signed_for: BTreeMap::new(),
+        }
+    }
+
+    /// Starts nodes that can own keys.
+    pub(super) fn of_owners(seed: u64, nodes: u32) -> Self {
+        let mut network = Self::new(seed);
+        for node in 0..nodes {
+            let founder = node == 0;
+            let config = Config {
+                founder,
+                ..Config::default()
+            };
+            network.join(OWNERS + node, config);
+        }
+        network.settle(60 * SECOND);
+        network
+    }
+
+    /// Starts so many nodes, of which the first founds the network, and waits until all are settled.
+    pub(super) fn of(seed: u64, nodes: u32) -> Self {
+        Self::with(seed, nodes, &Config::default())
+    }
+
+    pub(super) fn with(seed: u64, nodes: u32, config: &Config) -> Self {
+        let mut network = Self::new(seed);
+        for node in 0..nodes {
+            let founder = node == 0;
+            network.join(
+                node,
+                Config {
+                    founder,
+                    ..config.clone()
+                },
+            );
+        }
+        network.settle(60 * SECOND);
+        network
+    }
+
+    /// Lets a new node join.
+    pub(super) fn join(&mut self, node: u32, config: Config) {
+        let new = Node {
+            store: None,
+            disk: Disk::default(),
+            config,
+            writing: None,
+            runs: 0,
+            counter: 0,
+            last: BTreeMap::new(),
+            ahead: 0,
+            side: 0,
+            events: Vec::new(),
+            unsettled: Vec::new(),
+            away: Vec::new(),
+        };
+        self.nodes.insert(node, new);
+        self.start(node);
+    }
+
+    /// Starts a node with what its disk holds.
+    pub(super) fn start(&mut self, id: u32) {
+        let seed = self.rng.random();
+        let now = self.now(id);
+        let time = self.time;
+        let node = self.nodes.get_mut(&id).unwrap();
+        assert!(node.store.is_none());
+        if let Some(away) = node.away.last_mut() {
+            away.1 = time;
+        }
+        node.runs += 1;
+        node.counter = 0;
+        node.last.clear();
+        let rng = ChaCha8Rng::seed_from_u64(seed);
+        let restored = node.disk.restore();
+        let store = Store::new(contact(id), node.config.clone(), rng, now, restored);
+        node.store = Some(store);
+        if node.unsettled.last().is_none_or(|last| last.1.is_some()) {
+            node.unsettled.push((time, None));
+        }
+        self.drain(id);
+        self.plan_views();
+    }
+
+    /// Kills a node: what was being written may be on its disk or not.
+    pub(super) fn crash(&mut self, id: u32) {
+        let survives = self.rng.random_bool(0.5);
+        let time = self.time;
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.store = None;
+        node.away.push((time, Time::NEVER));
+        if let Some((_, ops)) = node.writing.take()
+            && survives
+            && node.disk.fails.is_none()
+        {
+            for op in ops {
+                node.disk.apply(op);
+            }
+        }
+        if node.unsettled.last().is_none_or(|last| last.1.is_some()) {
+            node.unsettled.push((time, None));
+        }
+        self.plan_views();
+    }
+
+    /// Divides the network: those named from the others.
+    pub(super) fn split(&mut self, apart: &[u32]) {
+        for (id, node) in &mut self.nodes {
+            node.side = u8::from(apart.contains(id));
+        }
+        self.plan_views();
+    }
+
+    pub(super) fn heal(&mut self) {
+        self.split(&[]);
+    }
+
+    pub(super) fn is_up(&self, id: u32) -> bool {
+        self.nodes.get(&id).is_some_and(|node| node.store.is_some())
+    }
+
+    pub(super) fn up(&self) -> Vec<u32> {
+        let up = self.nodes.iter().filter(|(_, node)| node.store.is_some());
+        up.map(|(&id, _)| id).collect()
+    }
+
+    pub(super) fn any_up(&mut self) -> Option<u32> {
+        self.up().into_iter().choose(&mut self.rng)
+    }
+
+    pub(super) fn store(&self, id: u32) -> &Store<TestContact> {
+        self.nodes[&id].store.as_ref().unwrap()
+    }
+
+    fn reach(&self, a: u32, b: u32) -> bool {
+        self.is_up(b) && self.nodes[&a].side == self.nodes[&b].side
+    }
+
+    pub(super) fn now(&self, id: u32) -> Now {
+        let ahead = self.nodes.get(&id).map_or(0, |node| node.ahead);
+        let unix = UNIX_START + self.time.as_micros();
+        Now {
+            time: self.time,
+            unix: UnixMicros(unix.saturating_add_signed(ahead)),
+        }
+    }
+
+    fn between(&mut self, (from, to): (Duration, Duration)) -> Duration {
+        let micros = from.as_micros() as u64..=to.as_micros() as u64;
+        Duration::from_micros(self.rng.random_range(micros))
+    }
+
+    fn plan(&mut self, after: Duration, what: What) {
+        self.next += 1;
+        self.queue.push(Reverse((self.time + after, self.next)));
+        self.what.insert(self.next, what);
+    }
+
+    fn plan_views(&mut self) {
+        for node in self.up() {
+            let after = self.between(self.weather.seen_after);
+            self.plan(after, What::View { node });
+        }
+    }
+
+    /// Whom a node would have in its table.
+    fn view_of(&self, id: u32) -> Vec<TestContact> {
+        let own = TestPeer(id).point();
+        let others = self.up().into_iter().filter(|&other| other != id);
+        let mut near: Vec<u32> = others.filter(|&other| self.reach(id, other)).collect();
+        near.sort_by_key(|&other| TestPeer(other).point() ^ own);
+        near.into_iter().take(20).map(contact).collect()
+    }
+
+    fn handle(&mut self, id: u32, input: Input<TestContact>) {
+        let now = self.now(id);
+        if let Some(store) = &mut self.nodes.get_mut(&id).unwrap().store {
+            store.handle(input, now);
+            self.drain(id);
+        }
+    }
+
+    /// Follows a node's orders.
+    fn drain(&mut self, id: u32) {
+        loop {
+            let node = self.nodes.get_mut(&id).unwrap();
+            let Some(output) = node.store.as_mut().and_then(Store::poll_output) else {
+                return;
+            };
+            match output {
+                Output::Send {
+                    to,
+                    request,
+                    message,
+                    ..
+                } => self.send(id, to.0, request, &message),
+                Output::Lookup {
+                    id: order,
+                    key,
+                    reach,
+                } => {
+                    let mut contacts = self.view_of(id);
+                    contacts.push(contact(id));
+                    contacts.sort_by_key(|c| c.peer().point() ^ key.point());
+                    let input = Input::Closest {
+                        id: order,
+                        contacts,
+                    };
+                    match reach {
+                        Reach::Table => self.handle(id, input),
+                        Reach::Network => self.deliver(id, 50 * MS, input),
+                    }
+                }
+                Output::Sign { id: call, draft } => {
+                    let record = self.sign(id, draft);
+                    if let Ok(record) = &record {
+                        self.signed.insert(record.header.id(), record.clone());
+                        self.signed_for.insert(call, record.header.id());
+                    }
+                    self.handle(id, Input::Signed { id: call, record });
+                }
+                Output::Persist { id: order, ops } => {
+                    let run = node.runs;
+                    assert!(node.writing.is_none(), "one batch at a time");
+                    node.writing = Some((order, ops));
+                    let after = self.between(self.weather.sync);
+                    let what = What::Persisted {
+                        node: id,
+                        run,
+                        id: order,
+                    };
+                    self.plan(after, what);
+                }
+                Output::Load { id: order, wanted } => {
+                    let records = wanted.iter().map(|at| node.disk.load(at)).collect();
+                    self.deliver(id, MS / 10, Input::Loaded { id: order, records });
+                }
+                Output::Reply { id: call, outcome } => {
+                    let before = self.outcomes.insert(call, (self.time, outcome));
+                    assert!(before.is_none(), "a call is answered once");
+                }
+                Output::Event(event) => {
+                    if matches!(event, Event::Settled { .. })
+                        && let Some(last) = node.unsettled.last_mut()
+                    {
+                        last.1.get_or_insert(self.time);
+                    }
+                    node.events.push(event);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, from: u32, to: u32, request: RequestId, message: &Message<TestContact>) {
+        self.bytes += message.bytes() as u64;
+        if !self.nodes.contains_key(&to) {
+            self.answers.push((request, message.clone()));
+            return;
+        }
+        if !self.reach(from, to) {
+            // A closed port says so, a split network or a dead machine says nothing.
+            if self.rng.random_bool(0.5) {
+                let peer = TestPeer(to);
+                self.deliver(from, 3 * MS, Input::PeerLost { peer });
+            }
+            return;
+        }
+        let copies = 1 + usize::from(self.rng.random_bool(self.weather.doubled));
+        for _ in 0..copies {
+            if self.rng.random_bool(self.weather.loss) {
+                continue;
+            }
+            let after = self.between(self.weather.delay);
+            let input = Input::Received {
+                from: TestPeer(from),
+                request,
+                message: message.clone(),
+            };
+            self.deliver(to, after, input);
+        }
+    }
+
+    fn deliver(&mut self, to: u32, after: Duration, input: Input<TestContact>) {
+        let run = self.nodes[&to].runs;
+        let input = Box::new(input);
+        self.plan(after, What::Deliver { to, run, input });
+    }
+
+    /// Makes a record as the core does.
+    pub(super) fn sign(
+        &mut self,
+        id: u32,
+        draft: Draft<TestPeer>,
+    ) -> Result<Record<TestPeer>, Invalid> {
+        let written_at = self.now(id).unix;
+        let node = self.nodes.get_mut(&id).unwrap();
+        node.counter += 1;
+        let seq = Seq {
+            epoch: node.runs,
+            counter: node.counter,
+        };
+        let last = node.last.insert(draft.key.clone(), seq);
+        let prev = if draft.key.is_owned() {
+            draft.prev
+        } else {
+            last
+        };
+        let value = match draft.content {
+            Written::Value(value) => Some(value),
+            Written::Nothing => None,
+        };
+        let expires_at = match &value {
+            Some(_) => draft.ttl.map(|ttl| written_at + ttl),
+            None => Some(tombstone_expires_at(draft.covered_ends_at, written_at)),
+        };
+        let content = match &value {
+            Some(value) => Content::Value {
+                bytes: u32::try_from(value.len()).unwrap(),
+            },
+            None => Content::Tombstone,
+        };
+        let value = value.unwrap_or_default();
+        let mut hash = Sha256::new();
+        hash.update(draft.key.as_str());
+        hash.update(id.to_be_bytes());
+        hash.update(seq.epoch.to_be_bytes());
+        hash.update(seq.counter.to_be_bytes());
+        hash.update(&value);
+        let record = Record {
+            header: Header {
+                key: draft.key,
+                dot: Dot {
+                    writer: TestPeer(id),
+                    seq,
+                },
+                prev,
+                context: draft.context,
+                content,
+                written_at,
+                expires_at,
+                copies: draft.copies,
+                hash: hash.finalize().into(),
+            },
+            signed: Bytes::from([&[0; 200], &value[..]].concat()),
+            value,
+        };
+        record.header.check().map(|()| record)
+    }
+
+    /// Asks a node for something.
+    pub(super) fn call(&mut self, node: u32, call: Call<TestPeer>) -> CallId {
+        self.calls += 1;
+        let id = CallId(self.calls);
+        self.handle(node, Input::Call { id, call });
+        id
+    }
+
+    /// Asks a node as a stranger does, and waits for the answer.
+    pub(super) fn query(&mut self, to: u32, query: Query<TestContact>) -> Answer<TestContact> {
+        self.calls += 1;
+        let request = RequestId(self.calls);
+        let input = Input::Received {
+            from: TestPeer(STRANGER),
+            request,
+            message: Message::Query(query),
+        };
+        self.handle(to, input);
+        let until = self.time + 5 * SECOND;
+        loop {
+            let answer = self.answers.iter().find(|(id, _)| *id == request);
+            match answer {
+                Some((_, Message::Answer(answer))) => return answer.clone(),
+                Some(_) => panic!("a query for an answer"),
+                None => assert!(self.step(until), "no answer"),
+            }
+        }
+    }
+
+    /// Asks and waits for the answer.
+    pub(super) fn ask(&mut self, node: u32, call: Call<TestPeer>) -> Outcome<TestPeer> {
+        let id = self.call(node, call);
+        let until = self.time + 60 * SECOND;
+        while !self.outcomes.contains_key(&id) {
+            assert!(
+                self.time < until && self.step(until),
+                "{id:?} has no answer"
+            );
+        }
+        self.outcomes[&id].1.clone()
+    }
+
+    /// Waits until all nodes that are up are settled.
+    pub(super) fn settle(&mut self, most: Duration) -> Duration {
+        let begun = self.time;
+        let until = begun + most;
+        let settled = |network: &Self| {
+            let mut up = network.nodes.values().filter_map(|n| n.store.as_ref());
+            up.all(|store| store.settled_round().is_some())
+        };
+        while !settled(self) {
+            assert!(self.step(until), "not settled in {most:?}");
+        }
+        self.time.since(begun)
+    }
+
+    pub(super) fn run_for(&mut self, span: Duration) {
+        let until = self.time + span;
+        while self.step(until) {}
+    }
+
+    /// Does the next thing, if there is one before a moment; else it is that moment.
+    pub(super) fn step(&mut self, until: Time) -> bool {
+        let timers = self.nodes.iter().filter_map(|(&id, node)| {
+            let store = node.store.as_ref()?;
+            Some((store.poll_timeout(), id))
+        });
+        let timer = timers.min().filter(|(at, _)| *at <= until);
+        let event = self.queue.peek().map(|&Reverse(event)| event);
+        let event = event.filter(|(at, _)| *at <= until);
+        match (timer, event) {
+            (None, None) => {
+                self.time = until;
+                return false;
+            }
+            (Some((at, id)), event) if event.is_none_or(|(event_at, _)| at <= event_at) => {
+                self.time = self.time.max(at);
+                let now = self.now(id);
+                let node = self.nodes.get_mut(&id).unwrap();
+                let store = node.store.as_mut().unwrap();
+                store.handle_timeout(now);
+                let next = store.poll_timeout();
+                assert!(next > now.time, "node {id} is woken for nothing at {at:?}");
+                self.drain(id);
+            }
+            (_, Some((at, number))) => {
+                self.queue.pop();
+                self.time = self.time.max(at);
+                let what = self.what.remove(&number).unwrap();
+                self.happen(what);
+            }
+            (Some(_), None) => unreachable!("a timer without an event is handled above"),
+        }
+        true
+    }
+
+    fn happen(&mut self, what: What) {
+        match what {
+            What::Deliver { to, run, input } => {
+                if self.nodes[&to].runs == run && self.is_up(to) {
+                    self.handle(to, *input);
+                }
+            }
+            What::Persisted {
+                node: id,
+                run,
+                id: order,
+            } => {
+                let node = self.nodes.get_mut(&id).unwrap();
+                if node.runs != run || node.store.is_none() {
+                    return;
+                }
+                let Some((writing, ops)) = node.writing.take() else {
+                    return;
+                };
+                assert_eq!(writing, order);
+                let result = node.disk.fails.map_or(Ok(()), Err);
+                if result.is_ok() {
+                    for op in ops {
+                        node.disk.apply(op);
+                    }
+                }
+                self.handle(id, Input::Persisted { id: order, result });
+            }
+            What::View { node } => {
+                let contacts = self.view_of(node);
+                self.handle(node, Input::View { contacts });
+            }
+        }
+    }
+
+    /// Notes which of those that are away everybody has given up: that change is settled.
+    pub(super) fn note_replaced(&mut self) {
+        let up: Vec<&Store<TestContact>> = self
+            .nodes
+            .values()
+            .filter_map(|n| n.store.as_ref())
+            .collect();
+        let given_up = |id: u32| {
+            up.iter().all(|store| {
+                let claim = store.members.own().map(crate::store::claim::Region::claim);
+                claim.is_none_or(|claim| claim.of(TestPeer(id)).is_none_or(|known| known.gone))
+            })
+        };
+        let down = self.nodes.iter().filter(|(_, node)| node.store.is_none());
+        let gone: Vec<u32> = down.map(|(&id, _)| id).filter(|&id| given_up(id)).collect();
+        for id in gone {
+            if let Some(last) = self.nodes.get_mut(&id).unwrap().unsettled.last_mut() {
+                last.1.get_or_insert(self.time);
+            }
+        }
+    }
+
+    /// Whether a node was given up before a span and not back within it.
+    pub(super) fn was_away(&self, id: u32, from: Time, to: Time) -> bool {
+        let node = &self.nodes[&id];
+        let changes = node.unsettled.iter().rev();
+        let mut before = changes.filter(|(begun, _)| *begun <= to);
+        before.next().is_some_and(|(_, settled)| {
+            let settled = settled.is_some_and(|settled| settled < from);
+            settled
+                && node
+                    .away
+                    .iter()
+                    .any(|&(since, until)| since < from && until > to)
+        })
+    }
+
+    /// The nodes that are up by their distance from a key.
+    pub(super) fn closest(&self, key: &KvKey) -> Vec<u32> {
+        let mut up = self.up();
+        up.sort_by_key(|&id| TestPeer(id).point() ^ key.point());
+        up
+    }
+
+    /// What lies on a node's disk of a key.
+    pub(super) fn held(&self, id: u32, of: &KvKey) -> Siblings<Header<TestPeer>> {
+        let unix = self.now(id).unix;
+        let mut held = Siblings::new();
+        for ((key, _), record) in &self.nodes[&id].disk.records {
+            if key == of {
+                held.merge(record.header.clone(), unix).unwrap();
+            }
+        }
+        held
+    }
+
+    /// The sum of a counter over all nodes that are up.
+    pub(super) fn total(&self, of: impl Fn(crate::store::Counters) -> u64) -> u64 {
+        let up = self.nodes.values().filter_map(|node| node.store.as_ref());
+        up.map(|store| of(store.counters())).sum()
+    }
+}
