@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// The node's part in the DHT: a server answers others, a client only asks [default: server]
     #[arg(long, env = "WEFT_DHT", value_name = "MODE", hide_env_values = true)]
     dht: Option<DhtMode>,
+    /// Begin a network although there is somebody to join: don't wait for a node that holds what the store holds
+    #[arg(long)]
+    found: bool,
     /// What to log: off, error, warn, info, debug, trace, or directives such as info,weft_node=debug [default: info]
     #[arg(long, env = "WEFT_LOG", value_name = "LEVEL", hide_env_values = true)]
     log: Option<String>,
@@ -94,6 +97,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
         join: addresses("--join", &settings.join)?,
         dir: Some(data.path().to_owned()),
         roles: settings.roles,
+        found: settings.found,
     };
     let node = tokio::select! {
         started = Node::start(config) => started.map_err(|error| start_failure(&error))?,
@@ -166,6 +170,7 @@ struct Settings {
     join: Vec<String>,
     key: Option<PathBuf>,
     roles: Roles,
+    found: bool,
     log: String,
 }
 
@@ -188,6 +193,7 @@ impl Settings {
                 DhtMode::Server => Roles::SERVER,
                 DhtMode::Client => Roles::CLIENT,
             },
+            found: args.found,
             log: args
                 .log
                 .or(file.log)
@@ -349,6 +355,7 @@ mod tests {
             join: Vec::new(),
             key: None,
             dht: None,
+            found: false,
             log: None,
             exit_with_stdin: false,
         }

@@ -129,6 +129,11 @@ pub enum Input<C: Contact> {
         /// The peer.
         peer: C::Peer,
     },
+    /// A peer may have gone: one of the table is pinged, and not named to others until it answers.
+    Doubt {
+        /// The peer.
+        peer: C::Peer,
+    },
     /// A link to a peer could not be made or went down: what it was asked it won't answer.
     PeerLost {
         /// The peer.
@@ -273,6 +278,7 @@ impl<C: Contact> Dht<C> {
                 self.provided.remove(&key);
                 self.plan_announcements();
             }
+            Input::Doubt { peer } => self.on_doubt(peer, now),
             Input::Forget { peer } => self.table.forget(peer),
             Input::PeerLost { peer } => {
                 for request in self.requests.lost(peer) {

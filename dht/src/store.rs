@@ -123,7 +123,7 @@ impl<C: Contact> Store<C> {
     /// Makes a node's part from what its disk holds.
     pub fn new(me: C, config: Config, rng: ChaCha8Rng, now: Now, restored: Restored<C>) -> Self {
         let mut store = Self {
-            members: Members::new(me),
+            members: Members::new(me, config.stores),
             fill: Fill::new(now.time),
             sync: Sync::new(now.time + config.sync_interval),
             drops: Drops::new(now.time + config.sync_interval),

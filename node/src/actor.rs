@@ -88,6 +88,9 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
             previous_run: opened.previous_run,
             seed,
             roles: config.roles,
+            found: config.found,
+            store: weft_dht::store::Config::default(),
+            restored: weft_dht::store::Restored::default(),
         },
         clock.now(),
     );

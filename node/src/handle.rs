@@ -3,6 +3,7 @@
 mod config;
 mod dht;
 mod error;
+mod kv;
 mod subscription;
 mod views;
 

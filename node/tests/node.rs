@@ -25,6 +25,7 @@ fn config(seed: u8, join: Vec<Multiaddr>) -> Config {
         join,
         dir: None,
         roles: Roles::SERVER,
+        found: false,
     }
 }
 

@@ -158,6 +158,8 @@ pub(crate) struct Launch<'a> {
     pub(crate) port: u16,
     pub(crate) transport: Transport,
     pub(crate) join: &'a [u16],
+    /// Whether it begins the network.
+    pub(crate) founds: bool,
     /// The FIFO whose closing ends the daemon.
     pub(crate) lifeline: Option<&'a Path>,
 }
@@ -179,6 +181,9 @@ impl Launch<'_> {
         command.args(["--listen", &self.transport.loopback(self.port)]);
         for port in self.join {
             command.args(["--join", &self.transport.loopback(*port)]);
+        }
+        if self.founds {
+            command.arg("--found");
         }
         match self.lifeline {
             Some(path) => command.arg("--exit-with-stdin").stdin(open_lifeline(path)?),

@@ -164,6 +164,7 @@ impl Testnet {
             port: node.port,
             transport: self.record.transport,
             join: &join,
+            founds: index == 0,
             lifeline: owned.then_some(lifeline.as_path()),
         };
         let (child, process) = launch.start().with_context(|| {

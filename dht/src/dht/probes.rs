@@ -14,6 +14,14 @@ pub(super) struct Probe<C> {
 }
 
 impl<C: Contact> Dht<C> {
+    /// Somebody has reason to believe that a peer has gone.
+    pub(super) fn on_doubt(&mut self, peer: C::Peer, now: Now) {
+        let contact = self.table.entry(peer).map(|entry| entry.contact().clone());
+        if let Some(contact) = contact.filter(|_| self.table.suspect(peer)) {
+            self.probe(contact, now);
+        }
+    }
+
     pub(super) fn on_learned(&mut self, contacts: Vec<C>, now: Now) {
         let issued_max = now.unix + CONTACT_SKEW;
         for contact in contacts {

@@ -49,8 +49,12 @@ pub(super) const DROPS_MAX: usize = 1_024;
 /// What can be set of a store.
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Whether this node holds records; one that doesn't only makes calls.
+    pub stores: bool,
     /// Whether this node began the network: it has nobody to be filled from.
     pub founder: bool,
+    /// How long a node that never was settled waits for a neighbour that is, before the first of them begins the store.
+    pub found_after: Duration,
     /// How often two replicas compare what they have.
     pub sync_interval: Duration,
     /// How long a peer may be away before others take its places for good. A guess: restarts take less.
@@ -64,7 +68,9 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            stores: true,
             founder: false,
+            found_after: Duration::from_secs(10),
             sync_interval: Duration::from_secs(60),
             replace_after: Duration::from_secs(2 * 60),
             forget_after: Duration::from_secs(10 * 60),

@@ -14,7 +14,7 @@
 //!
 //! A node that was restarted holds what it acknowledged, and counts for itself, unless others have taken its place or
 //! have forgotten it: then it is filled as if it were new. A node that never was settled waits for one that is; only
-//! the network's founder has nobody to wait for.
+//! the network's founder has nobody to wait for. Where nobody was told to found it, one of them does after a while.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,6 +64,8 @@ pub(super) struct Fill<P> {
     heard: Round,
     /// Somebody doesn't remember this node's claim: it was away for too long.
     forgotten: bool,
+    /// Since when it has neighbours none of whom has been settled.
+    unsettled_since: Option<Time>,
 }
 
 impl<P: Peer> Fill<P> {
@@ -75,6 +77,7 @@ impl<P: Peer> Fill<P> {
             again: BTreeSet::new(),
             heard: 0,
             forgotten: false,
+            unsettled_since: None,
         }
     }
 
@@ -471,7 +474,7 @@ impl<C: Contact> Store<C> {
     }
 
     fn begin_fill(&mut self, now: Now) {
-        if !self.fill.asking.is_empty() {
+        if !self.config.stores || !self.fill.asking.is_empty() {
             return;
         }
         let draft = self.draft_claim(now);
@@ -481,7 +484,7 @@ impl<C: Contact> Store<C> {
         let known = draft.known.iter().map(|known| known.peer);
         let left: BTreeSet<C::Peer> = known.filter(|&peer| self.members.is_alive(peer)).collect();
         let first = self.members.own().is_none() && self.fill.heard == 0;
-        if left.is_empty() && first && !self.config.founder {
+        if left.is_empty() && first && !self.config.founder && !self.may_found(now) {
             // Nobody is settled yet, or nobody is there: whoever appears wakes this node.
             return;
         }
@@ -492,6 +495,28 @@ impl<C: Contact> Store<C> {
             told: false,
         };
         self.read(left, now);
+    }
+
+    /// Returns whether this node begins the store: for a while it has had neighbours, none of whom has ever been settled,
+    /// and of all of them its id is the smallest.
+    ///
+    /// Nodes that were told of each other and of nobody who began first would otherwise wait for ever. The while is long
+    /// enough for a node that joins a network to have found its true neighbours.
+    fn may_found(&mut self, now: Now) -> bool {
+        let mut others = self.members.alive().map(|(peer, _)| peer).peekable();
+        if others.peek().is_none() {
+            self.fill.unsettled_since = None;
+            return false;
+        }
+        let me = self.members.me();
+        let is_first = others.all(|peer| me < peer);
+        let since = *self.fill.unsettled_since.get_or_insert(now.time);
+        let at = since + self.config.found_after;
+        if at > now.time {
+            self.fill.wake = self.fill.wake.min(at);
+            return false;
+        }
+        is_first
     }
 
     fn read(&mut self, peers: BTreeSet<C::Peer>, now: Now) {

@@ -38,17 +38,20 @@ pub(super) struct Members<C: Contact> {
     /// Whether its claim holds since it started: what it missed while it was away has been read.
     recovered: bool,
     leaving: bool,
+    /// Whether this node holds records at all.
+    stores: bool,
     map: BTreeMap<C::Peer, Member<C>>,
 }
 
 impl<C: Contact> Members<C> {
-    pub(super) fn new(me: C) -> Self {
+    pub(super) fn new(me: C, stores: bool) -> Self {
         Self {
             point: me.peer().point(),
             me,
             own: None,
             recovered: false,
             leaving: false,
+            stores,
             map: BTreeMap::new(),
         }
     }
@@ -214,7 +217,9 @@ impl<C: Contact> Members<C> {
             .filter(|member| member.alive || member.region.is_some())
             .map(|member| (member.point ^ point, Some(member)))
             .collect();
-        near.push((self.point ^ point, None));
+        if self.stores {
+            near.push((self.point ^ point, None));
+        }
         near.sort_unstable_by_key(|&(distance, _)| distance);
         let mut sight = Sight {
             counts: false,

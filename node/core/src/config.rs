@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use weft_dht::store;
 use weft_identity::Keypair;
 
 use crate::{Address, PeerContact, Roles, TopicName};
@@ -23,6 +24,13 @@ pub struct Config {
     pub previous_run: Option<PreviousRun>,
     /// The node's part in the structured layer.
     pub roles: Roles,
+    /// Whether this node begins a network: it waits for nobody who holds what the store holds. So does one that has nobody to
+    /// join and knows nobody.
+    pub found: bool,
+    /// What is set of the replicated store; whether this node founded the network follows from the rest.
+    pub store: store::Config,
+    /// What the store's disk held when the node started.
+    pub restored: store::Restored<PeerContact>,
     /// Seeds every random choice of the core.
     pub seed: [u8; 32],
 }

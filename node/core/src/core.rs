@@ -11,6 +11,7 @@ mod join;
 mod lanes;
 mod links;
 mod publish;
+mod store;
 mod swarms;
 mod topics;
 
@@ -38,6 +39,7 @@ use dials::{Dial, PendingDial};
 use join::JoinAddress;
 use links::Link;
 use publish::OwnStream;
+use store::Stored;
 use swarms::Entry;
 use topics::Members;
 
@@ -84,6 +86,7 @@ pub struct Core {
     history_bytes: usize,
 
     structured: Structured,
+    stored: Stored,
     members: Members,
     announce_at: Time,
     own_streams: BTreeMap<TopicName, OwnStream>,
@@ -104,9 +107,22 @@ impl Core {
         let contact = book::issue(&config.keypair, &[], config.roles, now);
         let root = TopicName::network().id(&config.network);
         let mut rng = ChaCha8Rng::from_seed(config.seed);
+        let stored = Stored::new(
+            contact.clone(),
+            weft_dht::store::Config {
+                stores: config.roles.stores,
+                founder: config.found || config.join.is_empty() && config.address_book.is_empty(),
+                ..config.store
+            },
+            config.restored,
+            config.epoch,
+            &mut rng,
+            now,
+        );
         let own = KadContact::new(KadPeer::Signed(contact.clone()), now.unix);
         let mut core = Self {
             structured: Structured::new(own, &mut rng, now),
+            stored,
             me,
             root,
             roles: config.roles,
@@ -185,6 +201,8 @@ impl Core {
                 message,
             } => self.kad_answered(peer, request, &met_at, message, now),
             Input::KadFailed { peer } => self.dht_lost(peer, now),
+            Input::Persisted { id, result } => self.persisted(id, result, now),
+            Input::Loaded { id, records } => self.loaded(id, records, now),
             Input::Command(command) => self.command(command, now),
         }
         self.settle(now);
@@ -199,6 +217,7 @@ impl Core {
             self.tick_joins(now);
             self.tick_topics(now);
             self.tick_dht(now);
+            self.tick_store(now);
         }
         // Each swarm once: one whose timer doesn't move is called again by whoever calls this, after others had their turn.
         let due = self.timers.iter().take_while(|(at, _)| *at <= now.time);
@@ -234,7 +253,8 @@ impl Core {
             .min(self.persist_at)
             .min(self.next_join_tick())
             .min(self.next_topic_tick())
-            .min(self.structured.poll_timeout());
+            .min(self.structured.poll_timeout())
+            .min(self.stored.poll_timeout());
         if self.stopping {
             self.wake_by = Time::NEVER;
         }
@@ -271,8 +291,8 @@ impl Core {
             Frame::Membership { topic, message } => self.membership_came(peer, topic, message, now),
             Frame::Broadcast { topic, message } => self.broadcast_came(peer, topic, message, now),
             Frame::Kad { request, message } => self.kad_came(peer, request, message, now),
-            // A node without a store skips what is for one.
-            Frame::Store { .. } | Frame::Unknown => self.count("unknown_frames"),
+            Frame::Store { request, message } => self.store_came(peer, request, *message, now),
+            Frame::Unknown => self.count("unknown_frames"),
         }
     }
 
@@ -293,6 +313,7 @@ impl Core {
             Command::Ping { request, peer } => self.ping(request, peer, now),
             Command::Dht { request, call } => self.call_dht(request, call, now),
             Command::StopProviding { request, key } => self.stop_providing(request, key, now),
+            Command::Kv { request, call } => self.call_store(request, call, now),
             Command::Cancel { request } => self.cancel(request, now),
             Command::Stop { request } => self.stop(request, now),
         }
@@ -312,6 +333,7 @@ impl Core {
             Command::Ping { request, .. } => (request, Reply::Pong(None)),
             Command::Dht { request, .. } => (request, dht::busy()),
             Command::StopProviding { request, .. } => (request, Reply::ProvidingStopped(false)),
+            Command::Kv { request, .. } => (request, Reply::Kv(weft_dht::store::Outcome::Busy)),
             Command::Stop { request } => (request, Reply::Stopped(self.this_run())),
             Command::Unsubscribe { .. } | Command::Cancel { .. } => return,
         };
@@ -353,6 +375,7 @@ impl Core {
             self.reply(request, Reply::Pong(None));
         }
         self.refuse_calls();
+        self.refuse_store_calls();
         for dial in std::mem::take(&mut self.dials).into_values() {
             if let Dial::Add(request) = dial {
                 self.reply(request, Reply::PeerAdded(Err(AddPeerError::Stopping)));
@@ -365,6 +388,7 @@ impl Core {
         self.forget_ping(request);
         self.forget_dial(request);
         self.forget_call(request);
+        self.forget_store_call(request);
         self.forget_subscriber(request, now);
         self.forget_publish(request);
     }
@@ -414,6 +438,7 @@ impl Core {
                 .map(|(_, entry)| entry.name.clone())
                 .collect(),
             dht: self.dht(),
+            store: self.store(),
             counters: self.counters.clone(),
         }
     }

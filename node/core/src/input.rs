@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use weft_dht::dht::Call;
+use weft_dht::store;
 use weft_dht::{Key, Message};
 use weft_identity::PeerId;
 
@@ -137,6 +138,20 @@ pub enum Input {
         /// Who was asked.
         peer: PeerId,
     },
+    /// What came of an order to write the store's records.
+    Persisted {
+        /// Which.
+        id: store::OrderId,
+        /// Whether all of it is on disk, or nothing.
+        result: Result<(), store::DiskError>,
+    },
+    /// What came of an order to read the store's records.
+    Loaded {
+        /// Which.
+        id: store::OrderId,
+        /// One for each record that was wanted.
+        records: Vec<store::Loaded<PeerId>>,
+    },
     /// A caller wants something.
     Command(Command),
 }
@@ -199,6 +214,13 @@ pub enum Command {
         request: RequestId,
         /// The key.
         key: Key,
+    },
+    /// Do something with the replicated store.
+    Kv {
+        /// Names the reply.
+        request: RequestId,
+        /// What.
+        call: store::Call<PeerId>,
     },
     /// The caller has gone and wants no reply any more. Not answered.
     Cancel {

@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use weft_dht::dht::Outcome;
+use weft_dht::kv::{KvKey, RecordId};
 use weft_dht::lookup::Stats;
+use weft_dht::store;
 use weft_identity::PeerId;
 use weft_overlay::UnixMicros;
 
 use crate::config::PreviousRun;
 use crate::wire::OutFrame;
 use crate::{
-    Address, DialError, DialId, KadContact, KadQueryId, RequestId, TopicBundle, TopicName,
+    Address, DialError, DialId, KadContact, KadQueryId, PeerContact, RequestId, TopicBundle,
+    TopicName,
 };
 
 /// A link's queue for frames of one kind. Control goes out first; data and repair share what is left.
@@ -89,6 +92,20 @@ pub enum Output {
         /// What.
         item: Delivered,
     },
+    /// Write all of this or nothing; ends in Persisted once it would survive a loss of power. There is one such order at a time.
+    Persist {
+        /// Names the outcome.
+        id: store::OrderId,
+        /// What to write, in order.
+        ops: Vec<store::Op<PeerContact>>,
+    },
+    /// Read records of the store; ends in Loaded.
+    Load {
+        /// Names the outcome.
+        id: store::OrderId,
+        /// Which ones.
+        wanted: Vec<(KvKey, RecordId<PeerId>)>,
+    },
     /// The address book has changed enough to be written: the encoded descriptors of proven peers.
     PersistAddressBook,
     /// A request's answer.
@@ -147,6 +164,8 @@ pub enum Reply {
     PeerRemoved(bool),
     /// To Ping; none where the peer is not linked or its link was lost.
     Pong(Option<Duration>),
+    /// To Kv.
+    Kv(store::Outcome<PeerId>),
     /// To Dht.
     Dht {
         /// What became of it.
@@ -237,6 +256,8 @@ pub enum Event {
         /// The counter's name.
         what: &'static str,
     },
+    /// Something about the replicated store.
+    Store(store::Event<PeerId>),
     /// Messages were lost for good.
     Lost {
         /// On which topic.

@@ -22,6 +22,8 @@ pub struct StatusView {
     pub topics: Vec<TopicName>,
     /// The structured layer.
     pub dht: DhtView,
+    /// The replicated store.
+    pub store: StoreView,
     /// Counters that aren't zero, by name.
     pub counters: BTreeMap<&'static str, u64>,
 }
@@ -37,6 +39,21 @@ pub struct DhtView {
     pub provider_records: usize,
     /// What was asked and refused.
     pub counters: weft_dht::dht::Counters,
+}
+
+/// The replicated store at a glance.
+#[derive(Debug, Clone, Default)]
+pub struct StoreView {
+    /// Whether this node holds records.
+    pub stores: bool,
+    /// Whether it holds all that it should, and counts as a replica.
+    pub settled: bool,
+    /// Records that it holds.
+    pub records: usize,
+    /// Records that it keeps for replicas that are not there.
+    pub hints: usize,
+    /// What was asked, kept, repaired and refused.
+    pub counters: weft_dht::store::Counters,
 }
 
 /// The routing table.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use weft_core::{DialError, Event};
+use weft_dht::store;
+use weft_identity::PeerId;
 
 use crate::links::address::unpack;
 
@@ -67,6 +69,7 @@ impl EventLog {
                     tracing::warn!(%peer, what, "a peer sends what no honest peer sends; it is counted in `weft status`");
                 }
             }
+            Event::Store(event) => self.store_event(event),
             Event::Lost {
                 topic,
                 publisher,
@@ -82,6 +85,28 @@ impl EventLog {
                 late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX),
                 "this process was stopped for a while; peers are probed again before any is given up"
             ),
+        }
+    }
+
+    fn store_event(&mut self, event: &store::Event<PeerId>) {
+        match event {
+            store::Event::Settled { round, records } => {
+                tracing::debug!(
+                    round,
+                    records,
+                    "this node holds all that it should, and counts as a replica"
+                );
+            }
+            store::Event::Lost { key, .. } => {
+                if self.is_new("record", key.as_str().to_owned()) {
+                    tracing::warn!(%key, "a record is damaged on disk; it is fetched from replicas");
+                }
+            }
+            store::Event::Recovered { key } => {
+                tracing::info!(%key, "a record that was damaged on disk is here again");
+            }
+            // Told as any peer's.
+            store::Event::Misbehaviour { .. } => {}
         }
     }
 

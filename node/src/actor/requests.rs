@@ -12,6 +12,7 @@ use weft_core::{
 };
 use weft_dht::Key;
 use weft_dht::dht::Call as DhtCall;
+use weft_dht::store::{Call as KvCall, Outcome as KvOutcome};
 use weft_identity::PeerId;
 use weft_overlay::Now;
 use weft_rpc::Start;
@@ -80,6 +81,10 @@ pub(crate) enum Ask {
         key: Key,
         reply: oneshot::Sender<bool>,
     },
+    Kv {
+        call: KvCall<PeerId>,
+        reply: oneshot::Sender<KvOutcome<PeerId>>,
+    },
 }
 
 /// What has gone without a word.
@@ -104,6 +109,7 @@ enum Owed {
     Pong(oneshot::Sender<Option<Duration>>),
     Dht(oneshot::Sender<DhtAnswer>),
     ProvidingStopped(oneshot::Sender<bool>),
+    Kv(oneshot::Sender<KvOutcome<PeerId>>),
 }
 
 /// The answers that are owed. Bounded by the callers that wait: each is a future somebody holds.
@@ -154,6 +160,7 @@ impl Requests {
             ),
             Ask::Ping { peer, reply } => (Owed::Pong(reply), Command::Ping { request, peer }),
             Ask::Dht { call, reply } => (Owed::Dht(reply), Command::Dht { request, call }),
+            Ask::Kv { call, reply } => (Owed::Kv(reply), Command::Kv { request, call }),
             Ask::StopProviding { key, reply } => (
                 Owed::ProvidingStopped(reply),
                 Command::StopProviding { request, key },
@@ -197,6 +204,7 @@ impl Requests {
             (Owed::Pong(to), Reply::Pong(rtt)) => drop(to.send(rtt)),
             (Owed::Dht(to), Reply::Dht { outcome, stats }) => drop(to.send((outcome, stats))),
             (Owed::ProvidingStopped(to), Reply::ProvidingStopped(it)) => drop(to.send(it)),
+            (Owed::Kv(to), Reply::Kv(outcome)) => drop(to.send(outcome)),
             (_, reply) => {
                 tracing::error!(?request, ?reply, "an answer of another kind; this is a bug");
             }

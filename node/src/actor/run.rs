@@ -502,6 +502,15 @@ impl Actor {
                 }
                 Output::Reply { request, reply } => self.on_reply(request, reply),
                 Output::PersistAddressBook => self.persist(),
+                Output::Persist { id, .. } => {
+                    let result = Err(weft_dht::store::DiskError::Failed);
+                    self.tell(Input::Persisted { id, result });
+                }
+                Output::Load { id, wanted } => {
+                    let records = wanted.iter().map(|_| weft_dht::store::Loaded::Missing);
+                    let records = records.collect();
+                    self.tell(Input::Loaded { id, records });
+                }
                 Output::Event(event) => self.log.event(&event),
             }
         }

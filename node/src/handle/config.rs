@@ -21,4 +21,7 @@ pub struct Config {
     pub dir: Option<PathBuf>,
     /// The node's part in the structured layer: whether it answers queries, and takes part in the store.
     pub roles: Roles,
+    /// Whether this node begins a network, so that it waits for nobody who holds what the store holds. A node that has nobody to
+    /// join and knows nobody does so without being told.
+    pub found: bool,
 }

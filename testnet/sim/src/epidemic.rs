@@ -226,7 +226,11 @@ impl Machine for Member {
             }
             Fact::Partner(peer) => self.epidemic.handle(spread::Input::Partner(peer), now),
             Fact::Publish { messages, bytes } => self.publish(messages, bytes, now),
-            Fact::Rtt { .. } | Fact::Join { .. } | Fact::LookUp { .. } | Fact::Woken => {}
+            Fact::Rtt { .. }
+            | Fact::Join { .. }
+            | Fact::LookUp { .. }
+            | Fact::Kv { .. }
+            | Fact::Woken => {}
         }
         self.drain(now);
     }

@@ -246,6 +246,7 @@ impl Machine for Member {
             | Fact::Contacts(_)
             | Fact::Partner(_)
             | Fact::Publish { .. }
+            | Fact::Kv { .. }
             | Fact::Woken => {}
         }
         self.drain(now);

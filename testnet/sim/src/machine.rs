@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use weft_dht::lookup::Stats;
+use weft_dht::store;
+use weft_identity::PeerId;
 use weft_overlay::{Now, Time, spread, swarm};
 
 use crate::Engine;
 use crate::crowd::Crowd;
-use crate::node::Keys;
+use crate::node::{Disks, Keys};
 
 /// A node of a simulation: its index.
 pub type NodeId = u32;
@@ -112,6 +114,13 @@ pub enum Fact<F> {
         /// Bytes of each.
         bytes: u32,
     },
+    /// Do something with the replicated store.
+    Kv {
+        /// Names the deed.
+        deed: u32,
+        /// What.
+        call: Box<store::Call<PeerId>>,
+    },
     /// Look for the nodes closest to a key.
     LookUp {
         /// Names the lookup.
@@ -194,6 +203,13 @@ pub enum Order<F> {
         /// The last seq.
         last: u64,
     },
+    /// Something that was done with the replicated store has ended.
+    KvEnded {
+        /// Which deed.
+        deed: u32,
+        /// What became of it.
+        outcome: Box<store::Outcome<PeerId>>,
+    },
     /// A lookup has ended.
     LookedUp {
         /// Which.
@@ -225,6 +241,8 @@ pub struct Plan {
     pub vias: u32,
     /// The keys of whole nodes.
     pub keys: Option<Arc<Keys>>,
+    /// The disks of whole nodes.
+    pub disks: Option<Arc<Disks>>,
     /// Where all nodes stand in the key space; empty where nobody looks anybody up.
     pub crowd: Arc<Crowd>,
 }
@@ -267,6 +285,11 @@ pub trait Machine: Sized {
 
     /// Returns what is wrong with its state, if anything: views and queues within their bounds.
     fn check(&self) -> Result<(), String>;
+
+    /// Returns how its part of the replicated store fares; none where it has none.
+    fn store(&self) -> Option<store::Counters> {
+        None
+    }
 
     /// Returns whether it still repairs: something is missing that a neighbour has, or owed to one.
     fn is_repairing(&self) -> bool;

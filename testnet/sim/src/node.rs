@@ -1,5 +1,6 @@
 //! A whole node, as a machine: `weft_core::Core` with what its shell does, and encoded frames. It subscribes to one topic.
 
+mod disk;
 mod keys;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -10,18 +11,26 @@ use bytes::{BufMut, Bytes, BytesMut};
 use weft_core::wire::{self, Decoder, KnownBodies};
 use weft_core::{
     Address, Command, Config, Core, Delivered, DialError, DialId, Direction, DownReason, Event,
-    Input, Lane, Output, Reply, RequestId, Roles, TopicName,
+    Input, Lane, Output, PeerContact, Reply, RequestId, Roles, TopicName,
 };
+use weft_dht::kv::{KvKey, RecordId};
+use weft_dht::store::{Op, OrderId};
+use weft_identity::PeerId;
 use weft_overlay::{Now, Time, plumtree};
 
 use crate::Engine;
 use crate::machine::{Down, Fact, Machine, NodeId, Order, Place, Plan, Weighed, Weight};
+pub use disk::{Disk, Disks};
 pub use keys::Keys;
 
 /// The topic that everybody subscribes to.
 const TOPIC: &str = "sim";
 /// How long bytes lie in a link's lanes before the shell has written them.
 const WRITTEN_AFTER: Duration = Duration::from_millis(1);
+/// How long a batch takes to be synced. A guess: a good disk's fdatasync.
+const SYNCED_AFTER: Duration = Duration::from_millis(2);
+/// How long records take to be read. A guess: from a cache, or from flash.
+const READ_AFTER: Duration = Duration::from_micros(200);
 /// The bytes of a message that tell it from all others: shorter ones aren't made.
 const MARK_BYTES: u32 = 8;
 
@@ -68,6 +77,18 @@ pub struct Member {
     /// Peers whose lanes hold what was sent lately, and when that has been written.
     written_at: Time,
     unwritten: Vec<NodeId>,
+    disks: Arc<Disks>,
+    /// Orders to the disk, and when they are done. What isn't done when the process dies never will be.
+    disk_orders: VecDeque<(Time, DiskOrder)>,
+    /// Deeds with the store that have not ended, by request.
+    deeds: BTreeMap<u64, u32>,
+}
+
+/// What the disk is to do.
+#[derive(Debug)]
+enum DiskOrder {
+    Write(OrderId, Vec<Op<PeerContact>>),
+    Read(OrderId, Vec<(KvKey, RecordId<PeerId>)>),
 }
 
 fn topic() -> TopicName {
@@ -218,7 +239,13 @@ impl Member {
                 }
                 Output::Deliver { item, .. } => delivered.push(item),
                 Output::PersistAddressBook => {}
-                Output::Reply { request, reply } => self.reply(request, &reply),
+                Output::Persist { id, ops } => {
+                    self.order_disk(DiskOrder::Write(id, ops), SYNCED_AFTER, now);
+                }
+                Output::Load { id, wanted } => {
+                    self.order_disk(DiskOrder::Read(id, wanted), READ_AFTER, now);
+                }
+                Output::Reply { request, reply } => self.reply(request, reply),
                 Output::Event(event) => self.event(&event),
             }
         }
@@ -264,12 +291,43 @@ impl Member {
         self.orders.push_back(Order::Dial { to });
     }
 
+    fn order_disk(&mut self, order: DiskOrder, after: Duration, now: Now) {
+        // One after the other: a disk has one arm.
+        let last = self.disk_orders.back().map_or(now.time, |(at, _)| *at);
+        let at = last.max(now.time) + after;
+        self.disk_orders.push_back((at, order));
+    }
+
+    fn work_disk(&mut self, now: Now) {
+        while self
+            .disk_orders
+            .front()
+            .is_some_and(|(at, _)| *at <= now.time)
+        {
+            let Some((_, order)) = self.disk_orders.pop_front() else {
+                return;
+            };
+            let disks = Arc::clone(&self.disks);
+            let input = match order {
+                DiskOrder::Write(id, ops) => {
+                    let result = disks.of(self.me).write(ops);
+                    Input::Persisted { id, result }
+                }
+                DiskOrder::Read(id, wanted) => {
+                    let records = disks.of(self.me).read(wanted);
+                    Input::Loaded { id, records }
+                }
+            };
+            self.tell(input, now);
+        }
+    }
+
     fn dials_to(&mut self, peer: NodeId) -> Vec<DialId> {
         let ended = self.dials.extract_if(.., |(_, to)| *to == peer);
         ended.map(|(dial, _)| dial).collect()
     }
 
-    fn reply(&mut self, request: RequestId, reply: &Reply) {
+    fn reply(&mut self, request: RequestId, reply: Reply) {
         match reply {
             Reply::Published(Ok(receipts)) => {
                 let marks = self.publishing.remove(&request.0).unwrap_or_default();
@@ -290,6 +348,12 @@ impl Member {
                 self.publishing.remove(&request.0);
             }
             Reply::Subscribed { .. } => self.orders.push_back(Order::Based),
+            Reply::Kv(outcome) => {
+                if let Some(deed) = self.deeds.remove(&request.0) {
+                    let outcome = Box::new(outcome);
+                    self.orders.push_back(Order::KvEnded { deed, outcome });
+                }
+            }
             Reply::TooManyTopics
             | Reply::PeerAdded(_)
             | Reply::PeerRemoved(_)
@@ -307,7 +371,8 @@ impl Member {
                 let what = format!("an equivocation of {publisher}");
                 self.orders.push_back(Order::Violation(what));
             }
-            Event::Joined { .. }
+            Event::Store(_)
+            | Event::Joined { .. }
             | Event::Isolated
             | Event::JoinFailed { .. }
             | Event::Lost { .. }
@@ -370,6 +435,7 @@ impl Machine for Member {
 
     fn build(plan: &Plan, node: NodeId, seed: u64, now: Now) -> Self {
         let keys = plan.keys.clone().expect("made with the plan");
+        let disks = plan.disks.clone().expect("made with the plan");
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         let config = Config {
@@ -383,7 +449,13 @@ impl Machine for Member {
             epoch: now.unix.0 / 1_000,
             previous_run: None,
             seed: bytes,
-            roles: Roles::SERVER,
+            roles: Roles {
+                stores: true,
+                ..Roles::SERVER
+            },
+            found: node == 0,
+            store: weft_dht::store::Config::default(),
+            restored: disks.of(node).restored(),
         };
         let mut member = Self {
             me: node,
@@ -398,6 +470,9 @@ impl Machine for Member {
             messages: 0,
             written_at: Time::NEVER,
             unwritten: Vec::new(),
+            disks,
+            disk_orders: VecDeque::new(),
+            deeds: BTreeMap::new(),
         };
         member.tell(Input::Listening(vec![address(node)]), now);
         let request = member.request();
@@ -446,6 +521,12 @@ impl Machine for Member {
                 }
             }
             Fact::Publish { messages, bytes } => self.publish(messages, bytes, now),
+            Fact::Kv { deed, call } => {
+                let request = self.request();
+                self.deeds.insert(request.0, deed);
+                let call = *call;
+                self.tell(Input::Command(Command::Kv { request, call }), now);
+            }
             // Joining, waking, contacts and round trips are the core's own business.
             Fact::Rtt { .. }
             | Fact::Join { .. }
@@ -467,6 +548,7 @@ impl Machine for Member {
                 self.link_state(peer, false, now);
             }
         }
+        self.work_disk(now);
         if self.core.poll_timeout().is_some_and(|at| at <= now.time) {
             self.core.handle_timeout(now);
         }
@@ -475,7 +557,8 @@ impl Machine for Member {
 
     fn poll_timeout(&self) -> Time {
         let core = self.core.poll_timeout().unwrap_or(Time::NEVER);
-        core.min(self.written_at)
+        let disk = self.disk_orders.front().map_or(Time::NEVER, |(at, _)| *at);
+        core.min(self.written_at).min(disk)
     }
 
     fn poll_order(&mut self, now: Now) -> Option<Order<Frame>> {
@@ -511,6 +594,10 @@ impl Machine for Member {
 
     fn check(&self) -> Result<(), String> {
         self.core.check()
+    }
+
+    fn store(&self) -> Option<weft_dht::store::Counters> {
+        Some(self.core.store().counters)
     }
 
     fn is_repairing(&self) -> bool {

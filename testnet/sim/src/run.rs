@@ -1,6 +1,7 @@
 //! Runs a scenario: its phases, one after the other, on one engine with one seed.
 
 mod figures;
+mod kv;
 mod lookups;
 mod phases;
 mod script;
@@ -15,7 +16,7 @@ use weft_overlay::{Time, spread};
 use crate::crowd::Crowd;
 use crate::graph::Graph;
 use crate::machine::{Machine, Plan};
-use crate::node::{self, Keys};
+use crate::node::{self, Disks, Keys};
 use crate::outcome::{Figures, Run, Series};
 use crate::scenario::{EngineKind, Partners, Phase, Scenario, Spread};
 use crate::{Engine, epidemic, lookup, swarm};
@@ -76,6 +77,7 @@ fn run_spread(
         vias: 0,
         keys: (scenario.engine == EngineKind::Node)
             .then(|| Arc::new(Keys::new(seed, scenario.nodes))),
+        disks: (scenario.engine == EngineKind::Node).then(|| Arc::new(Disks::new(scenario.nodes))),
         crowd: Arc::new(match scenario.engine {
             EngineKind::Lookup => Crowd::new(scenario.nodes),
             EngineKind::Swarm | EngineKind::Node => Crowd::default(),
@@ -111,6 +113,8 @@ struct Runner<'a, M: Machine> {
     /// The share of the sweep, in per cent.
     swept: Option<u8>,
     phases_done: usize,
+    /// Keys of the store that may have been written.
+    keys: u32,
 }
 
 impl<'a, M: Machine> Runner<'a, M> {
@@ -131,6 +135,7 @@ impl<'a, M: Machine> Runner<'a, M> {
             suffix: suffix.to_owned(),
             swept: None,
             phases_done: 0,
+            keys: 0,
         };
         if scenario.nodes <= INSPECTED_EACH_SECOND_MAX {
             runner
@@ -184,6 +189,7 @@ impl<'a, M: Machine> Runner<'a, M> {
                 suffix: format!("{}_{share}", self.suffix),
                 swept: Some(*share),
                 phases_done: self.phases_done,
+                keys: self.keys,
             };
             forked.play(phases, progress);
             self.figures.extend(forked.figures);

@@ -330,6 +330,26 @@ pub enum Phase {
         /// The first so many nodes stay honest: others join through them.
         spare: u32,
     },
+    /// Nodes drawn at random read, write and delete keys of the replicated store.
+    Kv(Kv),
+    /// Every key that was written is read, and its replicas are compared, when all is over.
+    Audit {
+        /// The copies that there are to be.
+        #[serde(default = "three")]
+        copies: u8,
+    },
+    /// Disks are full for a while.
+    FullDisks {
+        /// The share of nodes whose are.
+        share: f64,
+        /// For how long.
+        r#for: Span,
+    },
+    /// A bit flips in one record of each of some nodes' disks.
+    Damage {
+        /// The share of nodes.
+        share: f64,
+    },
     /// Nodes drawn at random look up random keys.
     Lookups(Lookups),
     /// The rest is run once for each share of the sweep, each from here.
@@ -380,6 +400,60 @@ pub struct Publish {
 
 const fn payload() -> u32 {
     256
+}
+
+/// A workload of the replicated store.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kv {
+    /// How many calls.
+    pub calls: u32,
+    /// One every so often.
+    pub every: Span,
+    /// How many keys there are.
+    #[serde(default = "keys")]
+    pub keys: u32,
+    /// The share of calls that read.
+    #[serde(default = "half")]
+    pub reads: f64,
+    /// The share of calls that delete; the rest writes.
+    #[serde(default)]
+    pub deletes: f64,
+    /// The share of writes that cite nothing.
+    #[serde(default)]
+    pub blind: f64,
+    /// Copies (N).
+    #[serde(default = "three")]
+    pub copies: u8,
+    /// How many must answer (R and W); a quorum where absent.
+    pub level: Option<u8>,
+    /// Whether stand-ins don't count.
+    #[serde(default)]
+    pub strict: bool,
+    /// Bytes of a value.
+    #[serde(default = "payload")]
+    pub bytes: u32,
+    /// What the figures' names end in.
+    #[serde(default)]
+    pub label: String,
+    /// The next phase begins at once, while calls go on.
+    #[serde(default)]
+    pub meanwhile: bool,
+    /// How long the phase goes on after the last call has begun.
+    #[serde(default)]
+    pub settle: Span,
+}
+
+const fn keys() -> u32 {
+    100
+}
+
+const fn half() -> f64 {
+    0.5
+}
+
+const fn three() -> u8 {
+    3
 }
 
 /// Lookups of random keys.
@@ -566,7 +640,9 @@ impl Scenario {
             Phase::Crash { share, .. } | Phase::Lie { share, .. } => share.unwrap_or(0.0),
             Phase::Hang { share, .. }
             | Phase::Partition { share, .. }
-            | Phase::Slow { share, .. } => *share,
+            | Phase::Slow { share, .. }
+            | Phase::FullDisks { share, .. }
+            | Phase::Damage { share } => *share,
             Phase::Join { through: 0, .. } => {
                 return Err(Invalid::OutOfBounds {
                     what: "through",

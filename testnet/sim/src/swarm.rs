@@ -267,7 +267,7 @@ impl Machine for Member {
                     .collect();
                 self.swarm.handle(Input::Learned(contacts), now);
             }
-            Fact::Partner(_) | Fact::LookUp { .. } => {}
+            Fact::Partner(_) | Fact::LookUp { .. } | Fact::Kv { .. } => {}
             Fact::Publish { messages, bytes } => self.publish(messages, bytes, now),
             Fact::Woken => self.swarm.forgive(now),
         }

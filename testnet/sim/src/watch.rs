@@ -1,5 +1,6 @@
 //! What is watched in every simulation: that each subscriber gets what it is owed, in order and once, and what it costs.
 
+mod history;
 mod lookups;
 mod owed;
 
@@ -8,6 +9,7 @@ use std::time::Duration;
 
 use weft_overlay::Time;
 
+pub use history::{Deed, History, Tally, mark_of};
 pub use lookups::{LookedUp, Lookups};
 pub use owed::Owed;
 
@@ -111,6 +113,8 @@ pub struct Watch {
     pub violations_count: u64,
     /// How long deliveries took, in milliseconds, by label: a histogram.
     latencies: BTreeMap<u16, Vec<u32>>,
+    /// What callers did with the replicated store.
+    pub history: History,
     /// What nodes looked up.
     pub lookups: Lookups,
 }
@@ -134,6 +138,7 @@ impl Watch {
             violations: Vec::new(),
             violations_count: 0,
             latencies: BTreeMap::new(),
+            history: History::default(),
             lookups: Lookups::default(),
         }
     }

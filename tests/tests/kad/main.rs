@@ -26,6 +26,7 @@ fn config(seed: u8, join: Vec<Multiaddr>) -> Config {
         join,
         dir: None,
         roles: Roles::SERVER,
+        found: false,
     }
 }
 

@@ -189,6 +189,7 @@ impl Core {
         self.renew_at = now.time + DESCRIPTOR_RENEWED;
         self.contact = issue(&self.keypair, &self.addresses, self.roles, now);
         self.tell_dht_of_me(now);
+        self.tell_store_of_me(now);
         let topics: Vec<_> = self.swarms.keys().copied().collect();
         for topic in topics {
             self.tell_swarm(topic, swarm::Input::SetMe(self.contact.clone()), now);

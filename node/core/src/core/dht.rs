@@ -15,13 +15,13 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use weft_dht::dht::{self, Call, CallId, Dht, Outcome};
-use weft_dht::table::Standing;
+use weft_dht::table::{Standing, Table};
 use weft_dht::{Key, Message, Query};
 use weft_identity::PeerId;
 use weft_overlay::{Now, Time, hyparview};
 
-use super::Core;
 use super::dials::Dial;
+use super::{Core, peer_of};
 use crate::kad::{KadContact, KadPeer};
 use crate::views::{DhtView, RoutingEntry, RoutingView};
 use crate::wire::kad::encode_packet;
@@ -305,7 +305,7 @@ impl Core {
 
     // The layer's orders.
 
-    fn tell_dht(&mut self, input: dht::Input<KadContact>, now: Now) {
+    pub(super) fn tell_dht(&mut self, input: dht::Input<KadContact>, now: Now) {
         if self.stopping {
             return;
         }
@@ -340,6 +340,9 @@ impl Core {
                 message,
             } => self.ask(to, &contact, request.0, &message, now),
             dht::Output::Reply { id, outcome, stats } => {
+                if self.store_found(id, &outcome, now) {
+                    return;
+                }
                 if let Some(request) = self.structured.calls.remove(&id) {
                     self.reply(request, Reply::Dht { outcome, stats });
                 }
@@ -375,20 +378,12 @@ impl Core {
         if self.links.contains_key(&to) {
             return self.ask_linked(to, encode_kad(request, message), now);
         }
-        if let Some(pending) = self.pending.get_mut(&to) {
-            pending.hold_question(encode_kad(request, message));
-            return;
-        }
-        let addresses = contact.known().addresses().to_vec();
         match contact.known() {
-            KadPeer::Signed(_) => {
-                let pending = self.pending.entry(to).or_default();
-                pending.hold_question(encode_kad(request, message));
-                pending.addresses = addresses;
-                self.structured.turns.push_back((to, now.time));
-                self.dial_for_dht(now);
+            KadPeer::Signed(contact) => {
+                self.link_for_dht(contact, Some(encode_kad(request, message)), now);
             }
-            KadPeer::Told { .. } => {
+            KadPeer::Told { addresses, .. } => {
+                let addresses = addresses.clone();
                 let is_answered = !matches!(message, Message::Query(Query::AddProvider { .. }));
                 self.outputs.push_back(Output::KadAsk {
                     peer: to,
@@ -462,6 +457,31 @@ impl Core {
         }
     }
 
+    /// Makes a link to a peer of ours, for a question that goes over it once it is there.
+    pub(super) fn link_for_dht(
+        &mut self,
+        contact: &PeerContact,
+        question: Option<OutFrame>,
+        now: Now,
+    ) {
+        let peer = peer_of(contact);
+        let is_new = !self.pending.contains_key(&peer);
+        let pending = self.pending.entry(peer).or_default();
+        if let Some(question) = question {
+            pending.hold_question(question);
+        }
+        if is_new {
+            pending.addresses.clone_from(&contact.0.value.addresses);
+            self.structured.turns.push_back((peer, now.time));
+            self.dial_for_dht(now);
+        }
+    }
+
+    /// Returns the routing table.
+    pub(super) fn table(&self) -> &Table<KadContact> {
+        self.structured.dht.table()
+    }
+
     /// Begins as many dials as may be under way for this layer.
     pub(super) fn dial_for_dht(&mut self, now: Now) {
         loop {
@@ -491,9 +511,14 @@ impl Core {
 
     // Callers.
 
-    pub(super) fn call_dht(&mut self, request: RequestId, call: Call<PeerId>, now: Now) {
+    /// Names a call of the layer.
+    pub(super) const fn next_dht_call(&mut self) -> CallId {
         self.structured.next_call += 1;
-        let id = CallId(self.structured.next_call);
+        CallId(self.structured.next_call)
+    }
+
+    pub(super) fn call_dht(&mut self, request: RequestId, call: Call<PeerId>, now: Now) {
+        let id = self.next_dht_call();
         self.structured.calls.insert(id, request);
         self.tell_dht(dht::Input::Call { id, call }, now);
     }

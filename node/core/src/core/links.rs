@@ -243,7 +243,11 @@ impl Core {
             self.count("bad_frames");
         }
         if let Some(link) = self.links.remove(&peer) {
+            let was_alive = link.is_alive();
             self.lose_link(peer, link, now);
+            if was_alive && !matches!(reason, DownReason::Closed) {
+                self.doubt(peer, now);
+            }
         }
     }
 
@@ -254,6 +258,7 @@ impl Core {
         if !link.dead {
             self.peer_lost(peer, now);
             self.dht_lost(peer, now);
+            self.store_lost(peer, now);
         }
     }
 
@@ -266,6 +271,7 @@ impl Core {
         self.outputs.push_back(Output::Close { peer, reason });
         self.peer_lost(peer, now);
         self.dht_lost(peer, now);
+        self.store_lost(peer, now);
     }
 
     /// Returns how long a link that no swarm needs may be idle.
@@ -297,7 +303,8 @@ impl Core {
         };
         if now.time.since(link.heard_at) >= DEAD_AFTER {
             self.count("links_silent");
-            return self.abandon(peer, "nothing was heard for 3 s", now);
+            self.abandon(peer, "nothing was heard for 3 s", now);
+            return self.doubt(peer, now);
         }
         if link
             .pinged
@@ -306,7 +313,8 @@ impl Core {
             self.count("links_unanswered");
             // It reads nothing: whoever dials again at once would hold publishers up each time.
             self.replace_neighbour(peer, now);
-            return self.abandon(peer, "a ping was not answered for 10 s", now);
+            self.abandon(peer, "a ping was not answered for 10 s", now);
+            return self.doubt(peer, now);
         }
         if link.is_spare() && now.time.since(link.used_at) >= idle_after {
             return self.abandon(peer, "nobody needs it", now);

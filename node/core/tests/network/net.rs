@@ -213,6 +213,9 @@ impl Net {
             previous_run,
             seed,
             roles: (self.setup.roles)(node),
+            found: node == 0,
+            store: weft_dht::store::Config::default(),
+            restored: weft_dht::store::Restored::default(),
             keypair: keypair(self.seed, node),
         };
         let core = Core::new(config, now);
@@ -625,6 +628,8 @@ impl Net {
                     // Nobody here speaks without links.
                     self.at(Duration::from_millis(1), Event::KadFailed { node, peer });
                 }
+                // The store has a network of its own in crate dht, and whole nodes with disks in the simulator.
+                Output::Persist { .. } | Output::Load { .. } => panic!("nobody stores"),
                 Output::KadReply { .. } => panic!("nobody asks over streams"),
                 Output::Close { peer, .. } => {
                     let to = self.index_of(peer);

@@ -154,6 +154,7 @@ async fn whole_node(seed: u8, on: &str) -> WholeNode {
         join: Vec::new(),
         dir: None,
         roles: weft_core::Roles::SERVER,
+        found: false,
     })
     .await
     .unwrap()

@@ -68,6 +68,7 @@ impl<M: Machine> Runner<'_, M> {
             EngineKind::Lookup => self.lookup_figures(),
             EngineKind::Swarm | EngineKind::Node => self.end_figures(),
         }
+        self.kv_figures();
     }
 
     /// Makes the figures of what everybody was owed, and of the views at the end.

@@ -94,6 +94,10 @@ impl<M: Machine> Runner<'_, M> {
                 let swept = self.swept.map_or(0.0, |share| f64::from(share) / 100.0);
                 self.lie(share.unwrap_or(swept), *spare);
             }
+            Phase::Kv(kv) => self.kv(kv, progress),
+            Phase::Audit { copies } => self.audit(*copies, progress),
+            Phase::FullDisks { share, r#for } => self.fill_disks(*share, r#for.0),
+            Phase::Damage { share } => self.damage(*share),
             Phase::Lookups(lookups) => self.look_up(lookups, progress),
             Phase::Fork => {}
             Phase::Measure { what } => self.measure(*what),

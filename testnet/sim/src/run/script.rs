@@ -10,13 +10,19 @@ use crate::Engine;
 use crate::crowd::Crowd;
 use crate::engine::Crash;
 use crate::machine::{Fact, Machine, NodeId, Plan};
-use crate::scenario::By;
+use crate::scenario::{By, Kv};
 
 /// A planned act.
 #[derive(Clone, Debug)]
 pub(super) enum Act {
     /// Start a node that never ran, or ran before.
     Start(NodeId),
+    /// Do something with the store.
+    Kv { kv: Box<Kv>, label: String },
+    /// Look at a key of the store when all is over.
+    Audit { key: u32, copies: u8 },
+    /// A node's disk is full, or has room again.
+    FillDisk { node: NodeId, full: bool },
     /// Look up a random key.
     LookUp { paths: usize, label: String },
     /// Publish a message.
@@ -36,7 +42,7 @@ pub(super) enum Act {
 /// The acts that are planned, and what they need to know.
 #[derive(Clone, Debug)]
 pub(super) struct Script {
-    plan: Plan,
+    pub(super) plan: Plan,
     acts: Vec<Option<Act>>,
     /// Labels of messages, by number.
     labels: Vec<String>,
@@ -109,6 +115,9 @@ impl Script {
         match act {
             Act::Start(node) => self.start(engine, node),
             Act::Publish { by, bytes, label } => self.publish(engine, by, bytes, &label),
+            Act::Kv { kv, label } => self.kv(engine, &kv, &label),
+            Act::Audit { key, copies } => self.audit(engine, key, copies),
+            Act::FillDisk { node, full } => self.fill_disk(node, full),
             Act::LookUp { paths, label } => self.look_up(engine, paths, &label),
             Act::Resume(node) => engine.resume(node),
             Act::Unblock => engine.unblock(),
@@ -186,7 +195,7 @@ impl Script {
     }
 
     /// Returns the number of a label.
-    fn label(&mut self, label: &str) -> u16 {
+    pub(super) fn label(&mut self, label: &str) -> u16 {
         let found = self.labels.iter().position(|known| known == label);
         let number = found.unwrap_or_else(|| {
             self.labels.push(label.to_owned());

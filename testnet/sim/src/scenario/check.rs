@@ -3,6 +3,8 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use weft_dht::kv::{COPIES_MAX, VALUE_BYTES_MAX};
+
 use super::{EngineKind, Invalid, Phase, Scenario, Spread};
 use crate::duration::Span;
 use crate::link::Latency;
@@ -11,6 +13,10 @@ use crate::link::Latency;
 const INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// Messages of one phase: each is watched until the end.
 const MESSAGES_MAX: u32 = 1_000_000;
+/// Calls of one phase: each is watched until the end.
+const CALLS_MAX: u32 = 1_000_000;
+/// Keys of one phase: each is read at the end.
+const KEYS_MAX: u32 = 100_000;
 /// Lookups of one phase: each is watched until the end.
 const LOOKUPS_MAX: u32 = 1_000_000;
 /// Cycles of one phase.
@@ -77,6 +83,15 @@ impl Scenario {
             );
         }
         let of_lookups = |phase: &Phase| matches!(phase, Phase::Lie { .. } | Phase::Lookups(_));
+        let of_store = |phase: &Phase| {
+            matches!(
+                phase,
+                Phase::Kv(_) | Phase::Audit { .. } | Phase::FullDisks { .. } | Phase::Damage { .. }
+            )
+        };
+        if self.engine != EngineKind::Node && self.phases.iter().any(of_store) {
+            return mismatch("`kv`, `audit`, `fulldisks` and `damage` need engine = \"node\"");
+        }
         let of_messages = |phase: &Phase| {
             matches!(
                 phase,
@@ -105,6 +120,17 @@ fn check_phase(phase: &Phase) -> Result<(), Invalid> {
             within("messages", publish.messages, &(0..=MESSAGES_MAX))?;
             within("warmup", publish.warmup, &(0..=MESSAGES_MAX))
         }
+        Phase::Kv(kv) => {
+            within("calls", kv.calls, &(0..=CALLS_MAX))?;
+            within("keys", kv.keys, &(1..=KEYS_MAX))?;
+            within("reads", kv.reads, &(0.0..=1.0))?;
+            within("deletes", kv.deletes, &(0.0..=1.0 - kv.reads))?;
+            within("blind", kv.blind, &(0.0..=1.0))?;
+            within("copies", kv.copies, &(1..=COPIES_MAX))?;
+            within("level", kv.level.unwrap_or(1), &(1..=kv.copies))?;
+            within("bytes", kv.bytes as usize, &(8..=VALUE_BYTES_MAX))
+        }
+        Phase::Audit { copies } => within("copies", *copies, &(1..=COPIES_MAX)),
         Phase::Lookups(lookups) => {
             within("count", lookups.count, &(0..=LOOKUPS_MAX))?;
             within("paths", lookups.paths, &(1..=weft_dht::lookup::PATHS_MAX))
