@@ -101,9 +101,7 @@ fn store_work(message: &StoreMessage) -> usize {
             store::Query::Push { records } => records.len() / RECORDS_A_UNIT,
             store::Query::Compare { ranges, .. } => COMPARISON_UNITS + ranges.len() / RANGES_A_UNIT,
             store::Query::Fetch { items } => items.len() / RECORDS_A_UNIT,
-            store::Query::Offer { records } | store::Query::Holds { records } => {
-                records.len() / RANGES_A_UNIT
-            }
+            store::Query::Offer { items } => items.len() / RANGES_A_UNIT,
             store::Query::Get { .. }
             | store::Query::Heads { .. }
             | store::Query::List { .. }
@@ -116,9 +114,7 @@ fn store_work(message: &StoreMessage) -> usize {
             }
             store::Answer::Heads { heads, .. } => heads.len() / RANGES_A_UNIT,
             store::Answer::Compare { differing } => differing.len() / RANGES_A_UNIT,
-            store::Answer::Lacks { lacks: places } | store::Answer::Holds { held: places } => {
-                places.len() / RANGES_A_UNIT
-            }
+            store::Answer::Lacks { lacks } => lacks.len() / RANGES_A_UNIT,
             store::Answer::Put { .. }
             | store::Answer::Claim { .. }
             | store::Answer::Pushed { .. }

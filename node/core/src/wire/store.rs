@@ -20,8 +20,8 @@ use crate::PeerContact;
 pub type StoreMessage = Message<PeerContact>;
 
 /// The numbers of [`proto::store::Message`]'s kinds: queries, then answers.
-const QUERIES: std::ops::RangeInclusive<u32> = 2..=11;
-const ANSWERS: std::ops::RangeInclusive<u32> = 16..=25;
+const QUERIES: std::ops::RangeInclusive<u32> = 2..=10;
+const ANSWERS: std::ops::RangeInclusive<u32> = 16..=24;
 
 pub(super) fn encode(request: RequestId, message: &StoreMessage) -> proto::Store {
     proto::Store {

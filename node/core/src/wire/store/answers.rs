@@ -53,7 +53,6 @@ pub(super) fn encode(answer: &Answer<PeerContact>) -> proto::store::Message {
             refusal: kept.as_ref().err().map(refusal::encode),
         }),
         Answer::Lacks { lacks } => M::Lacks(encode_places(lacks)),
-        Answer::Holds { held } => M::Held(encode_places(held)),
         Answer::Unable => M::Unable(proto::StoreUnable {}),
     }
 }
@@ -75,10 +74,7 @@ pub(super) fn decode(
         23 => Ok(Answer::Lacks {
             lacks: places(bytes)?,
         }),
-        24 => Ok(Answer::Holds {
-            held: places(bytes)?,
-        }),
-        25 => Ok(Answer::Unable),
+        24 => Ok(Answer::Unable),
         _ => Err(Refused::Unknown),
     }
 }

@@ -2,7 +2,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use weft_dht::kv::fingerprint::{Item, Range, Summary};
-use weft_dht::kv::{Content, Dot, Header, KvKey, Record, RecordId};
+use weft_dht::kv::{Content, Dot, Header, Record, RecordId};
 use weft_dht::store::messages::{ITEMS_MAX, RECORDS_BYTES_MAX, SIGHT_PEERS_MAX, Seen, Sight};
 use weft_dht::store::{CLAIM_PEERS_MAX, Claim, Known};
 use weft_identity::PeerId;
@@ -10,9 +10,7 @@ use weft_identity::PeerId;
 use super::super::checker::Checker;
 use super::super::encode::{bounded, id};
 use super::super::fields::{Fields, Refused, Value, malformed, once, required, varint};
-use super::super::record::{
-    HeadReader, RECORD_BYTES_MAX, encode_context, encode_seq, read_key, read_seq,
-};
+use super::super::record::{HeadReader, RECORD_BYTES_MAX, encode_context, encode_seq, read_seq};
 use super::super::{descriptor, proto};
 use crate::PeerContact;
 
@@ -68,43 +66,6 @@ pub(super) fn read_id(field: Value<'_>) -> Result<RecordId<PeerId>, Refused> {
         },
         hash: required(hash)?,
     })
-}
-
-pub(super) fn encode_ids(records: &[(KvKey, RecordId<PeerId>)]) -> proto::StoreIds {
-    let records = bounded(records, ITEMS_MAX);
-    let encode = |(key, of): &(KvKey, RecordId<PeerId>)| proto::StoreKeyedId {
-        key: key.to_string(),
-        id: Some(encode_id(of)),
-    };
-    proto::StoreIds {
-        records: records.map(encode).collect(),
-    }
-}
-
-pub(super) fn read_ids(bytes: &[u8]) -> Result<Vec<(KvKey, RecordId<PeerId>)>, Refused> {
-    let mut records = Vec::new();
-    for field in Fields::new(bytes) {
-        let (number, value) = field?;
-        match number {
-            1 if records.len() >= ITEMS_MAX => return malformed("over 4,096 ids of records"),
-            1 => records.push(read_keyed_id(value)?),
-            _ => {}
-        }
-    }
-    Ok(records)
-}
-
-fn read_keyed_id(field: Value<'_>) -> Result<(KvKey, RecordId<PeerId>), Refused> {
-    let (mut key, mut id) = (None, None);
-    for field in Fields::new(field.bytes()?) {
-        let (number, value) = field?;
-        match number {
-            1 => once(&mut key, read_key(value)?)?,
-            2 => once(&mut id, read_id(value)?)?,
-            _ => {}
-        }
-    }
-    Ok((required(key)?, required(id)?))
 }
 
 pub(super) fn encode_head(head: &Header<PeerId>) -> proto::StoreHead {

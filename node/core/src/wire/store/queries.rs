@@ -1,5 +1,6 @@
 //! What is asked.
 
+use weft_dht::kv::fingerprint::Item;
 use weft_dht::kv::{KvKey, KvPrefix};
 use weft_dht::store::messages::{AMONG_MAX, Delivery, Query, RANGES_MAX, Scope};
 use weft_identity::PeerId;
@@ -55,14 +56,11 @@ pub(super) fn encode(query: &Query<PeerContact>) -> proto::store::Message {
                 })
                 .collect(),
         }),
-        Query::Fetch { items } => M::Fetch(proto::StoreFetch {
-            items: parts::encode_items(items),
-        }),
+        Query::Fetch { items } => M::Fetch(encode_items(items)),
         Query::Push { records } => M::Push(proto::StorePush {
             records: parts::encode_records(records),
         }),
-        Query::Offer { records } => M::Offer(parts::encode_ids(records)),
-        Query::Holds { records } => M::Holds(parts::encode_ids(records)),
+        Query::Offer { items } => M::Offer(encode_items(items)),
     }
 }
 
@@ -80,13 +78,12 @@ pub(super) fn decode(
         5 => put(bytes, checker),
         6 => claim(bytes, sender, checker),
         7 => compare(bytes),
-        8 => fetch(bytes),
+        8 => Ok(Query::Fetch {
+            items: items(bytes)?,
+        }),
         9 => push(bytes, checker),
         10 => Ok(Query::Offer {
-            records: parts::read_ids(bytes)?,
-        }),
-        11 => Ok(Query::Holds {
-            records: parts::read_ids(bytes)?,
+            items: items(bytes)?,
         }),
         _ => Err(Refused::Unknown),
     }
@@ -235,7 +232,13 @@ fn compare(bytes: &[u8]) -> Result<Query<PeerContact>, Refused> {
     })
 }
 
-fn fetch(bytes: &[u8]) -> Result<Query<PeerContact>, Refused> {
+fn encode_items(items: &[Item]) -> proto::StoreItems {
+    proto::StoreItems {
+        items: parts::encode_items(items),
+    }
+}
+
+fn items(bytes: &[u8]) -> Result<Vec<Item>, Refused> {
     let mut items = None;
     for field in Fields::new(bytes) {
         let (number, value) = field?;
@@ -243,9 +246,7 @@ fn fetch(bytes: &[u8]) -> Result<Query<PeerContact>, Refused> {
             once(&mut items, parts::read_items(value)?)?;
         }
     }
-    Ok(Query::Fetch {
-        items: items.unwrap_or_default(),
-    })
+    Ok(items.unwrap_or_default())
 }
 
 fn push(bytes: &[u8], checker: &mut Checker) -> Result<Query<PeerContact>, Refused> {

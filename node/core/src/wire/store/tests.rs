@@ -112,10 +112,6 @@ fn any_id() -> impl Strategy<Value = RecordId<PeerId>> {
     any_head().prop_map(|head| head.id())
 }
 
-fn any_ids() -> impl Strategy<Value = Vec<(KvKey, RecordId<PeerId>)>> {
-    vec((any_key(), any_id()), 0..5)
-}
-
 fn any_sight() -> impl Strategy<Value = Sight<PeerContact>> {
     let seen = (any_contact(), any::<u64>(), any::<bool>(), any::<bool>());
     let seen = seen.prop_map(|(contact, round, settled, alive)| Seen {
@@ -238,13 +234,12 @@ fn any_query() -> impl Strategy<Value = Query<PeerContact>> {
         (scope, ranges).prop_map(|(scope, ranges)| Query::Compare { scope, ranges }),
         any_items().prop_map(|items| Query::Fetch { items }),
         any_records().prop_map(|records| Query::Push { records }),
-        any_ids().prop_map(|records| Query::Offer { records }),
-        any_ids().prop_map(|records| Query::Holds { records }),
+        any_items().prop_map(|items| Query::Offer { items }),
     ]
 }
 
 fn any_answer() -> impl Strategy<Value = Answer<PeerContact>> {
-    let places = || vec(any::<u32>(), 0..9);
+    let places = vec(any::<u32>(), 0..9);
     prop_oneof![
         (any_sight(), any_records(), any::<bool>()).prop_map(|(sight, records, more)| {
             Answer::Got {
@@ -268,8 +263,7 @@ fn any_answer() -> impl Strategy<Value = Answer<PeerContact>> {
         (any_records(), any::<bool>())
             .prop_map(|(records, more)| Answer::Fetched { records, more }),
         any_kept().prop_map(|kept| Answer::Pushed { kept }),
-        places().prop_map(|lacks| Answer::Lacks { lacks }),
-        places().prop_map(|held| Answer::Holds { held }),
+        places.prop_map(|lacks| Answer::Lacks { lacks }),
         Just(Answer::Unable),
     ]
 }

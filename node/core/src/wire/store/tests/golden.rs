@@ -139,13 +139,7 @@ fn messages() -> Vec<(&'static str, StoreMessage)> {
         (
             "offer",
             query(Query::Offer {
-                records: vec![(key.clone(), id)],
-            }),
-        ),
-        (
-            "holds",
-            query(Query::Holds {
-                records: vec![(key, id)],
+                items: items.clone(),
             }),
         ),
         (
@@ -202,7 +196,6 @@ fn messages() -> Vec<(&'static str, StoreMessage)> {
                 lacks: vec![0, 300],
             }),
         ),
-        ("held", answer(Answer::Holds { held: vec![0, 300] })),
         ("unable", answer(Answer::Unable)),
     ]
 }
