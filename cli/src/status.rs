@@ -1,7 +1,7 @@
 //! `weft status`: how a node does.
 
 use weft_rpc::method::NodeStatus;
-use weft_rpc::types::{DhtMode, NoParams, Status, Verdict};
+use weft_rpc::types::{DhtMode, NoParams, Status, StoreStatus, Verdict};
 
 use crate::failure::Failure;
 use crate::global::Global;
@@ -53,6 +53,7 @@ fn describe(status: &Status) -> String {
                 status.dht.peers
             ),
         ],
+        ["store".to_owned(), describe_store(&status.store)],
         ["topics".to_owned(), output::list(&status.topics)],
         ["uptime".to_owned(), output::seconds(status.uptime_s)],
         [
@@ -68,6 +69,23 @@ fn describe(status: &Status) -> String {
         .collect();
     pairs.extend(labelled("counters", &counters));
     output::pairs(&pairs)
+}
+
+fn describe_store(store: &StoreStatus) -> String {
+    if !store.stores {
+        return "holds no records".to_owned();
+    }
+    let settled = if store.settled {
+        "settled"
+    } else {
+        "not settled yet: it doesn't count as a replica"
+    };
+    let mut text = format!("{}, {settled}", output::count(store.records, "record"));
+    if store.hints > 0 {
+        let hints = output::count(store.hints, "hint");
+        text += &format!(", {hints} for replicas that are away");
+    }
+    text
 }
 
 /// Writes several values below each other, with their name beside the first.
@@ -104,6 +122,13 @@ mod tests {
                 answers: 30,
                 failures: 0,
             },
+            store: StoreStatus {
+                stores: true,
+                settled: true,
+                records: 7,
+                hints: 1,
+                ..StoreStatus::default()
+            },
             health: Health {
                 verdict: Verdict::Isolated,
                 reasons: vec!["no neighbour answers".into()],
@@ -125,6 +150,8 @@ mod tests {
         );
         let dht = "dht        server, 12 peers in its routing table\n";
         assert!(text.contains(dht), "{text}");
+        let store = "store      7 records, settled, 1 hint for replicas that are away\n";
+        assert!(text.contains(store), "{text}");
         assert!(text.ends_with("counters   bad_frames 3\n"), "{text}");
     }
 }

@@ -118,6 +118,7 @@ impl Node {
             passive: status.passive,
             topics: views::topic_names(&status),
             dht: views::dht(&status.dht),
+            store: views::store(&status.store),
             health: views::health(&status),
             counters: status
                 .counters

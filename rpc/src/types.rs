@@ -13,7 +13,7 @@ pub use dht::{
     Closest, DhtMode, DhtStatus, FoundPeer, KeyParams, Lookup, PeerFound, Provided, Providers,
     ProvidingStopped, RoutingPeer, RoutingTable, Standing,
 };
-pub use node::{Health, Identity, LogLevel, NoParams, Status, Stopping, Verdict};
+pub use node::{Health, Identity, LogLevel, NoParams, Status, Stopping, StoreStatus, Verdict};
 pub use overlay::{
     ActivePeer, Equivocation, OverlayTree, OverlayTreeParams, OverlayView, OverlayViewsParams,
     PassivePeer, SwarmCounters, Tree,

@@ -40,6 +40,24 @@ pub(super) fn dht(view: &views::DhtView) -> types::DhtStatus {
     }
 }
 
+pub(super) fn store(view: &views::StoreView) -> types::StoreStatus {
+    let counters = &view.counters;
+    types::StoreStatus {
+        stores: view.stores,
+        settled: view.settled,
+        records: view.records,
+        hints: view.hints,
+        puts: counters.puts,
+        gets: counters.gets,
+        quorums_missed: counters.quorums_missed,
+        sloppy: counters.sloppy,
+        hints_kept: counters.hints_kept,
+        read_repairs: counters.read_repairs,
+        sync_bytes: counters.sync_bytes,
+        damaged: counters.lost,
+    }
+}
+
 pub(super) fn peer(view: &views::PeerView) -> types::Peer {
     types::Peer {
         peer_id: view.peer.to_string(),

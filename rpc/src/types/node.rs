@@ -31,10 +31,41 @@ pub struct Status {
     pub topics: Vec<String>,
     /// The structured layer.
     pub dht: DhtStatus,
+    /// The replicated store.
+    pub store: StoreStatus,
     /// One verdict, and why.
     pub health: Health,
     /// Every counter of the node that isn't zero, by name (`bad_frames`, `forged`, `dropped_frames`, …).
     pub counters: BTreeMap<String, u64>,
+}
+
+/// A node's part in the replicated store.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// Whether it holds records.
+    pub stores: bool,
+    /// Whether it holds all that it should, and counts as a replica.
+    pub settled: bool,
+    /// Records that it holds.
+    pub records: usize,
+    /// Records that it keeps for replicas that are not there.
+    pub hints: usize,
+    /// Writes that were begun here.
+    pub puts: u64,
+    /// Reads that were begun here.
+    pub gets: u64,
+    /// Of both, those that too few replicas answered.
+    pub quorums_missed: u64,
+    /// Of both, those that were answered with the help of stand-ins.
+    pub sloppy: u64,
+    /// Hints that it ever took.
+    pub hints_kept: u64,
+    /// Replicas that its reads found behind.
+    pub read_repairs: u64,
+    /// Bytes that it sent to compare what it has with others, records included.
+    pub sync_bytes: u64,
+    /// Records that it found damaged on its disk.
+    pub damaged: u64,
 }
 
 /// A plain verdict on a node.

@@ -1,0 +1,213 @@
+//! A network of peers that run the crate libp2p-kad.
+
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use futures::stream;
+use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
+use libp2p::kad::{self, Mode, QueryId, QueryResult, Quorum, Record, RecordKey};
+use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
+use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, identify, noise, tcp, yamux};
+use tokio::sync::{mpsc, oneshot};
+
+use super::{AT_ONCE, CALLS, DEADLINE, NODES, PUTS, VALUE, millis};
+
+#[derive(NetworkBehaviour)]
+struct Behaviour {
+    kad: kad::Behaviour<MemoryStore>,
+    identify: identify::Behaviour,
+}
+
+/// What a peer is to do, and where it says whether that was done.
+enum Order {
+    Put(Vec<u8>, oneshot::Sender<bool>),
+    Get(Vec<u8>, oneshot::Sender<bool>),
+    Peers(oneshot::Sender<usize>),
+}
+
+/// A peer, which runs until this is dropped.
+pub(super) struct Rival {
+    orders: mpsc::Sender<Order>,
+    peer: PeerId,
+    address: Multiaddr,
+}
+
+impl Rival {
+    /// Starts peers that bootstrap through the first, and waits until each knows all others.
+    pub(super) async fn network(count: usize) -> Vec<Self> {
+        let mut rivals: Vec<Self> = Vec::new();
+        for _ in 0..count {
+            let first = rivals.first().map(|it| (it.peer, it.address.clone()));
+            rivals.push(Self::start(first).await);
+        }
+        let begun = Instant::now();
+        for rival in &rivals {
+            loop {
+                let (answer, peers) = oneshot::channel();
+                let sent = rival.orders.send(Order::Peers(answer)).await;
+                if sent.is_ok() && peers.await.is_ok_and(|peers| peers + 1 >= count) {
+                    break;
+                }
+                assert!(
+                    begun.elapsed() < DEADLINE,
+                    "libp2p-kad doesn't come together"
+                );
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+        rivals
+    }
+
+    async fn start(first: Option<(PeerId, Multiaddr)>) -> Self {
+        let protocol = StreamProtocol::new("/bench/kad/1.0.0");
+        let mut swarm = libp2p::SwarmBuilder::with_new_identity()
+            .with_tokio()
+            .with_tcp(
+                tcp::Config::default().nodelay(true),
+                noise::Config::new,
+                yamux::Config::default,
+            )
+            .expect("a transport")
+            .with_behaviour(|key| {
+                let peer = key.public().to_peer_id();
+                let config = kad::Config::new(protocol);
+                let store = MemoryStoreConfig {
+                    max_records: 1 << 20,
+                    ..MemoryStoreConfig::default()
+                };
+                let store = MemoryStore::with_config(peer, store);
+                let mut kad = kad::Behaviour::with_config(peer, store, config);
+                kad.set_mode(Some(Mode::Server));
+                let says = identify::Config::new("bench/1".to_owned(), key.public());
+                Behaviour {
+                    kad,
+                    identify: identify::Behaviour::new(says),
+                }
+            })
+            .expect("a behaviour")
+            .build();
+        let listen = "/ip4/127.0.0.1/tcp/0".parse().expect("an address");
+        swarm.listen_on(listen).expect("a port");
+        let address = loop {
+            if let SwarmEvent::NewListenAddr { address, .. } = swarm.select_next_some().await {
+                break address;
+            }
+        };
+        if let Some((peer, address)) = first {
+            swarm.behaviour_mut().kad.add_address(&peer, address);
+            swarm.behaviour_mut().kad.bootstrap().expect("it knows one");
+        }
+        let peer = *swarm.local_peer_id();
+        let (orders, taken) = mpsc::channel(AT_ONCE);
+        tokio::spawn(run(swarm, taken));
+        Self {
+            orders,
+            peer,
+            address,
+        }
+    }
+
+    async fn put(&self, key: Vec<u8>) -> Result<(), String> {
+        let (answer, done) = oneshot::channel();
+        let sent = self.orders.send(Order::Put(key, answer)).await;
+        let done = sent.is_ok() && done.await.unwrap_or(false);
+        done.then_some(())
+            .ok_or_else(|| "libp2p-kad's put failed".to_owned())
+    }
+
+    async fn get(&self, key: Vec<u8>) -> Result<(), String> {
+        let (answer, done) = oneshot::channel();
+        let sent = self.orders.send(Order::Get(key, answer)).await;
+        let done = sent.is_ok() && done.await.unwrap_or(false);
+        done.then_some(())
+            .ok_or_else(|| "libp2p-kad's get failed".to_owned())
+    }
+}
+
+async fn run(mut swarm: Swarm<Behaviour>, mut orders: mpsc::Receiver<Order>) {
+    let mut waiting: Vec<(QueryId, oneshot::Sender<bool>)> = Vec::new();
+    loop {
+        tokio::select! {
+            order = orders.recv() => {
+                let kad = &mut swarm.behaviour_mut().kad;
+                match order {
+                    None => return,
+                    Some(Order::Put(key, answer)) => {
+                        let record = Record::new(key, VALUE.to_vec());
+                        if let Ok(query) = kad.put_record(record, Quorum::Majority) {
+                            waiting.push((query, answer));
+                        }
+                    }
+                    Some(Order::Get(key, answer)) => {
+                        waiting.push((kad.get_record(RecordKey::new(&key)), answer));
+                    }
+                    Some(Order::Peers(answer)) => {
+                        let peers = kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
+                        // Whoever asked may have gone.
+                        let _ = answer.send(peers);
+                    }
+                }
+            }
+            event = swarm.select_next_some() => match event {
+                SwarmEvent::Behaviour(BehaviourEvent::Identify(identify::Event::Received { peer_id, info, .. })) => {
+                    for address in info.listen_addrs {
+                        swarm.behaviour_mut().kad.add_address(&peer_id, address);
+                    }
+                }
+                SwarmEvent::Behaviour(BehaviourEvent::Kad(kad::Event::OutboundQueryProgressed { id, result, .. })) => {
+                    let done = match result {
+                        QueryResult::PutRecord(put) => put.is_ok(),
+                        QueryResult::GetRecord(got) => got.is_ok(),
+                        _ => continue,
+                    };
+                    if let Some(at) = waiting.iter().position(|(query, _)| *query == id) {
+                        // The first answer that has the record is the answer.
+                        let _ = waiting.swap_remove(at).1.send(done);
+                    }
+                }
+                _ => {}
+            },
+        }
+    }
+}
+
+fn key(what: &str, round: usize, index: usize) -> Vec<u8> {
+    format!("{what} {round} {index}").into_bytes()
+}
+
+/// Returns the times of puts and of gets at another peer, in milliseconds, ascending.
+pub(super) async fn latencies(
+    rivals: &mut [Rival],
+    round: usize,
+) -> Result<(Vec<f64>, Vec<f64>), String> {
+    let (mut puts, mut gets) = (Vec::new(), Vec::new());
+    for index in 0..CALLS {
+        let begun = Instant::now();
+        rivals[index % NODES]
+            .put(key("latency", round, index))
+            .await?;
+        puts.push(millis(begun));
+    }
+    for index in 0..CALLS {
+        let begun = Instant::now();
+        rivals[(index + 3) % NODES]
+            .get(key("latency", round, index))
+            .await?;
+        gets.push(millis(begun));
+    }
+    puts.sort_by(f64::total_cmp);
+    gets.sort_by(f64::total_cmp);
+    Ok((puts, gets))
+}
+
+pub(super) async fn throughput(rivals: &mut [Rival], round: usize) -> Result<Vec<f64>, String> {
+    let begun = Instant::now();
+    let rivals = &*rivals;
+    let calls = (0..PUTS).map(|index| rivals[index % NODES].put(key("many", round, index)));
+    let ended: Vec<Result<(), String>> = stream::iter(calls)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    ended.into_iter().collect::<Result<Vec<()>, String>>()?;
+    Ok(vec![PUTS as f64 / begun.elapsed().as_secs_f64()])
+}
