@@ -13,6 +13,9 @@ use crate::failure::{Exit, Failure};
 /// How long a call may take where nothing else is said; streams have no such bound.
 const TIMEOUT_DEFAULT: Duration = Duration::from_secs(10);
 
+/// How long the daemon's answer may take to come here. A guess: a busy machine schedules a task late by less.
+const ANSWER_TIME: Duration = Duration::from_millis(500);
+
 /// Flags that stand before or behind any command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
@@ -42,7 +45,7 @@ pub(crate) struct Global {
     #[arg(long, global = true)]
     pub(crate) json: bool,
     /// How long to wait, such as 500ms or 2m [default: 10s; none for streams]
-    #[arg(long, global = true, value_name = "TIME", value_parser = parse_timeout)]
+    #[arg(long, global = true, value_name = "TIME", value_parser = parse_duration)]
     pub(crate) timeout: Option<Duration>,
     /// Print results and errors only
     #[arg(long, short, global = true)]
@@ -50,7 +53,7 @@ pub(crate) struct Global {
 }
 
 /// Reads a duration with its unit; a bare number means seconds.
-fn parse_timeout(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse::<f64>() {
         return Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string());
     }
@@ -118,6 +121,14 @@ impl Global {
             .unwrap_or_else(|_| Err(Failure::timeout(timeout)))
     }
 
+    /// Returns for how long the daemon shall try what a call asks of other nodes, in milliseconds: a little less than
+    /// `--timeout`, so that what it says of a failure still comes.
+    pub(crate) fn patience_ms(&self) -> u64 {
+        let timeout = self.timeout.unwrap_or(TIMEOUT_DEFAULT);
+        let patience = timeout.saturating_sub(ANSWER_TIME.min(timeout / 10));
+        u64::try_from(patience.as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Bounds what has no bound of its own by `--timeout`, if there is one.
     pub(crate) async fn within_if_asked<T>(
         &self,
@@ -143,10 +154,10 @@ mod tests {
 
     #[test]
     fn timeouts_have_units_or_are_seconds() {
-        assert_eq!(parse_timeout("500ms"), Ok(Duration::from_millis(500)));
-        assert_eq!(parse_timeout("2"), Ok(Duration::from_secs(2)));
-        assert_eq!(parse_timeout("0.5"), Ok(Duration::from_millis(500)));
-        assert!(parse_timeout("-1").is_err());
-        assert!(parse_timeout("soon").unwrap_err().contains("10s"));
+        assert_eq!(parse_duration("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse_duration("2"), Ok(Duration::from_secs(2)));
+        assert_eq!(parse_duration("0.5"), Ok(Duration::from_millis(500)));
+        assert!(parse_duration("-1").is_err());
+        assert!(parse_duration("soon").unwrap_err().contains("10s"));
     }
 }

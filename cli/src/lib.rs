@@ -12,6 +12,7 @@ mod failure;
 mod global;
 mod history;
 mod id;
+mod kv;
 mod logging;
 mod output;
 mod overlay;
@@ -62,6 +63,9 @@ enum Command {
     Pub(publish::Args),
     Sub(subscribe::Args),
     Dht(dht::Args),
+    Kv(kv::Args),
+    Put(kv::put::Args),
+    Get(kv::get::Args),
     Rpc(rpc::Args),
     Testnet(testnet::Args),
 }
@@ -119,6 +123,9 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Pub(args) => publish::run(&global, args).await,
         Command::Sub(args) => subscribe::run(&global, args).await,
         Command::Dht(args) => dht::run(&global, args).await,
+        Command::Kv(args) => kv::run(&global, args).await,
+        Command::Put(args) => kv::put::run(&global, args).await,
+        Command::Get(args) => kv::get::run(&global, args).await,
         Command::Rpc(args) => rpc::run(&global, args).await,
         Command::Testnet(args) => testnet::run(&global, args).await,
     }

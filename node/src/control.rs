@@ -12,6 +12,7 @@ mod errors;
 mod gate;
 mod items;
 mod methods;
+mod once;
 mod socket;
 mod subscription;
 #[cfg(test)]
@@ -32,10 +33,12 @@ use tokio::net::UnixListener;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use weft_rpc::limits::{ANSWER_BYTES_MAX, BATCH_REQUESTS_MAX, BODY_BYTES_MAX};
+use weft_rpc::types::KvWritten;
 
 use crate::Node;
 use connection::Connection;
 use gate::Gate;
+use once::Once;
 
 /// WebSocket connections and running HTTP requests at once; one more is answered "too many requests". A machine's own
 /// tools and applications need a few, a testnet's checks a few more.
@@ -64,6 +67,8 @@ pub type SetLogLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 struct Context {
     node: Node,
     set_log_level: Option<SetLogLevel>,
+    /// Writes to the store, by their clients' names for them.
+    writes: Once<KvWritten>,
 }
 
 /// A running control socket.
@@ -96,6 +101,7 @@ pub fn serve(
         methods::all(Context {
             node,
             set_log_level,
+            writes: Once::default(),
         }),
     )
 }

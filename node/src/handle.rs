@@ -24,6 +24,7 @@ use weft_rpc::{Start, types};
 
 pub use config::Config;
 pub(crate) use dht::DhtAnswer;
+pub(crate) use dht::hex;
 pub use error::{
     AddPeerError, CursorError, DhtError, HistoryError, PingError, PublishError, StartError,
     SubscribeError,

@@ -9,6 +9,9 @@ pub const BATCH_REQUESTS_MAX: u32 = 50;
 /// Bytes of one message, before JSON.
 pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
+/// Bytes of a value in the replicated store, before JSON.
+pub const KV_VALUE_BYTES_MAX: usize = 64 << 10;
+
 /// Messages in one `topic_publish`: their receipts (250 bytes each and the topic's name) fit a body as well.
 pub const PUBLISH_MESSAGES_MAX: usize = 4_096;
 

@@ -120,6 +120,33 @@ methods! {
         "Finds up to 20 providers of a key.";
     DhtRoutingTable = "dht_routingTable" (types::NoParams) -> types::RoutingTable, [],
         "Answers the node's routing table.";
+    KvGet = "kv_get" (types::KvGetParams) -> types::KvGot,
+        [required("key"), optional("n"), optional("r"), optional("level"), optional("strict"), optional("timeout_ms")],
+        "Reads a key's value, or its values where writers knew nothing of each other.";
+    KvPut = "kv_put" (types::KvPutParams) -> types::KvWritten,
+        [required("key"), optional("value"), optional("value_base64"), optional("ttl_ms"), optional("context"),
+            optional("blind"), optional("if_absent"), optional("n"), optional("w"), optional("level"), optional("strict"),
+            optional("timeout_ms"), optional("request_id")],
+        "Writes a key's value in the place of what is there.";
+    KvDelete = "kv_delete" (types::KvDeleteParams) -> types::KvWritten,
+        [required("key"), optional("context"), optional("n"), optional("w"), optional("level"), optional("strict"),
+            optional("timeout_ms"), optional("request_id")],
+        "Deletes a key.";
+    KvCas = "kv_cas" (types::KvCasParams) -> types::KvWritten,
+        [required("key"), required("expect"), optional("value"), optional("value_base64"), optional("ttl_ms"),
+            optional("n"), optional("w"), optional("level"), optional("strict"), optional("timeout_ms"),
+            optional("request_id")],
+        "Writes one of this node's own keys, if it has the version that is expected.";
+    KvList = "kv_list" (types::KvListParams) -> types::KvKeys,
+        [required("prefix"), optional("after"), optional("n"), optional("r"), optional("level"), optional("strict"),
+            optional("timeout_ms")],
+        "Lists keys with a tag by their beginning, a page at a time.";
+    KvLocate = "kv_locate" (types::KvKeyParams) -> types::KvLocated,
+        [required("key"), optional("n"), optional("timeout_ms")],
+        "Answers where a key stands, who its replicas are and what each holds.";
+    KvRepair = "kv_repair" (types::KvKeyParams) -> types::KvRepaired,
+        [required("key"), optional("n"), optional("timeout_ms")],
+        "Brings all replicas of a key what any of them has.";
     Discover = "rpc.discover" (types::NoParams) -> Value, [],
         "Answers this list as an OpenRPC document.";
 }
@@ -214,6 +241,13 @@ mod tests {
             (TopicCredit::NAME, known::<TopicCredit>()),
             (NodeSetLogLevel::NAME, known::<NodeSetLogLevel>()),
             (NodeStatus::NAME, known::<NodeStatus>()),
+            (KvGet::NAME, known::<KvGet>()),
+            (KvPut::NAME, known::<KvPut>()),
+            (KvDelete::NAME, known::<KvDelete>()),
+            (KvCas::NAME, known::<KvCas>()),
+            (KvList::NAME, known::<KvList>()),
+            (KvLocate::NAME, known::<KvLocate>()),
+            (KvRepair::NAME, known::<KvRepair>()),
         ];
         for (name, refusal) in refusals {
             for param in find(name).unwrap().params {

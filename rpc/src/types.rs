@@ -4,6 +4,7 @@
 //! nothing to say yet are null, empty or absent, never invented. Times are RFC 3339 in UTC with microseconds.
 
 mod dht;
+mod kv;
 mod node;
 mod overlay;
 mod peer;
@@ -12,6 +13,11 @@ mod topic;
 pub use dht::{
     Closest, DhtMode, DhtStatus, FoundPeer, KeyParams, Lookup, PeerFound, Provided, Providers,
     ProvidingStopped, RoutingPeer, RoutingTable, Standing,
+};
+pub use kv::{
+    KvCasParams, KvData, KvDeleteParams, KvGetParams, KvGot, KvHolder, KvKeyParams, KvKeys,
+    KvLevel, KvListParams, KvLocated, KvPutParams, KvRepaired, KvReplica, KvValue, KvVersion,
+    KvWritten,
 };
 pub use node::{Health, Identity, LogLevel, NoParams, Status, Stopping, StoreStatus, Verdict};
 pub use overlay::{

@@ -1,6 +1,7 @@
 //! The methods: parameters in, the node asked, answers out.
 
 mod dht;
+mod kv;
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -74,6 +75,7 @@ pub(super) fn all(context: Context) -> Methods {
         })
     });
     dht::register(&mut module);
+    kv::register(&mut module);
     on::<method::Discover, _, _>(&mut module, |_, _| async move { Ok(method::openrpc()) });
     subscription::register(&mut module);
     module.into()

@@ -166,7 +166,7 @@ impl Node {
     }
 }
 
-fn hex(point: Point) -> String {
+pub(crate) fn hex(point: Point) -> String {
     let bytes = point.as_bytes().iter();
     bytes.map(|byte| format!("{byte:02x}")).collect()
 }
