@@ -17,6 +17,7 @@
 //! the network's founder has nobody to wait for. Where nobody was told to found it, one of them does after a while.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::{Contact, Now, Peer, RequestId, Time};
 
@@ -29,6 +30,9 @@ use super::{Event, Purpose, Restored, Store};
 
 /// Peers of a view at which it is full: those beyond are far, not gone (a lookup's k).
 const VIEW_FULL: usize = 20;
+
+/// The longest pause before a peer that can't be read is tried again.
+const UNREAD_AFTER_MAX: Duration = Duration::from_secs(60);
 
 /// Where a fill stands.
 #[derive(Debug)]
@@ -62,6 +66,9 @@ pub(super) struct Fill<P> {
     again: BTreeSet<P>,
     /// The newest round of this node's own claims that anybody knows.
     heard: Round,
+    /// When a peer that is there and couldn't be read is read again, and how long after that if it can't.
+    unread_at: Time,
+    unread_after: Duration,
     /// Somebody doesn't remember this node's claim: it was away for too long.
     forgotten: bool,
     /// Since when it has neighbours none of whom has been settled.
@@ -76,6 +83,8 @@ impl<P: Peer> Fill<P> {
             asking: BTreeSet::new(),
             again: BTreeSet::new(),
             heard: 0,
+            unread_at: now,
+            unread_after: RETRY,
             forgotten: false,
             unsettled_since: None,
         }
@@ -174,6 +183,7 @@ impl<C: Contact> Store<C> {
         }
         if self.members.appeared(contact, now.time) {
             self.sync.plan_at(peer, now.time + OFFER_AFTER);
+            self.fill.unread_at = now.time;
             self.ask_claim(peer, now);
             self.fill_soon(now);
         }
@@ -347,6 +357,10 @@ impl<C: Contact> Store<C> {
         if !self.members.recovered() && claim.is_some() && yours < own {
             self.fill.forgotten = true;
         }
+        if yours > own && self.fill.is_idle() {
+            // Its disk has lost what this node claimed, and so perhaps more.
+            self.members.unsettle();
+        }
         let contact = self.members.get(from).map(|member| member.contact.clone());
         let news = claim.filter(|claim| claim.is_well_formed() && self.is_news(from, claim));
         if let Some((contact, claim)) = contact.zip(news) {
@@ -456,7 +470,7 @@ impl<C: Contact> Store<C> {
     }
 
     /// Returns whether the claim that this node would make says more than the one it has.
-    fn wants_fill(&self, draft: &Claim<C::Peer>) -> bool {
+    fn wants_fill(&self, draft: &Claim<C::Peer>, now: Now) -> bool {
         let Some(own) = self.members.own().filter(|_| self.members.recovered()) else {
             return true;
         };
@@ -465,7 +479,9 @@ impl<C: Contact> Store<C> {
             |known: &Known<C::Peer>| known.gone && own.of(known.peer).is_none_or(|was| !was.gone);
         let unread = |known: &Known<C::Peer>| {
             let was = own.of(known.peer);
-            self.members.is_alive(known.peer) && was.is_some_and(|was| !was.reached && !was.before)
+            self.fill.unread_at <= now.time
+                && self.members.is_alive(known.peer)
+                && was.is_some_and(|was| !was.reached && !was.before)
         };
         let forgotten = |was: &Known<C::Peer>| draft.of(was.peer).is_none();
         self.members.displaced()
@@ -478,7 +494,7 @@ impl<C: Contact> Store<C> {
             return;
         }
         let draft = self.draft_claim(now);
-        if !self.wants_fill(&draft) {
+        if !self.wants_fill(&draft, now) {
             return;
         }
         let known = draft.known.iter().map(|known| known.peer);
@@ -607,6 +623,20 @@ impl<C: Contact> Store<C> {
         }
     }
 
+    /// Plans when those are read again that couldn't be, although they are there: ever more rarely.
+    fn plan_unread(&mut self, now: Now) {
+        let own = self.members.own().map(super::claim::Region::claim);
+        let known = own.into_iter().flat_map(|own| &own.known);
+        let mut unread = known.filter(|k| !k.reached && !k.before);
+        if unread.any(|known| self.members.is_alive(known.peer)) {
+            self.fill.unread_at = now.time + self.fill.unread_after;
+            self.fill.wake = self.fill.wake.min(self.fill.unread_at);
+            self.fill.unread_after = (self.fill.unread_after * 2).min(UNREAD_AFTER_MAX);
+        } else {
+            self.fill.unread_after = RETRY;
+        }
+    }
+
     fn keep_claim(&mut self, claim: Claim<C::Peer>) {
         let me = self.members.contact().clone();
         self.fill.stage = Stage::Keeps(claim.clone());
@@ -621,6 +651,7 @@ impl<C: Contact> Store<C> {
             return;
         }
         self.fill.forgotten = false;
+        self.plan_unread(now);
         let round = self.members.own().map_or(0, |own| own.claim().round);
         let records = self.holding.index.len();
         self.event(Event::Settled { round, records });

@@ -22,6 +22,10 @@ impl<C: Contact> Store<C> {
         query: Query<C>,
         now: Now,
     ) {
+        if !self.config.stores {
+            self.unable(from, request);
+            return;
+        }
         match query {
             Query::Get { key, copies, after } => {
                 self.serve_get(from, request, key, copies, after);

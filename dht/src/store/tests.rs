@@ -2,6 +2,7 @@
 
 mod basics;
 mod claims;
+mod comparing;
 mod faults;
 mod history;
 mod network;

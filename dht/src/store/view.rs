@@ -153,6 +153,11 @@ impl<C: Contact> Members<C> {
         self.recovered = true;
     }
 
+    /// Takes back that this node's claim holds: its disk has lost a later one.
+    pub(super) fn unsettle(&mut self) {
+        self.recovered = false;
+    }
+
     pub(super) fn recovered(&self) -> bool {
         self.recovered
     }

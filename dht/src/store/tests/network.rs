@@ -373,7 +373,9 @@ impl Network {
     fn view_of(&self, id: u32) -> Vec<TestContact> {
         let own = TestPeer(id).point();
         let others = self.up().into_iter().filter(|&other| other != id);
-        let mut near: Vec<u32> = others.filter(|&other| self.reach(id, other)).collect();
+        let mut near: Vec<u32> = others
+            .filter(|&other| self.reach(id, other) && self.nodes[&other].config.stores)
+            .collect();
         near.sort_by_key(|&other| TestPeer(other).point() ^ own);
         near.into_iter().take(20).map(contact).collect()
     }
@@ -406,7 +408,9 @@ impl Network {
                     reach,
                 } => {
                     let mut contacts = self.view_of(id);
-                    contacts.push(contact(id));
+                    if self.nodes[&id].config.stores {
+                        contacts.push(contact(id));
+                    }
                     contacts.sort_by_key(|c| c.peer().point() ^ key.point());
                     let input = Input::Closest {
                         id: order,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::basics::{context, get, put, put_on, values};
+use super::basics::{context, get, is_strict, put, put_on, values};
 use super::network::{Network, SECOND, key};
 use crate::kv::{Expect, KvKey, Quota};
 use crate::store::{Basis, Call, Config, Outcome, Terms, Written};
@@ -99,6 +99,24 @@ fn a_65th_writer_is_refused_and_nothing_is_dropped() {
         terms: Terms::default(),
     };
     assert!(matches!(network.ask(0, delete), Outcome::Put { .. }));
+}
+
+#[test]
+fn a_node_that_does_not_store_coordinates_and_is_no_replica() {
+    let mut network = Network::of(7, 4);
+    let config = Config {
+        stores: false,
+        ..Config::default()
+    };
+    network.join(4, config);
+    network.run_for(5 * SECOND);
+    for number in 0..20 {
+        let key = key(&format!("k{number}"));
+        assert!(is_strict(&network.ask(4, put(&key, "v"))));
+        assert_eq!(values(&network.ask(4, get(&key))), ["v"]);
+    }
+    assert_eq!(network.store(4).records(), 0);
+    assert_eq!(network.store(4).settled_round(), None);
 }
 
 #[test]
