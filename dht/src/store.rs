@@ -6,7 +6,8 @@
 //!
 //! - `view.rs` is whom this node knows near itself, and its sight of a point; `fill.rs` how it becomes settled,
 //!   `leave.rs` how others take its places.
-//! - `serve.rs` answers queries, `disk.rs` writes in batches, `loads.rs` reads values; `holding.rs` is what is held.
+//! - `serve.rs` answers queries, `disk.rs` writes in batches, `loads.rs` reads values; `holding.rs` is what is held, `kept.rs`
+//!   what lies on disk.
 //! - `orders.rs` is what a store is told and orders; `calls.rs` what callers may ask, `tally.rs` who has answered what of it, `get.rs`, `put.rs`, `list.rs` the calls.
 //! - `sync.rs` compares what two nodes have and brings the difference, `hints.rs` hands off what a stand-in keeps,
 //!   `drops.rs` drops what others hold for good.
@@ -27,6 +28,7 @@ mod fill;
 mod get;
 mod hints;
 mod holding;
+mod kept;
 mod leave;
 mod list;
 mod loads;
@@ -56,6 +58,7 @@ pub use calls::{
 };
 pub use claim::{CLAIM_PEERS_MAX, Claim, Known, Round};
 pub use config::Config;
+pub use kept::Kept;
 pub use messages::Message;
 pub use orders::{Counters, DiskError, Event, Input, Loaded, Op, OrderId, Output, Reach, Restored};
 
@@ -170,6 +173,11 @@ impl<C: Contact> Store<C> {
             Input::Closest { id, contacts } => self.on_closest(id, contacts, now),
             Input::Persisted { id, result } => self.on_persisted(id, result, now),
             Input::Loaded { id, records } => self.on_loaded(id, records, now),
+            Input::Damaged { records } => {
+                for (key, id) in records {
+                    self.on_damaged(key, id, now);
+                }
+            }
         }
         self.run(now);
     }

@@ -7,6 +7,7 @@
 //! **Invariant:** this task waits for nothing that a peer or a caller controls; all that it sends to goes without waiting.
 
 mod clock;
+mod keeper;
 mod log;
 mod requests;
 mod run;
@@ -23,6 +24,7 @@ use crate::arrivals::Arrivals;
 use crate::disk::{Disk, DiskError};
 use crate::handle::{Config, StartError};
 use crate::links::{self, Limits, ListenError, Setup};
+use keeper::Keeper;
 
 pub(crate) use clock::Clock;
 pub(crate) use requests::{Ask, Call, Gone};
@@ -66,18 +68,26 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
         ListenError::Failed(address, reason) => StartError::Listen { address, reason },
     })?;
     let clock = Clock::start();
-    let disk = Disk::new(config.dir);
-    let opening = disk.clone();
+    let peer = config.keypair.peer_id();
+    let disk = Disk::new(config.dir.clone());
+    let (opening, dir, network) = (disk.clone(), config.dir, config.network.clone());
     let unix_ms = clock.now().unix.0 / 1_000;
-    let opened = tokio::task::spawn_blocking(move || opening.open(unix_ms))
+    let opened = tokio::task::spawn_blocking(move || {
+        // No epoch is spent on a store that can't be used.
+        let (keeper, outcomes, restored) = Keeper::open(dir.as_deref(), &network, peer)?;
+        let opened = opening
+            .open(unix_ms)
+            .map_err(|DiskError { path, reason }| StartError::Disk { path, reason })?;
+        Ok((opened, keeper, outcomes, restored))
+    });
+    let opened = opened
         .await
-        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-        .map_err(|DiskError { path, reason }| StartError::Disk { path, reason })?;
+        .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
+    let (opened, keeper, outcomes, restored) = opened?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| StartError::Config {
         reason: format!("the system gives no randomness: {error}"),
     })?;
-    let peer = config.keypair.peer_id();
     let core = Core::new(
         weft_core::Config {
             keypair: config.keypair,
@@ -90,7 +100,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
             roles: config.roles,
             found: config.found,
             store: weft_dht::store::Config::default(),
-            restored: weft_dht::store::Restored::default(),
+            restored,
         },
         clock.now(),
     );
@@ -99,10 +109,10 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
     let (stopped_told, stopped) = watch::channel(false);
     let listening = links.listening.clone();
     let arrivals = Arrivals::new(peer, opened.epoch);
-    let actor = run::Actor::new(core, clock, links, disk, arrivals, gone.clone());
+    let actor = run::Actor::new(core, clock, links, (disk, keeper), arrivals, gone.clone());
     let task = tokio::spawn(async move {
         // A channel that closes without this word says that the task has failed.
-        if actor.run(calls_taken, gone_taken).await == Ended::AsTold {
+        if actor.run(calls_taken, gone_taken, outcomes).await == Ended::AsTold {
             stopped_told.send_replace(true);
         }
     });

@@ -18,6 +18,7 @@
 mod contents;
 mod frame;
 mod index;
+pub(crate) mod kept;
 mod log;
 mod mend;
 mod open;
@@ -58,6 +59,22 @@ pub enum Table {
     Owned = 3,
     /// What its neighbours claim to hold, and what it claims itself.
     Claims = 4,
+    /// What is said of all the others.
+    Meta = 5,
+}
+
+impl Table {
+    /// Returns the table that has a number.
+    const fn of(number: u8) -> Option<Self> {
+        match number {
+            1 => Some(Self::Records),
+            2 => Some(Self::Hints),
+            3 => Some(Self::Owned),
+            4 => Some(Self::Claims),
+            5 => Some(Self::Meta),
+            _ => None,
+        }
+    }
 }
 
 /// A change of one key.
@@ -202,7 +219,7 @@ pub enum Finding {
         /// Which key.
         id: KeyId,
         /// The key itself, if that can still be read.
-        key: Option<Bytes>,
+        name: Option<(Table, Bytes)>,
     },
     /// A file that isn't needed any more can't be deleted; it is tried again.
     Undeleted {

@@ -145,7 +145,7 @@ impl<C: Contact> Store<C> {
     }
 
     /// Gives up a damaged record here and asks the other replicas for it.
-    fn on_damaged(&mut self, key: KvKey, id: RecordId<C::Peer>, now: Now) {
+    pub(super) fn on_damaged(&mut self, key: KvKey, id: RecordId<C::Peer>, now: Now) {
         if self.holding.index.find(&key, &id).is_none() {
             return;
         }

@@ -180,6 +180,11 @@ pub enum Input<C: Contact> {
         /// One for each record that was wanted.
         records: Vec<Loaded<C::Peer>>,
     },
+    /// Records that nobody has asked for were found damaged on disk.
+    Damaged {
+        /// Which ones.
+        records: Vec<(KvKey, RecordId<C::Peer>)>,
+    },
 }
 
 /// What is worth a line in a log.

@@ -203,6 +203,7 @@ impl Core {
             Input::KadFailed { peer } => self.dht_lost(peer, now),
             Input::Persisted { id, result } => self.persisted(id, result, now),
             Input::Loaded { id, records } => self.loaded(id, records, now),
+            Input::Damaged { records } => self.damaged(records, now),
             Input::Command(command) => self.command(command, now),
         }
         self.settle(now);

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use weft_dht::dht::Call;
+use weft_dht::kv::{KvKey, RecordId};
 use weft_dht::store;
 use weft_dht::{Key, Message};
 use weft_identity::PeerId;
@@ -151,6 +152,11 @@ pub enum Input {
         id: store::OrderId,
         /// One for each record that was wanted.
         records: Vec<store::Loaded<PeerId>>,
+    },
+    /// Records of the store that nobody has asked for were found damaged on disk.
+    Damaged {
+        /// Which ones.
+        records: Vec<(KvKey, RecordId<PeerId>)>,
     },
     /// A caller wants something.
     Command(Command),

@@ -42,7 +42,7 @@ pub use self::encode::{
 };
 pub use self::known::KnownBodies;
 pub use self::record::{RECORD_BYTES_MAX, read_record, restore_record, write_record};
-pub use self::store::StoreMessage;
+pub use self::store::{StoreMessage, decode_claim, encode_claim};
 
 use self::checker::Checker;
 use self::fields::{Fields, Refused, malformed, once};

@@ -8,6 +8,7 @@ use weft_dht::store;
 use weft_identity::PeerId;
 
 use crate::links::address::unpack;
+use crate::store::{Finding, PersistError};
 
 /// How long a warning of one kind about one peer is not repeated.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
@@ -107,6 +108,40 @@ impl EventLog {
             }
             // Told as any peer's.
             store::Event::Misbehaviour { .. } => {}
+        }
+    }
+
+    /// The disk hasn't taken a batch.
+    pub(crate) fn unwritten(&mut self, error: &PersistError) {
+        match error {
+            PersistError::Full if self.is_new("disk full", String::new()) => tracing::warn!(
+                "the disk is full: this node takes no records until there is room, and serves those that it has; free some space"
+            ),
+            PersistError::Failed(reason) if self.is_new("disk", reason.clone()) => {
+                tracing::error!(reason, "the store could not be written; look to your disk");
+            }
+            PersistError::Full | PersistError::Busy | PersistError::Failed(_) => {}
+        }
+    }
+
+    /// The store has found something out.
+    pub(crate) fn finding(&mut self, finding: &Finding) {
+        match finding {
+            // A record that is known by name is told of by the core.
+            Finding::Lost { name: None, .. } if self.is_new("damaged", String::new()) => {
+                tracing::warn!(
+                    "a value in the store is damaged, and not even its key can be read; it isn't served, and is fetched from its \
+                     replicas when it is asked for or at the next start; look to your disk"
+                );
+            }
+            Finding::Undeleted { name, why } if self.is_new("undeleted", name.clone()) => {
+                tracing::warn!(
+                    name,
+                    why,
+                    "a file of the store isn't needed any more and can't be deleted"
+                );
+            }
+            Finding::Lost { .. } | Finding::Undeleted { .. } => {}
         }
     }
 

@@ -15,6 +15,7 @@ use weft_overlay::Now;
 
 use super::CALLS_MAX;
 use super::clock::Clock;
+use super::keeper::{Keeper, Outcome, Outcomes};
 use super::log::EventLog;
 use super::requests::{Call, Gone, Requests};
 use crate::arrivals::Arrivals;
@@ -22,6 +23,7 @@ use crate::disk::Disk;
 use crate::links::{
     CLOSE_TIMEOUT, KadAsk, KadQuery, Link, LinkEvent, Links, Order, ReadFrames, Up, Waiting,
 };
+use crate::store::kept;
 
 /// Link events, calls and departures that one wake takes: what has come meanwhile, without letting one kind keep another waiting.
 const EVENTS_A_WAKE: usize = 64;
@@ -63,6 +65,7 @@ pub(super) struct Actor {
     clock: Clock,
     links: Links,
     disk: Disk,
+    keeper: Keeper,
     peers: BTreeMap<PeerId, Linked>,
     /// Links whose writers must be woken when the wake is over.
     dirty: Vec<PeerId>,
@@ -92,7 +95,7 @@ impl Actor {
         core: Core,
         clock: Clock,
         links: Links,
-        disk: Disk,
+        (disk, keeper): (Disk, Keeper),
         arrivals: Arrivals,
         gone: mpsc::UnboundedSender<Gone>,
     ) -> Self {
@@ -101,6 +104,7 @@ impl Actor {
             clock,
             links,
             disk,
+            keeper,
             peers: BTreeMap::new(),
             dirty: Vec::new(),
             requests: Requests::new(gone),
@@ -124,6 +128,7 @@ impl Actor {
         mut self,
         mut calls: mpsc::Receiver<Call>,
         mut gone: mpsc::UnboundedReceiver<Gone>,
+        mut outcomes: Outcomes,
     ) -> Ended {
         let mut ended = Ended::AsTold;
         let mut events = Vec::with_capacity(EVENTS_A_WAKE);
@@ -151,6 +156,7 @@ impl Actor {
                 // Which link it was shows when the core is told how its links stand.
                 () = self.links.drained.notified() => {}
                 Some(gone) = gone.recv() => left.push(gone),
+                Some(outcome) = outcomes.recv() => self.on_outcome(outcome),
                 () = sleep_until(wake_at.into()) => {}
             }
             // Whatever woke it: everything that is there gets its turn in each wake.
@@ -168,6 +174,12 @@ impl Actor {
             }
             for gone in left.drain(..) {
                 self.on_gone(gone, &mut calls);
+            }
+            for _ in 0..EVENTS_A_WAKE {
+                let Ok(outcome) = outcomes.try_recv() else {
+                    break;
+                };
+                self.on_outcome(outcome);
             }
             self.on_time();
             self.drain();
@@ -502,15 +514,8 @@ impl Actor {
                 }
                 Output::Reply { request, reply } => self.on_reply(request, reply),
                 Output::PersistAddressBook => self.persist(),
-                Output::Persist { id, .. } => {
-                    let result = Err(weft_dht::store::DiskError::Failed);
-                    self.tell(Input::Persisted { id, result });
-                }
-                Output::Load { id, wanted } => {
-                    let records = wanted.iter().map(|_| weft_dht::store::Loaded::Missing);
-                    let records = records.collect();
-                    self.tell(Input::Loaded { id, records });
-                }
+                Output::Persist { id, ops } => self.keeper.write(id, ops),
+                Output::Load { id, wanted } => self.keeper.load(id, &wanted),
                 Output::Event(event) => self.log.event(&event),
             }
         }
@@ -536,6 +541,26 @@ impl Actor {
     }
 
     // Disk.
+
+    fn on_outcome(&mut self, outcome: Outcome) {
+        match outcome {
+            Outcome::Told(input) => self.tell(input),
+            Outcome::Unwritten(id, error) => {
+                self.core.count("disk_errors");
+                self.log.unwritten(&error);
+                let result = Err(kept::disk_error(&error));
+                self.tell(Input::Persisted { id, result });
+            }
+            Outcome::Found(finding) => {
+                self.core.count("disk_errors");
+                self.log.finding(&finding);
+                if let Some(record) = kept::lost_record(&finding) {
+                    let records = vec![record];
+                    self.tell(Input::Damaged { records });
+                }
+            }
+        }
+    }
 
     fn persist(&mut self) {
         if self.writing.is_some() {
@@ -567,12 +592,14 @@ impl Actor {
     async fn finish(mut self) {
         let (disk, book) = (self.disk.clone(), self.core.address_book());
         let (run, writing) = (self.this_run.take(), self.writing.take());
+        let keeper = self.keeper;
         let written = async move {
             if let Some(writing) = writing {
                 // The last write goes last.
                 let _ = writing.await;
             }
             let last = tokio::task::spawn_blocking(move || {
+                keeper.close();
                 let run = run.map_or(Ok(()), |run| disk.write_epoch(&run));
                 disk.write_peers(&book).and(run)
             });

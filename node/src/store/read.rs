@@ -168,9 +168,11 @@ impl From<Unread> for LoadError {
 impl Finding {
     /// Says that a key's value is lost, with the key itself if the damaged entry still tells it.
     pub(super) fn lost(salt: &Salt, id: KeyId, damaged: &[u8]) -> Self {
-        let name = frame::decode_name(salt, damaged);
-        let key = name.map(|name| Bytes::copy_from_slice(name.key));
-        Self::Lost { id, key }
+        let name = frame::decode_name(salt, damaged).and_then(|name| {
+            let key = Bytes::copy_from_slice(name.key);
+            Some((Table::of(name.table)?, key))
+        });
+        Self::Lost { id, name }
     }
 }
 

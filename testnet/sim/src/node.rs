@@ -314,7 +314,7 @@ impl Member {
                     Input::Persisted { id, result }
                 }
                 DiskOrder::Read(id, wanted) => {
-                    let records = disks.of(self.me).read(wanted);
+                    let records = disks.of(self.me).read(&wanted);
                     Input::Loaded { id, records }
                 }
             };

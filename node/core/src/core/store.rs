@@ -12,7 +12,9 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use weft_dht::dht::{self, Call as Lookup};
-use weft_dht::kv::{Content, Dot, Dots, Header, Invalid, Record, tombstone_expires_at};
+use weft_dht::kv::{
+    Content, Dot, Dots, Header, Invalid, KvKey, Record, RecordId, tombstone_expires_at,
+};
 use weft_dht::store::{
     self, Call, CallId, Draft, Message, OrderId, Outcome, Reach, Restored, Store, Written,
 };
@@ -165,6 +167,11 @@ impl Core {
     /// What came of an order to read.
     pub(super) fn loaded(&mut self, id: OrderId, records: Vec<store::Loaded<PeerId>>, now: Now) {
         self.tell_store(store::Input::Loaded { id, records }, now);
+    }
+
+    /// Records were found damaged on disk.
+    pub(super) fn damaged(&mut self, records: Vec<(KvKey, RecordId<PeerId>)>, now: Now) {
+        self.tell_store(store::Input::Damaged { records }, now);
     }
 
     // Who is near.

@@ -3,6 +3,7 @@
 //! A record in them is the bytes that its writer signed; they are checked here, so that only verified ones reach the store.
 
 mod answers;
+mod kept;
 mod parts;
 mod queries;
 mod refusal;
@@ -15,6 +16,8 @@ use super::checker::Checker;
 use super::fields::{Fields, Refused, once};
 use super::{Frame, proto};
 use crate::PeerContact;
+
+pub use self::kept::{decode_claim, encode_claim};
 
 /// A message between two nodes of the store.
 pub type StoreMessage = Message<PeerContact>;

@@ -247,8 +247,8 @@ fn damage_while_running_costs_one_value_and_is_found_by_the_scrub() {
             let mut reader = reader(&log);
             while !reader.scrub(500, &mut found) {}
             let ids = found.iter().map(|finding| match finding {
-                Finding::Lost { id, key } => {
-                    let named = key.as_ref().map(|key| KeyId::of(Table::Records, key));
+                Finding::Lost { id, name } => {
+                    let named = name.as_ref().map(|(table, key)| KeyId::of(*table, key));
                     assert!(named.is_none_or(|named| named == *id));
                     *id
                 }
@@ -305,8 +305,8 @@ fn cleaning_tells_what_it_cannot_copy_and_keeps_the_file() {
         assert!(deadline > 0, "it is never cleaned");
     }
     let id = KeyId::of(Table::Records, b"lost");
-    let key = Some(Bytes::from_static(b"lost"));
-    assert_eq!(found, [Finding::Lost { id, key }]);
+    let name = Some((Table::Records, Bytes::from_static(b"lost")));
+    assert_eq!(found, [Finding::Lost { id, name }]);
     assert_eq!(load(&log, b"lost"), Err(LoadError::Corrupt));
     // It is carried along, so that a start doesn't forget it.
     drop(log);

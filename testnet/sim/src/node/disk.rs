@@ -1,25 +1,24 @@
 //! A simulated node's disk: what was synced outlives the process, what was not is gone with it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weft_core::PeerContact;
-use weft_dht::Contact;
-use weft_dht::kv::{KvKey, Record, RecordId};
-use weft_dht::store::{Claim, DiskError, Loaded, Op, Restored};
+use weft_dht::kv::{KvKey, RecordId};
+use weft_dht::store::{DiskError, Kept, Loaded, Op, Restored};
 use weft_identity::PeerId;
 
 use crate::machine::NodeId;
 
+/// Which record of which key.
+type At = (KvKey, RecordId<PeerId>);
+
 /// What one node has synced.
 #[derive(Debug, Default)]
 pub struct Disk {
-    records: BTreeMap<(KvKey, RecordId<PeerId>), Record<PeerId>>,
-    hints: BTreeSet<(PeerId, KvKey, RecordId<PeerId>)>,
-    owned: BTreeMap<KvKey, Record<PeerId>>,
-    claims: BTreeMap<PeerId, (PeerContact, Claim<PeerId>)>,
+    kept: Kept<PeerContact>,
     /// Records of which a bit has flipped.
-    damaged: BTreeSet<(KvKey, RecordId<PeerId>)>,
+    damaged: BTreeSet<At>,
     /// Nothing can be written.
     pub full: bool,
 }
@@ -30,70 +29,36 @@ impl Disk {
         if self.full {
             return Err(DiskError::Full);
         }
-        for op in ops {
-            self.apply(op);
+        for op in &ops {
+            match op {
+                Op::PutRecord(record) => {
+                    let at = (record.header.key.clone(), record.header.id());
+                    self.damaged.remove(&at);
+                }
+                Op::DropRecord { key, id } => drop(self.damaged.remove(&(key.clone(), *id))),
+                _ => {}
+            }
         }
+        self.kept.write(ops);
         Ok(())
     }
 
-    fn apply(&mut self, op: Op<PeerContact>) {
-        match op {
-            Op::PutRecord(record) => {
-                let place = (record.header.key.clone(), record.header.id());
-                self.damaged.remove(&place);
-                self.records.insert(place, record);
-            }
-            Op::DropRecord { key, id } => {
-                self.damaged.remove(&(key.clone(), id));
-                self.records.remove(&(key, id));
-            }
-            Op::PutHint { replica, key, id } => {
-                self.hints.insert((replica, key, id));
-            }
-            Op::DropHint { replica, key, id } => {
-                self.hints.remove(&(replica, key, id));
-            }
-            Op::PutOwned(record) => {
-                self.owned.insert(record.header.key.clone(), record);
-            }
-            Op::DropOwned { key } => {
-                self.owned.remove(&key);
-            }
-            Op::PutClaim { contact, claim } => {
-                self.claims
-                    .insert(Contact::peer(&contact), (contact, claim));
-            }
-            Op::DropClaim { peer } => {
-                self.claims.remove(&peer);
-            }
-        }
-    }
-
-    pub(super) fn read(&self, wanted: Vec<(KvKey, RecordId<PeerId>)>) -> Vec<Loaded<PeerId>> {
-        let read = |place: (KvKey, RecordId<PeerId>)| match self.records.get(&place) {
-            Some(_) if self.damaged.contains(&place) => Loaded::Corrupt,
-            Some(record) => Loaded::Record(Box::new(record.clone())),
-            None => Loaded::Missing,
-        };
-        wanted.into_iter().map(read).collect()
+    pub(super) fn read(&self, wanted: &[At]) -> Vec<Loaded<PeerId>> {
+        let loaded = self.kept.load(wanted).into_iter().zip(wanted);
+        let read = loaded.map(|(loaded, at)| match loaded {
+            Loaded::Record(_) if self.damaged.contains(at) => Loaded::Corrupt,
+            loaded => loaded,
+        });
+        read.collect()
     }
 
     pub(super) fn restored(&self) -> Restored<PeerContact> {
-        let headers = |records: &mut dyn Iterator<Item = &Record<PeerId>>| {
-            records.map(|record| record.header.clone()).collect()
-        };
-        Restored {
-            records: headers(&mut self.records.values()),
-            hints: self.hints.iter().cloned().collect(),
-            owned: headers(&mut self.owned.values()),
-            claims: self.claims.values().cloned().collect(),
-            lost: Vec::new(),
-        }
+        self.kept.restore()
     }
 
     /// Flips a bit of one record, the how-manyth follows from a number; returns whether there was one.
     pub fn damage(&mut self, number: usize) -> bool {
-        let places = self.records.keys().filter(|it| !self.damaged.contains(*it));
+        let places = self.kept.records().filter(|it| !self.damaged.contains(*it));
         let places: Vec<_> = places.cloned().collect();
         let Some(place) = places.get(number.checked_rem(places.len()).unwrap_or(0)) else {
             return false;

@@ -335,3 +335,25 @@ fn the_largest_messages_fit_a_frame() {
         assert_eq!(decoded(&frame), message);
     }
 }
+
+#[test]
+fn a_claim_lies_on_disk_as_it_was() {
+    let contact = contact_of(&sender());
+    let known = |peer, gone| Known {
+        peer: PeerId::from_bytes([peer; 32]),
+        round: 3,
+        gone,
+        reached: true,
+        before: !gone,
+    };
+    let claim = Claim {
+        round: 7,
+        old: true,
+        known: vec![known(1, false), known(2, true)],
+    };
+    let bytes = encode_claim(&contact, &claim);
+    assert_eq!(decode_claim(&bytes), Ok((contact, claim)));
+    for long in 0..bytes.len() {
+        assert!(decode_claim(&bytes[..long]).is_err(), "{long} bytes");
+    }
+}

@@ -1,0 +1,123 @@
+//! The core's orders to the disk, and what comes of them.
+//!
+//! A node with a directory keeps things in its store; one without keeps them in memory, for as long as it runs. Either way an
+//! outcome comes as an event of its own: the core is told after it has been drained.
+
+use std::path::Path;
+
+use tokio::sync::mpsc;
+use weft_core::{Input, PeerContact};
+use weft_dht::kv::{KvKey, RecordId};
+use weft_dht::store::{Kept, Op, OrderId, Restored};
+use weft_identity::PeerId;
+
+use crate::handle::StartError;
+use crate::store::{Finding, Options, PersistError, Store, Table, kept};
+
+/// What has come of the core's orders. There is one to write at a time, and the core bounds those to read.
+pub(super) type Outcomes = mpsc::UnboundedReceiver<Outcome>;
+
+/// What has happened on the disk.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// The core is to be told.
+    Told(Input),
+    /// A batch isn't known to be on disk; the core is to be told.
+    Unwritten(OrderId, PersistError),
+    /// Something was found out.
+    Found(Finding),
+}
+
+/// Where things are kept.
+#[derive(Debug)]
+pub(super) struct Keeper {
+    place: Place,
+    outcomes: mpsc::UnboundedSender<Outcome>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Store(Store),
+    Memory(Kept<PeerContact>),
+}
+
+impl Keeper {
+    /// Opens the store in a directory, and reads what the core begins with. It reads all that is there, and blocks.
+    pub(super) fn open(
+        dir: Option<&Path>,
+        network: &str,
+        me: PeerId,
+    ) -> Result<(Self, Outcomes, Restored<PeerContact>), StartError> {
+        let (outcomes, taken) = mpsc::unbounded_channel();
+        let Some(dir) = dir else {
+            let place = Place::Memory(Kept::default());
+            return Ok((Self { place, outcomes }, taken, Restored::default()));
+        };
+        let path = dir.join("store");
+        let found = outcomes.clone();
+        let (store, report) = Store::open(&path, Options::default(), move |finding| {
+            let _ = found.send(Outcome::Found(finding));
+        })
+        .map_err(|error| StartError::Disk {
+            path: error.path,
+            reason: error.reason,
+        })?;
+        let restored = kept::belong_to(&store, network)
+            .and_then(|()| kept::restore(&store, &report, me).map_err(|error| error.to_string()));
+        match restored {
+            Ok(restored) => {
+                let place = Place::Store(store);
+                Ok((Self { place, outcomes }, taken, restored))
+            }
+            Err(reason) => {
+                store.close();
+                Err(StartError::Disk { path, reason })
+            }
+        }
+    }
+
+    /// Writes a batch; the outcome follows.
+    pub(super) fn write(&mut self, id: OrderId, ops: Vec<Op<PeerContact>>) {
+        let outcomes = self.outcomes.clone();
+        let tell = move |outcome| {
+            let result = Ok(());
+            // A node that has ended needs to know nothing more.
+            let _ = outcomes.send(match outcome {
+                Ok(()) => Outcome::Told(Input::Persisted { id, result }),
+                Err(error) => Outcome::Unwritten(id, error),
+            });
+        };
+        match &mut self.place {
+            Place::Store(store) => store.persist(kept::changes(ops), tell),
+            Place::Memory(kept) => {
+                kept.write(ops);
+                tell(Ok(()));
+            }
+        }
+    }
+
+    /// Reads records; the outcome follows.
+    pub(super) fn load(&self, id: OrderId, wanted: &[(KvKey, RecordId<PeerId>)]) {
+        let outcomes = self.outcomes.clone();
+        let tell = move |records| {
+            let _ = outcomes.send(Outcome::Told(Input::Loaded { id, records }));
+        };
+        match &self.place {
+            Place::Store(store) => {
+                let names = kept::record_names(wanted);
+                store.load(Table::Records, names, move |found| {
+                    tell(kept::loaded(found));
+                });
+            }
+            Place::Memory(kept) => tell(kept.load(wanted)),
+        }
+    }
+
+    /// Closes the store once all that waits is written. It blocks until then.
+    pub(super) fn close(self) {
+        match self.place {
+            Place::Store(store) => store.close(),
+            Place::Memory(_) => {}
+        }
+    }
+}
