@@ -134,6 +134,22 @@ pub enum Input<C: Contact> {
         /// The peer.
         peer: C::Peer,
     },
+    /// A peer has shown that it is there: a link to it has come up. If there is room for it, or if it was thought silent,
+    /// it is pinged.
+    Met {
+        /// What it says of itself.
+        contact: C,
+    },
+    /// A question waits until its peer can be reached at all: what that takes says nothing of how fast the peer answers.
+    Waits {
+        /// The question.
+        request: RequestId,
+    },
+    /// A question that waited has left.
+    Left {
+        /// The question.
+        request: RequestId,
+    },
     /// A link to a peer could not be made or went down: what it was asked it won't answer.
     PeerLost {
         /// The peer.
@@ -280,6 +296,9 @@ impl<C: Contact> Dht<C> {
             }
             Input::Doubt { peer } => self.on_doubt(peer, now),
             Input::Forget { peer } => self.table.forget(peer),
+            Input::Met { contact } => self.notice(contact.peer(), Some(contact), now),
+            Input::Waits { request } => self.requests.waits(request, self.everyone.reaching()),
+            Input::Left { request } => self.requests.left(request, now.time),
             Input::PeerLost { peer } => {
                 for request in self.requests.lost(peer) {
                     self.on_failed(peer, request.why, now);

@@ -76,6 +76,26 @@ impl<P: Copy + Eq, W: Clone> Requests<P, W> {
         id
     }
 
+    /// Gives a request the time that it takes to reach its peer, before it is slow.
+    pub(crate) fn waits(&mut self, id: RequestId, reaching: Duration) {
+        if let Some(request) = self.pending.get(&id) {
+            let due_at = request.due_at.max(request.sent_at + reaching);
+            self.reschedule(id, due_at);
+        }
+    }
+
+    /// Counts a request from when it has left.
+    pub(crate) fn left(&mut self, id: RequestId, now: Time) {
+        if let Some(request) = self.pending.get_mut(&id) {
+            request.sent_at = now;
+            let patience = match request.stage {
+                Stage::InTime => request.patience,
+                Stage::Slow => (request.patience * 2).min(ANSWER_MAX),
+            };
+            self.reschedule(id, now + patience);
+        }
+    }
+
     /// Gives out the id of a query that has no answer.
     pub(crate) fn next_id(&mut self) -> RequestId {
         self.next += 1;
@@ -195,6 +215,25 @@ mod tests {
         }
         assert_eq!(requests.lost(7).len(), 2);
         assert_eq!(requests.lost(8).len(), 1);
+    }
+
+    #[test]
+    fn what_it_takes_to_reach_a_peer_is_not_held_against_its_answer() {
+        let mut requests = Requests::new();
+        let id = requests.send(7, (), ms(100), millis(0));
+        requests.waits(id, ms(800));
+        assert_eq!(requests.next_due(), millis(800));
+        requests.left(id, millis(500));
+        assert_eq!(requests.next_due(), millis(600));
+        assert!(requests.overdue(millis(600)).is_some());
+        assert_eq!(requests.next_due(), millis(700));
+        let answered = requests.answered(id, 7).unwrap();
+        assert_eq!(answered.sent_at, millis(500));
+        // One that has become slow on its way keeps no more than its second half.
+        let id = requests.send(7, (), ms(100), millis(1_000));
+        assert!(requests.overdue(millis(1_100)).is_some());
+        requests.left(id, millis(1_150));
+        assert_eq!(requests.next_due(), millis(1_350));
     }
 
     #[test]

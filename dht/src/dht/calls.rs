@@ -188,7 +188,12 @@ impl<C: Contact> Dht<C> {
                 return;
             }
         };
-        let contacts = self.believable(from, closer, K, now);
+        let mut contacts = self.believable(from, closer, K, now);
+        // Whoever left this node's own question unanswered is not asked again because others have not noticed yet.
+        contacts.retain(|contact| {
+            let entry = self.table.entry(contact.peer());
+            entry.is_none_or(|entry| entry.standing() == Standing::Live)
+        });
         let providers = self.believable(from, providers, PROVIDERS_TOLD_MAX, now);
         if let Some(running) = self.lookups.get_mut(&id)
             && let Job::Providers(_) = running.job

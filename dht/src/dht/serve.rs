@@ -116,7 +116,7 @@ impl<C: Contact> Dht<C> {
     }
 
     /// Notes that a peer spoke to us. If there is room for it, or if it was thought silent, it is pinged.
-    fn notice(&mut self, from: C::Peer, contact: Option<C>, now: Now) {
+    pub(super) fn notice(&mut self, from: C::Peer, contact: Option<C>, now: Now) {
         self.table.heard(from, now);
         let standing = self.table.entry(from).map(Entry::standing);
         let worth = match (&contact, standing) {

@@ -341,3 +341,49 @@ fn calls_of_a_node_that_knows_nobody_end_at_once() {
     assert_eq!(node.providers().len(), 1, "it is the closest that there is");
     assert_eq!(contact(ME).peer(), TestPeer(ME));
 }
+
+#[test]
+fn one_that_fell_silent_is_asked_by_no_lookup_and_pinged_when_it_is_met_again() {
+    let mut node = node();
+    acquaint(&mut node, &[1, 2], at(0));
+    let names_two = || {
+        Message::Answer(Answer::Closer {
+            contacts: vec![contact(2)],
+        })
+    };
+    let lookup = |node: &mut Node, id: u64, millis: u64| {
+        call(node, id, Call::Closest(key()), at(millis));
+        let mut asked = Vec::new();
+        for (to, request, query) in queries(node) {
+            if matches!(query, Query::FindNode { .. }) {
+                asked.push(to);
+                if to == 1 {
+                    receive(node, to, request, names_two(), at(millis));
+                }
+            }
+        }
+        asked.extend(queries(node).iter().map(|(to, ..)| *to));
+        asked.sort_unstable();
+        asked
+    };
+    assert_eq!(lookup(&mut node, 1, 10), [1, 2]);
+    let lost = || Input::PeerLost { peer: TestPeer(2) };
+    node.handle(lost(), at(20));
+    assert!(matches!(queries(&mut node)[..], [(2, _, Query::Ping)]));
+    assert_eq!(lookup(&mut node, 2, 30), [1], "though the other names it");
+    node.handle(lost(), at(40));
+    node.handle(lost(), at(50));
+    assert_eq!(lookup(&mut node, 3, 60), [1]);
+    let met = || Input::Met {
+        contact: contact(2),
+    };
+    node.handle(met(), at(70));
+    let pings = queries(&mut node);
+    let [(2, request, Query::Ping)] = pings[..] else {
+        panic!("{pings:?}");
+    };
+    receive(&mut node, 2, request, pong(), at(80));
+    assert_eq!(lookup(&mut node, 4, 90), [1, 2]);
+    node.handle(met(), at(100));
+    assert!(queries(&mut node).is_empty(), "it is known to be there");
+}

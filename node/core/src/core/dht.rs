@@ -42,13 +42,30 @@ const LEARN_EVERY: Duration = Duration::from_secs(5);
 /// Contacts that the overlay gets at once where it runs short of them. A guess: half of a passive view.
 const SAMPLE: usize = 15;
 
+/// A question that is ready to be sent.
+#[derive(Debug)]
+pub(super) struct Question {
+    /// The layer's own number for it; none for a question of the store, which has its own clocks.
+    request: Option<weft_dht::RequestId>,
+    frame: OutFrame,
+}
+
+impl Question {
+    pub(super) const fn of_store(frame: OutFrame) -> Self {
+        Self {
+            request: None,
+            frame,
+        }
+    }
+}
+
 /// Whether a linked peer has been reached at an address that it names.
 #[derive(Debug)]
 pub(super) enum Proof {
     /// Nobody has tried; what it is to be asked waits until it has said who it is.
-    Open(Vec<OutFrame>),
+    Open(Vec<Question>),
     /// It is being dialled, and this waits.
-    Trying(Vec<OutFrame>),
+    Trying(Vec<Question>),
     /// It has.
     Reached,
     /// It could not be; it is not tried again before this.
@@ -160,6 +177,13 @@ impl Core {
 
     pub(super) fn dht_lost(&mut self, peer: PeerId, now: Now) {
         self.tell_dht(dht::Input::PeerLost { peer }, now);
+    }
+
+    /// A link's peer has said who it is.
+    pub(super) fn met(&mut self, peer: PeerId, now: Now) {
+        if let Some(contact) = self.linked_contact(peer, now) {
+            self.tell_dht(dht::Input::Met { contact }, now);
+        }
     }
 
     /// The operator has removed a peer.
@@ -338,7 +362,7 @@ impl Core {
                 contact: Some(contact),
                 request,
                 message,
-            } => self.ask(to, &contact, request.0, &message, now),
+            } => self.ask(to, &contact, request, &message, now),
             dht::Output::Reply { id, outcome, stats } => {
                 if self.store_found(id, &outcome, now) {
                     return;
@@ -371,16 +395,22 @@ impl Core {
         &mut self,
         to: PeerId,
         contact: &KadContact,
-        request: u64,
+        request: weft_dht::RequestId,
         message: &Message<KadContact>,
         now: Now,
     ) {
+        let question = || Question {
+            request: Some(request),
+            frame: encode_kad(request.0, message),
+        };
         if self.links.contains_key(&to) {
-            return self.ask_linked(to, encode_kad(request, message), now);
+            return self.ask_linked(to, question(), now);
         }
+        let waits = dht::Input::Waits { request };
+        self.structured.dht.handle(waits, now);
         match contact.known() {
             KadPeer::Signed(contact) => {
-                self.link_for_dht(contact, Some(encode_kad(request, message)), now);
+                self.link_for_dht(contact, Some(question()), now);
             }
             KadPeer::Told { addresses, .. } => {
                 let addresses = addresses.clone();
@@ -388,7 +418,7 @@ impl Core {
                 self.outputs.push_back(Output::KadAsk {
                     peer: to,
                     addresses,
-                    request,
+                    request: request.0,
                     packet: encode_packet(message, to),
                     is_answered,
                 });
@@ -397,13 +427,14 @@ impl Core {
     }
 
     /// Sends a question over a link once its peer has been reached at an address that it names.
-    pub(super) fn ask_linked(&mut self, peer: PeerId, question: OutFrame, now: Now) {
+    pub(super) fn ask_linked(&mut self, peer: PeerId, question: Question, now: Now) {
         let Some(link) = self.links.get_mut(&peer).filter(|link| link.is_alive()) else {
             return self.structured.lost.push_back(peer);
         };
         link.touch(now);
+        let request = question.request;
         match &mut link.proof {
-            Proof::Reached => return self.send_control(peer, question),
+            Proof::Reached => return self.send_question(peer, question, now),
             Proof::Failed(until) if now.time < *until => {
                 return self.structured.lost.push_back(peer);
             }
@@ -411,7 +442,21 @@ impl Core {
             Proof::Open(held) | Proof::Trying(held) if held.len() < HELD_MAX => held.push(question),
             Proof::Open(_) | Proof::Trying(_) => return self.count("dht_questions_left_out"),
         }
+        if let Some(request) = request {
+            let waits = dht::Input::Waits { request };
+            self.structured.dht.handle(waits, now);
+        }
         self.prove(peer);
+    }
+
+    /// Sends a question that may have waited.
+    pub(super) fn send_question(&mut self, peer: PeerId, question: Question, now: Now) {
+        let Question { request, frame } = question;
+        if let Some(request) = request {
+            let left = dht::Input::Left { request };
+            self.structured.dht.handle(left, now);
+        }
+        self.send_control(peer, frame);
     }
 
     /// Has a linked peer dialled back, if it has said where and something waits for it.
@@ -448,7 +493,7 @@ impl Core {
         if reached {
             link.proof = Proof::Reached;
             for question in held {
-                self.send_control(peer, question);
+                self.send_question(peer, question, now);
             }
         } else {
             link.proof = Proof::Failed(now.time + UNREACHABLE_FOR);
@@ -461,7 +506,7 @@ impl Core {
     pub(super) fn link_for_dht(
         &mut self,
         contact: &PeerContact,
-        question: Option<OutFrame>,
+        question: Option<Question>,
         now: Now,
     ) {
         let peer = peer_of(contact);

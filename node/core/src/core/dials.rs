@@ -6,6 +6,7 @@ use weft_identity::PeerId;
 use weft_overlay::{Now, swarm};
 
 use super::Core;
+use super::dht::Question;
 use crate::wire::OutFrame;
 use crate::{
     AddPeerError, Address, DialError, DialId, Output, PeerContact, Reply, RequestId, TopicId,
@@ -39,7 +40,7 @@ pub(super) struct PendingDial {
     pub(super) frames: VecDeque<OutFrame>,
     swarms: BTreeSet<TopicId>,
     /// Questions of the structured layer.
-    pub(super) questions: VecDeque<OutFrame>,
+    pub(super) questions: VecDeque<Question>,
     /// Whether the dial was ordered; one for the structured layer may have to wait for its turn.
     pub(super) is_dialled: bool,
     /// Where to dial when its turn has come.
@@ -47,7 +48,7 @@ pub(super) struct PendingDial {
 }
 
 impl PendingDial {
-    pub(super) fn hold_question(&mut self, question: OutFrame) {
+    pub(super) fn hold_question(&mut self, question: Question) {
         if self.questions.len() < PENDING_FRAMES_MAX {
             self.questions.push_back(question);
         }

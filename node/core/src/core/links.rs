@@ -10,9 +10,9 @@ use std::time::Duration;
 use weft_identity::PeerId;
 use weft_overlay::{Now, Time, swarm};
 
-use super::dht::Proof;
+use super::dht::{Proof, Question};
 use super::{Core, peer_of};
-use crate::wire::{OutFrame, encode_hello, encode_ping, encode_pong};
+use crate::wire::{encode_hello, encode_ping, encode_pong};
 use crate::{
     Address, Direction, DownReason, Event, Output, PeerContact, Reply, RequestId, TopicId,
 };
@@ -147,7 +147,7 @@ impl Link {
     }
 
     /// The peer has said who it is. Returns the questions that need not wait any more.
-    fn introduce(&mut self, contact: PeerContact, is_proven: bool) -> Vec<OutFrame> {
+    fn introduce(&mut self, contact: PeerContact, is_proven: bool) -> Vec<Question> {
         let addresses = &contact.0.value.addresses;
         let told = self.contact.as_ref();
         let same = told.is_some_and(|told| told.0.value.addresses == *addresses);
@@ -454,11 +454,11 @@ impl Core {
             let questions = link.introduce(contact.clone(), is_proven);
             let direction = link.direction;
             for question in questions {
-                self.send_control(peer, question);
+                self.send_question(peer, question, now);
             }
             self.prove(peer);
-            self.remember(contact.clone(), direction, now);
-            self.learned([&contact], now);
+            self.remember(contact, direction, now);
+            self.met(peer, now);
         }
     }
 }

@@ -24,6 +24,7 @@ use weft_identity::PeerId;
 use weft_overlay::{Now, Time};
 
 use super::Core;
+use super::dht::Question;
 use crate::views::StoreView;
 use crate::wire::{encode_store, write_record};
 use crate::{Event, KadContact, Lane, Output, PeerContact, Reply, RequestId};
@@ -307,7 +308,9 @@ impl Core {
             Some(_) => self.stored.lost.push_back(to),
             // An answer goes back the way its question came, or not at all.
             None => match contact {
-                Some(contact) => self.link_for_dht(contact, Some(frame), now),
+                Some(contact) => {
+                    self.link_for_dht(contact, Some(Question::of_store(frame)), now);
+                }
                 None => self.count("store_answers_left_out"),
             },
         }
