@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's harness fails by panicking")]
 
+mod hostile;
 mod stranger;
 
 use std::time::Duration;

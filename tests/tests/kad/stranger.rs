@@ -6,7 +6,7 @@ use futures::StreamExt;
 use libp2p::kad::store::MemoryStore;
 use libp2p::kad::{self, GetProvidersOk, Mode, QueryId, QueryResult};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
-use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, identify, noise, tcp, yamux};
+use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, identify, identity, noise, tcp, yamux};
 use tokio::time::timeout;
 use weft_node::Node;
 
@@ -35,31 +35,7 @@ pub(crate) struct Stranger {
 impl Stranger {
     /// Starts a server of a network's kad protocol that knows nobody.
     pub(crate) async fn start(network: &str) -> Self {
-        let protocol = format!("/weft/{network}/kad/1.0.0");
-        let protocol = StreamProtocol::try_from_owned(protocol).unwrap();
-        let mut swarm = libp2p::SwarmBuilder::with_new_identity()
-            .with_tokio()
-            .with_tcp(
-                tcp::Config::default().nodelay(true),
-                noise::Config::new,
-                yamux::Config::default,
-            )
-            .unwrap()
-            .with_behaviour(|key| {
-                let peer = key.public().to_peer_id();
-                let mut config = kad::Config::new(protocol);
-                config.set_query_timeout(Duration::from_secs(20));
-                let mut kad = kad::Behaviour::with_config(peer, MemoryStore::new(peer), config);
-                // Without an address that others have confirmed it would be a client.
-                kad.set_mode(Some(Mode::Server));
-                let says = identify::Config::new("stranger/1".to_owned(), key.public());
-                Behaviour {
-                    kad,
-                    identify: identify::Behaviour::new(says),
-                }
-            })
-            .unwrap()
-            .build();
+        let mut swarm = swarm(network);
         swarm
             .listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap())
             .unwrap();
@@ -69,6 +45,24 @@ impl Stranger {
             }
         };
         Self { swarm, address }
+    }
+
+    /// Starts one that says that it listens where nobody does.
+    pub(crate) async fn hidden(network: &str) -> Self {
+        let mut swarm = swarm(network);
+        let address: Multiaddr = "/ip4/127.0.0.1/tcp/1".parse().unwrap();
+        swarm.add_external_address(address.clone());
+        Self { swarm, address }
+    }
+
+    /// Makes up peers, which it will name to others.
+    pub(crate) fn invent(&mut self, count: u16) {
+        for port in 1..=count {
+            let key = identity::Keypair::generate_ed25519();
+            let address = format!("/ip4/127.0.0.1/tcp/{port}").parse().unwrap();
+            let kad = &mut self.swarm.behaviour_mut().kad;
+            kad.add_address(&key.public().to_peer_id(), address);
+        }
     }
 
     pub(crate) fn peer(&self) -> PeerId {
@@ -214,4 +208,33 @@ impl Stranger {
             panic!("timed out: {what}");
         }
     }
+}
+
+/// Makes a swarm that serves a network's kad protocol and listens nowhere yet.
+fn swarm(network: &str) -> Swarm<Behaviour> {
+    let protocol = format!("/weft/{network}/kad/1.0.0");
+    let protocol = StreamProtocol::try_from_owned(protocol).unwrap();
+    libp2p::SwarmBuilder::with_new_identity()
+        .with_tokio()
+        .with_tcp(
+            tcp::Config::default().nodelay(true),
+            noise::Config::new,
+            yamux::Config::default,
+        )
+        .unwrap()
+        .with_behaviour(|key| {
+            let peer = key.public().to_peer_id();
+            let mut config = kad::Config::new(protocol);
+            config.set_query_timeout(Duration::from_secs(20));
+            let mut kad = kad::Behaviour::with_config(peer, MemoryStore::new(peer), config);
+            // Without an address that others have confirmed it would be a client.
+            kad.set_mode(Some(Mode::Server));
+            let says = identify::Config::new("stranger/1".to_owned(), key.public());
+            Behaviour {
+                kad,
+                identify: identify::Behaviour::new(says),
+            }
+        })
+        .unwrap()
+        .build()
 }
