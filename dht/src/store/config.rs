@@ -6,6 +6,9 @@ use crate::kv::Quota;
 
 /// Calls at once, each with up to 1 MiB of values. More callers than this are told to come again.
 pub(super) const CALLS_MAX: usize = 256;
+/// Calls that were answered and whose record is still being brought to replicas. Beyond it the oldest end: hints and
+/// comparison bring the rest.
+pub(super) const AFTERWARDS_MAX: usize = 1_024;
 /// How long a call that was answered goes on to bring its record to all replicas.
 pub(super) const AFTERWARDS: Duration = Duration::from_secs(10);
 /// How often one peer is asked the same for a call: a lost message costs an attempt.

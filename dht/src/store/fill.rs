@@ -34,6 +34,9 @@ const VIEW_FULL: usize = 20;
 /// The longest pause before a peer that can't be read is tried again.
 const UNREAD_AFTER_MAX: Duration = Duration::from_secs(60);
 
+/// How long a fill waits for the claims of peers that are there: somewhat longer than a request can take.
+const CLAIMS_AWAITED: Duration = Duration::from_secs(4);
+
 /// Where a fill stands.
 #[derive(Debug)]
 enum Stage<P> {
@@ -71,6 +74,8 @@ pub(super) struct Fill<P> {
     unread_after: Duration,
     /// Somebody doesn't remember this node's claim: it was away for too long.
     forgotten: bool,
+    /// Since when a fill waits for claims.
+    waits_since: Option<Time>,
     /// Since when it has neighbours none of whom has been settled.
     unsettled_since: Option<Time>,
 }
@@ -86,6 +91,7 @@ impl<P: Peer> Fill<P> {
             unread_at: now,
             unread_after: RETRY,
             forgotten: false,
+            waits_since: None,
             unsettled_since: None,
         }
     }
@@ -178,8 +184,13 @@ impl<C: Contact> Store<C> {
 
     fn appeared(&mut self, contact: C, now: Now) {
         let peer = contact.peer();
-        if self.members.iter().count() >= CLAIM_PEERS_MAX && self.members.get(peer).is_none() {
-            return;
+        if self.members.get(peer).is_none() && self.members.iter().count() >= CLAIM_PEERS_MAX {
+            let away = self.members.iter().filter(|(_, member)| !member.alive);
+            let longest = away.min_by_key(|(_, member)| member.since);
+            let Some(longest) = longest.map(|(peer, _)| peer) else {
+                return;
+            };
+            self.forget(longest);
         }
         if self.members.appeared(contact, now.time) {
             self.sync.plan_at(peer, now.time + OFFER_AFTER);
@@ -489,8 +500,21 @@ impl<C: Contact> Store<C> {
             || own.known.iter().any(forgotten)
     }
 
+    /// Returns whether claims that were asked for may still come. One that doesn't come keeps nobody from being filled.
+    fn waits_for_claims(&mut self, now: Now) -> bool {
+        if self.fill.asking.is_empty() {
+            self.fill.waits_since = None;
+            return false;
+        }
+        let until = *self.fill.waits_since.get_or_insert(now.time) + CLAIMS_AWAITED;
+        if now.time < until {
+            self.fill.wake = self.fill.wake.min(until);
+        }
+        now.time < until
+    }
+
     fn begin_fill(&mut self, now: Now) {
-        if !self.config.stores || !self.fill.asking.is_empty() {
+        if !self.config.stores || self.waits_for_claims(now) {
             return;
         }
         let draft = self.draft_claim(now);

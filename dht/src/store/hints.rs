@@ -49,6 +49,21 @@ impl<C: Contact> Store<C> {
         }
     }
 
+    /// Keeps no hints any more for replicas that were away for too long: others have taken their places, and what is kept
+    /// goes to those (`drops.rs`).
+    pub(super) fn release_hints(&mut self) {
+        let forgotten = self.holding.hinted();
+        let forgotten: Vec<C::Peer> = forgotten
+            .filter(|&replica| self.members.get(replica).is_none())
+            .collect();
+        for replica in forgotten {
+            let hints = self.holding.hints_for(replica).take(OFFERED_MAX);
+            let hints: Vec<_> = hints.cloned().collect();
+            self.disk
+                .write(Write::DropHints(replica, hints), Then::Nothing);
+        }
+    }
+
     /// Offers a replica what is kept for it.
     pub(super) fn begin_handoff(&mut self, replica: C::Peer, now: Now) {
         if self.handoff.offers.contains_key(&replica) {

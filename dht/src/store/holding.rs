@@ -66,6 +66,11 @@ impl<P: Peer> Holding<P> {
         self.hints.get(&replica).into_iter().flatten()
     }
 
+    /// Returns for whom hints are kept.
+    pub(super) fn hinted(&self) -> impl Iterator<Item = P> {
+        self.hints.keys().copied()
+    }
+
     /// Returns whether a record is kept as a hint for anybody.
     pub(super) fn is_hint(&self, key: &KvKey, id: RecordId<P>) -> bool {
         let hint = (key.clone(), id);

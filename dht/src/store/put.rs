@@ -286,9 +286,17 @@ impl<C: Contact> Store<C> {
 
     /// Returns whether nothing is left to do for a call that was answered.
     fn is_written(&self, running: &Running<C>, targets: &[C::Peer], now: Time) -> bool {
-        let done = |&peer: &C::Peer| {
+        let Stage::Write(writing) = &running.stage else {
+            return true;
+        };
+        let answered = |peer: C::Peer| {
             let asked = running.tally.asked(peer);
             asked.is_some_and(|asked| matches!(asked.state, State::Answered { .. }))
+        };
+        // Who stands in hands the record over.
+        let done = |&peer: &C::Peer| {
+            let stand_in = writing.stand_ins.get(&peer);
+            answered(peer) || stand_in.is_some_and(|&stand_in| answered(stand_in))
         };
         running.deadline <= now || targets.iter().all(done) || running.tally.hopeful() == 0
     }

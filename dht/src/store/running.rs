@@ -6,7 +6,7 @@ use crate::kv::{KvKey, KvPrefix, Record};
 use crate::{Contact, Key, Now, RequestId, Time};
 
 use super::calls::{Basis, Level, Written};
-use super::config::{AFTERWARDS, CALLS_MAX};
+use super::config::{AFTERWARDS, AFTERWARDS_MAX, CALLS_MAX};
 use super::get::Read;
 use super::list::Scan;
 use super::messages::{Answer, Query};
@@ -109,7 +109,12 @@ impl<C: Contact> Running<C> {
 
 impl<C: Contact> Store<C> {
     pub(super) fn on_call(&mut self, id: CallId, call: Call<C::Peer>, now: Now) {
-        if self.calls.len() >= CALLS_MAX || self.calls.contains_key(&id) {
+        let asking = self
+            .calls
+            .values()
+            .filter(|running| !running.replied)
+            .count();
+        if asking >= CALLS_MAX || self.calls.contains_key(&id) {
             self.counters.calls_refused += 1;
             self.reply(id, Outcome::Busy);
             return;
@@ -400,6 +405,21 @@ impl<C: Contact> Store<C> {
         }
     }
 
+    /// Ends the oldest of the calls that were answered, if they are too many.
+    fn make_room(&mut self) {
+        let answered = self.calls.iter().filter(|(_, running)| running.replied);
+        let answered = answered.map(|(&id, running)| (running.deadline, id));
+        let (count, oldest) = answered.fold((0, None), |(count, oldest), call| {
+            (
+                count + 1,
+                Some(oldest.map_or(call, |oldest: (Time, CallId)| call.min(oldest))),
+            )
+        });
+        if let Some((_, oldest)) = oldest.filter(|_| count >= AFTERWARDS_MAX) {
+            self.calls.remove(&oldest);
+        }
+    }
+
     /// Replies to a call whose record still has to reach some replicas.
     pub(super) fn reply_early(
         &mut self,
@@ -411,6 +431,7 @@ impl<C: Contact> Store<C> {
         running.replied = true;
         running.deadline = now.time + AFTERWARDS;
         self.reply(id, outcome);
+        self.make_room();
     }
 }
 

@@ -144,6 +144,10 @@ impl<C: Contact> Store<C> {
         copies: u8,
         after: Option<&KvKey>,
     ) {
+        if self.loads.lost_keys().any(|key| prefix.begins(key)) {
+            self.unable(from, request);
+            return;
+        }
         let mut heads: Vec<Header<C::Peer>> = Vec::new();
         let mut bytes = 0;
         let mut more = false;

@@ -174,6 +174,7 @@ impl<C: Contact> Store<C> {
             for key in lost {
                 self.repair_lost(key, now);
             }
+            self.release_hints();
             self.expire(now);
         }
         let due = self.sync.soon.iter().filter(|(_, at)| **at <= now.time);

@@ -42,7 +42,8 @@ pub(super) struct Asked<P> {
 pub(super) struct Tally<C: Contact> {
     point: Point,
     n: usize,
-    seen: BTreeMap<C::Peer, Seen<C>>,
+    /// The peers that are known, with their distance, which is a hash and so is kept.
+    seen: BTreeMap<C::Peer, (Distance, Seen<C>)>,
     asked: BTreeMap<C::Peer, Asked<C::Peer>>,
 }
 
@@ -64,20 +65,23 @@ impl<C: Contact> Tally<C> {
     /// Takes peers that somebody knows to be close.
     pub(super) fn seed(&mut self, contacts: Vec<C>) {
         for contact in contacts {
-            self.seen.entry(contact.peer()).or_insert(Seen {
+            let seen = Seen {
                 contact,
                 round: 0,
                 settled: false,
                 alive: true,
-            });
+            };
+            if !self.seen.contains_key(&seen.contact.peer()) {
+                self.add(seen);
+            }
         }
     }
 
     /// Takes what an answering peer thinks of the point.
     pub(super) fn merge(&mut self, sight: Sight<C>) {
         for seen in sight.peers {
-            let Some(known) = self.seen.get_mut(&seen.contact.peer()) else {
-                self.seen.insert(seen.contact.peer(), seen);
+            let Some((_, known)) = self.seen.get_mut(&seen.contact.peer()) else {
+                self.add(seen);
                 continue;
             };
             known.alive |= seen.alive;
@@ -94,11 +98,14 @@ impl<C: Contact> Tally<C> {
         }
     }
 
+    fn add(&mut self, seen: Seen<C>) {
+        let peer = seen.contact.peer();
+        self.seen.insert(peer, (peer.point() ^ self.point, seen));
+    }
+
     fn by_distance(&self) -> Vec<(Distance, &Seen<C>)> {
-        let seen = self.seen.iter();
-        let mut all: Vec<_> = seen
-            .map(|(peer, seen)| (peer.point() ^ self.point, seen))
-            .collect();
+        let seen = self.seen.values();
+        let mut all: Vec<_> = seen.map(|(distance, seen)| (*distance, seen)).collect();
         all.sort_unstable_by_key(|&(distance, _)| distance);
         all
     }
@@ -122,7 +129,8 @@ impl<C: Contact> Tally<C> {
     /// Returns those that a write goes to: the replicas, and whoever is closer than the last of them and so becomes one
     /// once it is filled. Where fewer than n are settled, the n closest.
     pub(super) fn targets(&self) -> Vec<C::Peer> {
-        let enough = self.seen.values().filter(|seen| seen.settled).count() >= self.n;
+        let settled = self.seen.values().filter(|(_, seen)| seen.settled);
+        let enough = settled.count() >= self.n;
         let most = if enough { 2 * self.n } else { self.n };
         let mut settled = 0;
         let mut targets = Vec::with_capacity(self.n);
@@ -139,11 +147,11 @@ impl<C: Contact> Tally<C> {
     }
 
     pub(super) fn is_alive(&self, peer: C::Peer) -> bool {
-        self.seen.get(&peer).is_some_and(|seen| seen.alive)
+        self.seen.get(&peer).is_some_and(|(_, seen)| seen.alive)
     }
 
     pub(super) fn contact(&self, peer: C::Peer) -> Option<&C> {
-        self.seen.get(&peer).map(|seen| &seen.contact)
+        self.seen.get(&peer).map(|(_, seen)| &seen.contact)
     }
 
     pub(super) fn asked(&self, peer: C::Peer) -> Option<&Asked<C::Peer>> {

@@ -241,6 +241,8 @@ impl Network {
             );
         }
         network.settle(60 * SECOND);
+        // They all have joined at once, and each has to hear of all others.
+        network.run_for(5 * SECOND);
         network
     }
 

@@ -154,6 +154,15 @@ fn changes(seed: u64) -> Tallied {
                 network.start(node);
             }
         }
+        if network.rng.random_bool(0.3) {
+            // Too short for anybody to be given up: the heal is seen within two seconds.
+            let some = network.rng.random_range(1..network.up().len());
+            let apart = network.up().into_iter().sample(&mut network.rng, some);
+            network.split(&apart);
+            let split = network.rng.random_range(300..1_500);
+            history.work(&mut network, split * MS, 60 * MS);
+            network.heal();
+        }
         history.work(&mut network, 6 * SECOND, 60 * MS);
         if let Some((node, until)) = away
             && round >= until
