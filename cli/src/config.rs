@@ -15,7 +15,9 @@ use crate::failure::{Exit, Failure};
 pub(crate) const FILE_NAME: &str = "weft.toml";
 
 /// The keys that it may have.
-const KEYS: [&str; 6] = ["network", "listen", "join", "key", "dht_mode", "log"];
+const KEYS: [&str; 7] = [
+    "network", "listen", "join", "key", "dht_mode", "store", "log",
+];
 
 /// What the file says; every key may be absent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,6 +28,7 @@ pub(crate) struct Config {
     /// As it stands in the file: relative to the daemon's directory.
     pub(crate) key: Option<PathBuf>,
     pub(crate) dht_mode: Option<DhtMode>,
+    pub(crate) store: Option<StorePart>,
     pub(crate) log: Option<String>,
 }
 
@@ -36,6 +39,15 @@ pub(crate) enum DhtMode {
     Server,
     /// It only asks
     Client,
+}
+
+/// A server's part in the replicated store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum StorePart {
+    /// It keeps records for others
+    Yes,
+    /// It reads and writes, and keeps nothing
+    No,
 }
 
 /// What is wrong with the file, and in which line.
@@ -86,6 +98,7 @@ fn parse(text: &str) -> Result<Config, ConfigError> {
             "join" => config.join = Some(file.strings(&key, &value)?),
             "key" => config.key = Some(file.string(&key, &value)?.into()),
             "dht_mode" => config.dht_mode = Some(file.dht_mode(&key, &value)?),
+            "store" => config.store = Some(file.store(&key, &value)?),
             "log" => config.log = Some(file.string(&key, &value)?),
             unknown => {
                 let meant = nearest(unknown, KEYS)
@@ -115,6 +128,14 @@ impl File<'_> {
     fn string(&self, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<String, ConfigError> {
         value.get_ref().as_str().map(str::to_owned).ok_or_else(|| {
             let what = format!("{:?} takes one string", key.get_ref());
+            self.error(value.span().start, what)
+        })
+    }
+
+    fn store(&self, key: &Key<'_>, value: &Spanned<DeValue<'_>>) -> Result<StorePart, ConfigError> {
+        let text = self.string(key, value)?;
+        StorePart::from_str(&text, false).map_err(|_| {
+            let what = format!("store is \"yes\" or \"no\", not {text:?}");
             self.error(value.span().start, what)
         })
     }

@@ -10,7 +10,7 @@ use weft_node::control::{self, Control};
 use weft_node::dir::{self, DataDir, DirError, KeyFileError};
 use weft_node::{Node, Roles, StartError};
 
-use crate::config::{self, Config, DhtMode};
+use crate::config::{self, Config, DhtMode, StorePart};
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
 use crate::logging;
@@ -61,6 +61,9 @@ pub(crate) struct Args {
     /// The node's part in the DHT: a server answers others, a client only asks [default: server]
     #[arg(long, env = "WEFT_DHT", value_name = "MODE", hide_env_values = true)]
     dht: Option<DhtMode>,
+    /// Whether a server keeps records of the replicated store for others [default: yes]
+    #[arg(long, env = "WEFT_STORE", value_name = "PART", hide_env_values = true)]
+    store: Option<StorePart>,
     /// Begin a network although there is somebody to join: don't wait for a node that holds what the store holds
     #[arg(long)]
     found: bool,
@@ -190,7 +193,10 @@ impl Settings {
                 .key
                 .or_else(|| file.key.map(|key| data.path().join(key))),
             roles: match args.dht.or(file.dht_mode).unwrap_or(DhtMode::Server) {
-                DhtMode::Server => Roles::SERVER,
+                DhtMode::Server => Roles {
+                    stores: args.store.or(file.store) != Some(StorePart::No),
+                    ..Roles::SERVER
+                },
                 DhtMode::Client => Roles::CLIENT,
             },
             found: args.found,
@@ -355,6 +361,7 @@ mod tests {
             join: Vec::new(),
             key: None,
             dht: None,
+            store: None,
             found: false,
             log: None,
             exit_with_stdin: false,
@@ -383,6 +390,28 @@ mod tests {
         assert_eq!(settings.key, Some(temp.path().join("k")));
         assert_eq!(settings.roles, Roles::CLIENT);
         assert_eq!(settings.log, "info");
+    }
+
+    #[test]
+    fn a_server_stores_unless_it_is_told_not_to_and_a_client_never_does() {
+        let temp = tempfile::tempdir().unwrap();
+        let data = DataDir::open(temp.path()).unwrap();
+        let stores = |dht, flag, file| {
+            let args = Args {
+                dht,
+                store: flag,
+                ..no_args()
+            };
+            let file = Config {
+                store: file,
+                ..Config::default()
+            };
+            Settings::of(args, file, &data).unwrap().roles.stores
+        };
+        let (yes, no) = (Some(StorePart::Yes), Some(StorePart::No));
+        assert!(stores(None, None, None) && stores(None, yes, no));
+        assert!(!stores(None, no, yes) && !stores(None, None, no));
+        assert!(!stores(Some(DhtMode::Client), yes, None));
     }
 
     #[test]

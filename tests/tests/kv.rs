@@ -215,11 +215,13 @@ fn a_nodes_own_keys_are_compared_and_set_by_its_daemon_alone() {
         .expect_code(7);
     let version = set["version"].as_str().expect("a version");
     wait::until("a quorum after the restart", SETTLED_WITHIN, || {
-        let set = store.on("n2", ["kv", "cas", &key, version, "four"]);
-        let read = store.on("n3", ["get", &key]);
-        (set.succeeded() || read.text() == "four").then_some(())
+        store.on("n2", ["get", &key]).succeeded().then_some(())
     });
-    assert_eq!(store.on("n3", ["get", &key]).expect_code(0).text(), "four");
+    store
+        .on("n2", ["kv", "cas", &key, version, "four"])
+        .expect_code(0);
+    let got = store.on("n3", ["get", &key]).expect_code(0);
+    assert_eq!(got.text(), "four");
     store.down();
 }
 
