@@ -32,10 +32,10 @@ pub struct Roles {
 }
 
 impl Roles {
-    /// It answers queries.
+    /// It answers queries, and keeps what others entrust to it.
     pub const SERVER: Self = Self {
         serves: true,
-        stores: false,
+        stores: true,
     };
     /// It only asks.
     pub const CLIENT: Self = Self {

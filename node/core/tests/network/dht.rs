@@ -8,7 +8,7 @@ use weft_dht::table::Standing;
 use weft_dht::{Contact, Key, Peer as _};
 use weft_identity::PeerId;
 
-use super::net::{Net, Setup};
+use super::net::{LOOKED_UP, Net, Setup};
 use super::{seconds, whole};
 
 /// Asks something of a node's structured layer, and waits for the answer.
@@ -161,11 +161,7 @@ fn lookups_find_the_closest_that_live_after_a_third_has_crashed() {
 fn a_client_asks_and_stands_in_nobodys_table() {
     let setup = Setup {
         roles: |node| {
-            if node == 7 {
-                Roles::CLIENT
-            } else {
-                Roles::SERVER
-            }
+            if node == 7 { Roles::CLIENT } else { LOOKED_UP }
         },
         ..Setup::default()
     };

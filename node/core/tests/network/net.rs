@@ -22,6 +22,12 @@ use weft_overlay::{Now, Time, UnixMicros};
 /// The wall clock at virtual time zero: 2026-01-01.
 const UNIX_START: u64 = 1_767_225_600_000_000;
 
+/// They serve, and keep nothing for others: the store's networks are those of the simulator.
+pub(crate) const LOOKED_UP: Roles = Roles {
+    stores: false,
+    ..Roles::SERVER
+};
+
 /// What a subscriber has got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Got {
@@ -108,7 +114,7 @@ pub(crate) struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
-            roles: |_| Roles::SERVER,
+            roles: |_| LOOKED_UP,
             names: |node| node,
         }
     }
