@@ -25,6 +25,8 @@ pub(crate) struct Request<P, W> {
     pub(crate) sent_at: Time,
     due_at: Time,
     patience: Duration,
+    /// What it may take to reach the peer, while the request waits for that.
+    reaching: Option<Duration>,
     stage: Stage,
 }
 
@@ -69,6 +71,7 @@ impl<P: Copy + Eq, W: Clone> Requests<P, W> {
             sent_at: now,
             due_at,
             patience,
+            reaching: None,
             stage: Stage::InTime,
         };
         self.pending.insert(id, request);
@@ -78,8 +81,10 @@ impl<P: Copy + Eq, W: Clone> Requests<P, W> {
 
     /// Gives a request the time that it takes to reach its peer, before it is slow.
     pub(crate) fn waits(&mut self, id: RequestId, reaching: Duration) {
-        if let Some(request) = self.pending.get(&id) {
-            let due_at = request.due_at.max(request.sent_at + reaching);
+        if let Some(request) = self.pending.get_mut(&id) {
+            let reaching = reaching.max(request.patience);
+            request.reaching = Some(reaching);
+            let due_at = request.sent_at + reaching;
             self.reschedule(id, due_at);
         }
     }
@@ -88,6 +93,7 @@ impl<P: Copy + Eq, W: Clone> Requests<P, W> {
     pub(crate) fn left(&mut self, id: RequestId, now: Time) {
         if let Some(request) = self.pending.get_mut(&id) {
             request.sent_at = now;
+            request.reaching = None;
             let patience = match request.stage {
                 Stage::InTime => request.patience,
                 Stage::Slow => (request.patience * 2).min(ANSWER_MAX),
@@ -128,7 +134,8 @@ impl<P: Copy + Eq, W: Clone> Requests<P, W> {
             Stage::Slow => self.remove(id).map(Overdue::Failed),
             Stage::InTime => {
                 request.stage = Stage::Slow;
-                let answer = (request.patience * 2).min(ANSWER_MAX);
+                let patience = request.reaching.unwrap_or(request.patience);
+                let answer = (patience * 2).min(ANSWER_MAX);
                 let overdue = Overdue::Slow {
                     peer: request.peer,
                     why: request.why.clone(),
@@ -234,6 +241,13 @@ mod tests {
         assert!(requests.overdue(millis(1_100)).is_some());
         requests.left(id, millis(1_150));
         assert_eq!(requests.next_due(), millis(1_350));
+        assert!(requests.answered(id, 7).is_some());
+        // One that never leaves fails after twice what it may take to reach the peer.
+        let id = requests.send(7, (), ms(100), millis(2_000));
+        requests.waits(id, ms(500));
+        assert!(requests.overdue(millis(2_499)).is_none());
+        assert!(requests.overdue(millis(2_500)).is_some());
+        assert_eq!(requests.next_due(), millis(3_000));
     }
 
     #[test]

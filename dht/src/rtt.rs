@@ -60,7 +60,7 @@ impl Rtt {
     /// Returns how long it may take to reach a peer: the four round trips of a connection, and one of the question.
     pub(crate) fn reaching(&self) -> Duration {
         let smoothed = self.smoothed().unwrap_or(PATIENCE_FIRST);
-        (smoothed * 5).clamp(PATIENCE_FIRST / 4, PATIENCE_MAX)
+        (smoothed * 5).clamp(PATIENCE_MIN, PATIENCE_MAX)
     }
 
     /// Returns how long an answer may take before the peer is slow, between 100 ms and 1.5 s; `None` before the first
