@@ -473,10 +473,39 @@ impl<C: Contact> Store<C> {
                 before: old && recovered && was.is_none_or(|was| was.reached || was.before),
             }
         });
+        let mut known: Vec<Known<C::Peer>> = known.collect();
+        if !old {
+            self.add_strangers(&mut known);
+        }
         Claim {
             round: own.map_or(0, |own| own.round).max(heard) + 1,
             old,
-            known: known.collect(),
+            known,
+        }
+    }
+
+    /// Adds those whom a new node's neighbours know and it doesn't: it may be cut off from most of the replicas that
+    /// there are, and what they have acknowledged it has not read.
+    fn add_strangers(&self, known: &mut Vec<Known<C::Peer>>) {
+        let me = self.members.me();
+        let own = me.point();
+        let alive: Vec<_> = self.members.alive().collect();
+        let farthest = alive.iter().map(|(_, member)| member.point ^ own).max();
+        let full = alive.len() >= VIEW_FULL;
+        let claims = alive.iter().filter_map(|(_, m)| m.region.as_ref());
+        for theirs in claims.flat_map(|region| &region.claim().known) {
+            let far = full && Some(theirs.peer.point() ^ own) > farthest;
+            if theirs.peer == me || theirs.gone || far || known.len() >= CLAIM_PEERS_MAX {
+                continue;
+            }
+            if let Err(at) = known.binary_search_by_key(&theirs.peer, |k| k.peer) {
+                let stranger = Known {
+                    reached: false,
+                    before: false,
+                    ..*theirs
+                };
+                known.insert(at, stranger);
+            }
         }
     }
 

@@ -378,3 +378,39 @@ fn a_stand_in_hands_its_hints_over_once_the_replica_is_back() {
         0
     );
 }
+#[test]
+fn who_joins_cut_off_with_one_replica_is_no_replica_before_it_has_read_a_quorum() {
+    let mut network = Network::of(13, 6);
+    let near = |name: &String| {
+        let mut all: Vec<u32> = (0..7).collect();
+        all.sort_by_key(|&id| crate::Peer::point(&TestPeer(id)) ^ key(name).point());
+        all[0] == 6
+    };
+    let name = (0..).map(|n| format!("key {n}")).find(near).unwrap();
+    let key = key(&name);
+    let replica = network.closest(&key)[0];
+    network.join(6, Config::default());
+    network.split(&[6, replica]);
+    network.run_for(20 * SECOND);
+    assert!(!network.store(6).is_settled(&key, 3));
+    let strict = Terms {
+        strict: true,
+        timeout: 5 * SECOND,
+        ..Terms::default()
+    };
+    let call = Call::Put {
+        key: key.clone(),
+        content: Written::Value(Bytes::from_static(b"v")),
+        ttl: None,
+        basis: Basis::Blind,
+        terms: strict,
+    };
+    let outcome = network.ask(6, call);
+    assert!(
+        matches!(outcome, Outcome::QuorumNotMet { .. }),
+        "{outcome:?}"
+    );
+    network.heal();
+    network.run_for(20 * SECOND);
+    assert!(network.store(6).is_settled(&key, 3));
+}

@@ -188,6 +188,6 @@ fn no_acknowledged_write_is_lost_and_no_strict_read_is_stale_whatever_fails() {
 
 #[test]
 fn joins_leaves_and_deaths_lose_nothing_and_one_at_a_time_make_nothing_stale() {
-    let sum = run_all(8, changes);
+    let sum = run_all(12, changes);
     assert!(sum.strict > sum.asked / 4 && sum.checked > sum.asked);
 }
