@@ -13,6 +13,7 @@ mod global;
 mod history;
 mod id;
 mod kv;
+mod leave;
 mod logging;
 mod output;
 mod overlay;
@@ -57,6 +58,7 @@ enum Command {
     Run(run::Args),
     Status(status::Args),
     Id(id::Args),
+    Leave(leave::Args),
     Peer(peer::Args),
     Overlay(overlay::Args),
     Topic(topic::Args),
@@ -117,6 +119,7 @@ async fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Run(args) => run::run(&global, args).await,
         Command::Status(args) => status::run(&global, &args).await,
         Command::Id(args) => id::run(&global, &args).await,
+        Command::Leave(args) => leave::run(&global, &args).await,
         Command::Peer(args) => peer::run(&global, args).await,
         Command::Overlay(args) => overlay::run(&global, args).await,
         Command::Topic(args) => topic::run(&global, args).await,

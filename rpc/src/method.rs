@@ -82,6 +82,8 @@ methods! {
         "Answers the node's peer id, network and addresses.";
     NodeShutdown = "node_shutdown" (types::NoParams) -> types::Stopping, [],
         "Makes the node say goodbye to its neighbours and stop.";
+    NodeLeave = "node_leave" (types::LeaveParams) -> types::Left, [optional("drain")],
+        "Makes the node stop for good: with `drain` it stops once others hold what it held.";
     NodeSetLogLevel = "node_setLogLevel" (types::LogLevel) -> types::LogLevel, [required("level")],
         "Changes what the daemon logs from now on.";
     PeerList = "peer_list" (types::NoParams) -> types::Peers, [],
@@ -240,6 +242,7 @@ mod tests {
             (TopicUnsubscribe::NAME, known::<TopicUnsubscribe>()),
             (TopicCredit::NAME, known::<TopicCredit>()),
             (NodeSetLogLevel::NAME, known::<NodeSetLogLevel>()),
+            (NodeLeave::NAME, known::<NodeLeave>()),
             (NodeStatus::NAME, known::<NodeStatus>()),
             (KvGet::NAME, known::<KvGet>()),
             (KvPut::NAME, known::<KvPut>()),

@@ -19,7 +19,9 @@ pub use kv::{
     KvLevel, KvListParams, KvLocated, KvPutParams, KvRepaired, KvReplica, KvValue, KvVersion,
     KvWritten,
 };
-pub use node::{Health, Identity, LogLevel, NoParams, Status, Stopping, StoreStatus, Verdict};
+pub use node::{
+    Health, Identity, LeaveParams, Left, LogLevel, NoParams, Status, Stopping, StoreStatus, Verdict,
+};
 pub use overlay::{
     ActivePeer, Equivocation, OverlayTree, OverlayTreeParams, OverlayView, OverlayViewsParams,
     PassivePeer, SwarmCounters, Tree,

@@ -12,6 +12,17 @@ pub(super) fn stopping() -> Error {
     Error::new(Kind::Busy, "the node is stopping").hint("start it again: weft run")
 }
 
+/// Others have not taken over what a node holds that leaves.
+pub(super) fn not_drained() -> Error {
+    let mut error = Error::new(
+        Kind::Timeout,
+        "others don't hold yet all that this node holds; it goes on running, and goes on handing over",
+    )
+    .hint("ask again; `weft leave` without --drain stops it at once");
+    error.retryable = true;
+    error
+}
+
 /// A topic's name that isn't one.
 pub(super) fn bad_topic(reason: &str) -> Error {
     Error::new(Kind::InvalidParams, reason)

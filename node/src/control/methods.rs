@@ -4,7 +4,7 @@ mod dht;
 mod kv;
 
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use jsonrpsee::server::{Extensions, Methods, RpcModule};
@@ -23,6 +23,9 @@ use super::items::Writer;
 use super::{Context, errors, subscription};
 use crate::TopicName;
 
+/// How long others have to take what a node holds that leaves: at 10 MB/s some gigabytes.
+const DRAIN_MAX: Duration = Duration::from_secs(300);
+
 /// The swarm that holds the whole network together.
 const NETWORK_SWARM: &str = "network";
 
@@ -35,6 +38,9 @@ pub(super) fn all(context: Context) -> Methods {
     });
     on::<method::NodeIdentity, _, _>(&mut module, |call, _| async move { Ok(call.identity()) });
     on::<method::NodeShutdown, _, _>(&mut module, |call, _| async move { Ok(call.shutdown()) });
+    on::<method::NodeLeave, _, _>(&mut module, |call, params| async move {
+        call.leave(params).await
+    });
     on::<method::NodeSetLogLevel, _, _>(&mut module, |call, params| async move {
         call.set_log_level(params)
     });
@@ -182,6 +188,18 @@ impl Call {
         let node = self.context.node.clone();
         tokio::spawn(async move { node.shutdown().await });
         types::Stopping { stopping: true }
+    }
+
+    async fn leave(&self, params: types::LeaveParams) -> Result<types::Left, Error> {
+        let records = self.status().await?.store.records;
+        if params.drain && !self.context.node.drain(DRAIN_MAX).await {
+            return Err(errors::not_drained());
+        }
+        self.shutdown();
+        Ok(types::Left {
+            drained: params.drain,
+            records,
+        })
     }
 
     fn set_log_level(&self, params: types::LogLevel) -> Result<types::LogLevel, Error> {

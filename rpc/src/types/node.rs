@@ -112,6 +112,24 @@ pub struct Stopping {
     pub stopping: bool,
 }
 
+/// What `node_leave` takes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LeaveParams {
+    /// Whether to wait until others hold what this node holds of the store; absent, no.
+    #[serde(default)]
+    pub drain: bool,
+}
+
+/// What `node_leave` answers before the node says goodbye to its neighbours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Left {
+    /// Whether others hold what this node held; false where nobody asked for it.
+    pub drained: bool,
+    /// Records of the store that this node held.
+    pub records: usize,
+}
+
 /// What `node_setLogLevel` takes and answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
