@@ -168,8 +168,7 @@ impl<B: Bundle> History<B> {
             return;
         }
         self.streams
-            .entry(id)
-            .or_insert_with(|| Stream::new(Some(by), now.time))
+            .get_or_insert_with(id, || Stream::new(Some(by), now.time))
             .start_after(last, head, by);
         self.fingerprint = None;
     }

@@ -4,11 +4,13 @@
 //! seq, so that a lost tail is seen. A hole is waited for as long as a neighbour can fill it; it is told as a gap once a bound
 //! has passed without progress and no neighbour has it. What arrives after its gap was told stays in history only.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::history::History;
+use crate::outbox::Outbox;
 use crate::plumtree::Broadcast;
+use crate::small::SmallMap;
 use crate::{Bundle, Header, Now, Peer, Seqs, StreamId, Time};
 
 /// A hole is told as a gap after this long without progress, if nobody has what is missing (the design's bound).
@@ -83,8 +85,8 @@ enum Hole {
 /// The places of all publishers of a swarm.
 #[derive(Clone, Debug)]
 pub struct Delivery<P> {
-    places: BTreeMap<P, Place>,
-    outputs: VecDeque<Delivered<P>>,
+    places: SmallMap<P, Place>,
+    outputs: Outbox<Delivered<P>>,
     recheck_at: Time,
 }
 
@@ -98,8 +100,8 @@ impl<P: Peer> Delivery<P> {
     /// Makes a delivery that has seen no publisher.
     pub const fn new() -> Self {
         Self {
-            places: BTreeMap::new(),
-            outputs: VecDeque::new(),
+            places: SmallMap::new(),
+            outputs: Outbox::new(),
             recheck_at: Time::NEVER,
         }
     }

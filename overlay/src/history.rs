@@ -11,6 +11,7 @@ use weft_identity::Hash;
 
 use crate::digest::StreamDigest;
 use crate::seqs::RANGES_MAX;
+use crate::small::SmallMap;
 use crate::stream::{Fit, Stream};
 use crate::{Bundle, Header, Now, Seqs, StreamId, Time, UnixMicros};
 
@@ -96,7 +97,7 @@ pub enum Admission {
 #[derive(Clone, Debug)]
 pub struct History<B: Bundle> {
     pub(crate) config: Config,
-    pub(crate) streams: BTreeMap<StreamId<B::Peer>, Stream<B>>,
+    pub(crate) streams: SmallMap<StreamId<B::Peer>, Stream<B>>,
     /// Held bundles in the order of their arrival.
     arrivals: VecDeque<(StreamId<B::Peer>, u64)>,
     bytes: usize,
@@ -114,7 +115,7 @@ impl<B: Bundle> History<B> {
     pub fn new(config: Config) -> Self {
         Self {
             config,
-            streams: BTreeMap::new(),
+            streams: SmallMap::new(),
             arrivals: VecDeque::new(),
             bytes: 0,
             proofs: VecDeque::new(),
@@ -145,8 +146,7 @@ impl<B: Bundle> History<B> {
         }
         let stream = self
             .streams
-            .entry(header.stream)
-            .or_insert_with(|| Stream::new(from, now.time));
+            .get_or_insert_with(header.stream, || Stream::new(from, now.time));
         if stream.passes_over(bundle) {
             self.fingerprint = None;
             return Admission::BeforeBase;
@@ -251,8 +251,9 @@ impl<B: Bundle> History<B> {
     }
 
     fn prove(&mut self, bundle: &B, header: &Header<B::Peer>) -> Admission {
-        let stream = &self.streams[&header.stream];
-        let known = (header.first..=header.last).find_map(|seq| stream.held_at(seq));
+        let stream = self.streams.get(&header.stream);
+        let known = stream
+            .and_then(|stream| (header.first..=header.last).find_map(|seq| stream.held_at(seq)));
         if let Some(known) = known
             && !self
                 .proofs
@@ -367,7 +368,7 @@ impl<B: Bundle> History<B> {
             publisher,
             epoch: u64::MAX,
         };
-        self.streams.range(from..=to).map(|(id, _)| id.epoch)
+        self.streams.range(from, to).map(|(id, _)| id.epoch)
     }
 
     /// Returns what has been seen of a stream; none where the stream isn't known.
@@ -430,7 +431,7 @@ impl<B: Bundle> History<B> {
             return known;
         }
         let mut bytes = Vec::with_capacity(self.streams.len() * 64);
-        for (id, stream) in &self.streams {
+        for (id, stream) in self.streams.iter() {
             bytes.extend_from_slice(stream.head.as_bytes());
             bytes.extend_from_slice(&id.epoch.to_be_bytes());
             for range in stream.seen.iter() {

@@ -35,7 +35,8 @@ mod network;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -47,6 +48,8 @@ pub use reseed::ContactSource;
 pub use views::{ActiveEntry, PassiveEntry};
 
 use crate::bounds::within;
+use crate::outbox::Outbox;
+use crate::small::{SmallMap, SmallSet};
 use crate::{Contact, Now, Peer, Time};
 use config::Bucket;
 use neighbor::Request;
@@ -143,20 +146,20 @@ pub enum Output<P, C> {
 #[derive(Clone, Debug)]
 pub struct Membership<P, C> {
     me: C,
-    config: Config,
+    config: Arc<Config>,
     rng: ChaCha8Rng,
-    outputs: VecDeque<Output<P, C>>,
+    outputs: Outbox<Output<P, C>>,
     left: bool,
 
-    active: BTreeMap<P, Neighbour<C>>,
+    active: SmallMap<P, Neighbour<C>>,
     passive: Passive<P, C>,
     lost: Lost<P, C>,
     /// Who was evicted for being slow, and until when it stays out.
-    shunned: BTreeMap<P, Time>,
+    shunned: SmallMap<P, Time>,
 
-    requests: BTreeMap<P, Request<C>>,
+    requests: SmallMap<P, Request<C>>,
     /// Who refused in this round.
-    refused: BTreeSet<P>,
+    refused: SmallSet<P>,
     /// When the next deficit walk starts.
     walk_at: Time,
     /// The back-off of the next deficit walk of a member that isn't needy.
@@ -179,30 +182,31 @@ pub struct Membership<P, C> {
 
     forced: Bucket,
     /// Who forced an eviction lately; what the bucket gives in that time bounds it.
-    forced_by: BTreeMap<P, Time>,
+    forced_by: SmallMap<P, Time>,
     forwards: Bucket,
     /// Whose join was forwarded lately; what the bucket gives in that time bounds it.
-    forwarded_for: BTreeMap<P, Time>,
+    forwarded_for: SmallMap<P, Time>,
     answers: Bucket,
     /// When strangers were told lately that they are no neighbours.
-    strangers: BTreeMap<P, Time>,
+    strangers: SmallMap<P, Time>,
 }
 
 impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
     /// Makes a member that knows nobody yet.
-    pub fn new(me: C, config: Config, rng: ChaCha8Rng, now: Now) -> Self {
+    pub fn new(me: C, config: impl Into<Arc<Config>>, rng: ChaCha8Rng, now: Now) -> Self {
+        let config = config.into();
         let passive = Passive::new(config.passive_max, config.passive_per_source_max());
         let mut membership = Self {
             me,
             rng,
-            outputs: VecDeque::new(),
+            outputs: Outbox::new(),
             left: false,
-            active: BTreeMap::new(),
+            active: SmallMap::new(),
             passive,
             lost: Lost::new(),
-            shunned: BTreeMap::new(),
-            requests: BTreeMap::new(),
-            refused: BTreeSet::new(),
+            shunned: SmallMap::new(),
+            requests: SmallMap::new(),
+            refused: SmallSet::new(),
             walk_at: Time::NEVER,
             walk_wait: config.walk_min,
             full_since: Time::NEVER,
@@ -215,11 +219,11 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             shuffle_wait: config.shuffle_interval_min,
             outstanding: VecDeque::new(),
             forced: Bucket::default(),
-            forced_by: BTreeMap::new(),
+            forced_by: SmallMap::new(),
             forwards: Bucket::default(),
-            forwarded_for: BTreeMap::new(),
+            forwarded_for: SmallMap::new(),
             answers: Bucket::default(),
-            strangers: BTreeMap::new(),
+            strangers: SmallMap::new(),
             config,
         };
         membership.promotion_at = membership.later(now, membership.config.promotion_interval);

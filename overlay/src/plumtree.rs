@@ -22,7 +22,8 @@ mod tests;
 pub mod trees;
 mod wants;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 pub use message::{Beacon, DigestKind, Message, Push};
@@ -31,6 +32,8 @@ pub use trees::{TREES_MAX, Tree, Trees};
 
 use crate::bounds::within;
 use crate::history::{self, Admission, History, Refusal};
+use crate::outbox::Outbox;
+use crate::small::SmallMap;
 use crate::{Bundle, Header, Now, StreamId, Time};
 use neighbour::Neighbour;
 use trees::Order;
@@ -196,9 +199,9 @@ pub struct Reach {
 #[derive(Clone, Debug)]
 pub struct Broadcast<B: Bundle> {
     me: B::Peer,
-    config: Config,
+    config: Arc<Config>,
     history: History<B>,
-    neighbours: BTreeMap<B::Peer, Neighbour<B::Peer>>,
+    neighbours: SmallMap<B::Peer, Neighbour<B::Peer>>,
     shared: SharedTree<B::Peer>,
     trees: Trees<B::Peer>,
     wants: Wants<B::Peer>,
@@ -207,16 +210,17 @@ pub struct Broadcast<B: Bundle> {
     reach: Reach,
     counters: Counters,
     orders: Vec<Order<B::Peer>>,
-    outputs: VecDeque<Output<B::Peer, B>>,
+    outputs: Outbox<Output<B::Peer, B>>,
 }
 
 impl<B: Bundle> Broadcast<B> {
     /// Makes the broadcast of a member that joins now.
-    pub fn new(me: B::Peer, config: Config, now: Now) -> Self {
+    pub fn new(me: B::Peer, config: impl Into<Arc<Config>>, now: Now) -> Self {
+        let config = config.into();
         Self {
             me,
             history: History::new(config.history.clone()),
-            neighbours: BTreeMap::new(),
+            neighbours: SmallMap::new(),
             shared: SharedTree::new(me),
             trees: Trees::new(me),
             wants: Wants::new(),
@@ -224,7 +228,7 @@ impl<B: Bundle> Broadcast<B> {
             reach: Reach::default(),
             counters: Counters::default(),
             orders: Vec::new(),
-            outputs: VecDeque::new(),
+            outputs: Outbox::new(),
             config,
         }
     }
@@ -453,7 +457,9 @@ impl<B: Bundle> Broadcast<B> {
 
     /// Tells neighbours what has changed in the shared tree, and lets publishers start on it as it is now.
     fn tell_beacons(&mut self, now: Now) {
-        self.trees.set_shared(self.shared.neighbours());
+        if self.shared.take_moved() {
+            self.trees.set_shared(self.shared.neighbours());
+        }
         while let Some(to) = self.shared.due(now.time) {
             if let Some(beacon) = self.shared.tell(to) {
                 self.send(to, Message::Beacon(beacon));
@@ -553,7 +559,7 @@ impl<B: Bundle> Broadcast<B> {
         let targets = self.trees.targets(id.publisher, from);
         let mut reach = Reach::default();
         let bytes = bundle.cost_bytes();
-        for (peer, neighbour) in &mut self.neighbours {
+        for (peer, neighbour) in self.neighbours.iter_mut() {
             let has = neighbour.has(id, header.first, header.last);
             let on_tree = targets.contains(peer);
             if on_tree && !has && !neighbour.congested {
@@ -591,6 +597,9 @@ impl<B: Bundle> Broadcast<B> {
     }
 
     fn carry_out_orders(&mut self) {
+        if self.orders.is_empty() {
+            return;
+        }
         let mut grafts: BTreeMap<B::Peer, Vec<B::Peer>> = BTreeMap::new();
         let mut prunes: BTreeMap<B::Peer, Vec<B::Peer>> = BTreeMap::new();
         let mut at = 0;

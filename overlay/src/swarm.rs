@@ -3,7 +3,7 @@
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
@@ -12,16 +12,17 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use crate::delivery::{Delivered, Delivery};
 use crate::history::{Held, History, Refusal};
 use crate::hyparview::{self, Membership};
+use crate::outbox::Outbox;
 use crate::plumtree::{self, Broadcast, Counters, Reach, SharedTree, Trees};
 use crate::{Bundle, Contact, Header, Now, StreamId, Time};
 
-/// The settings of a swarm.
+/// The settings of a swarm, shared by all members of a simulation.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
     /// The views.
-    pub membership: hyparview::Config,
+    pub membership: Arc<hyparview::Config>,
     /// The trees, repair and history.
-    pub broadcast: plumtree::Config,
+    pub broadcast: Arc<plumtree::Config>,
 }
 
 /// What a swarm is told.
@@ -134,7 +135,7 @@ pub struct Swarm<C: Contact, B: Bundle<Peer = C::Peer>> {
     membership: Membership<C::Peer, C>,
     broadcast: Broadcast<B>,
     delivery: Delivery<C::Peer>,
-    outputs: VecDeque<OutputOf<C, B>>,
+    outputs: Outbox<OutputOf<C, B>>,
 }
 
 impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
@@ -146,7 +147,7 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
             broadcast: Broadcast::new(me.peer(), config.broadcast, now),
             membership: Membership::new(me, config.membership, ChaCha8Rng::from_seed(seed), now),
             delivery: Delivery::new(),
-            outputs: VecDeque::new(),
+            outputs: Outbox::new(),
         }
     }
 

@@ -472,7 +472,7 @@ impl Core {
     pub fn swarm_view(&self, topic: &str, now: Now) -> Option<SwarmView> {
         let entry = self.entry_named(topic)?;
         let membership = entry.swarm.membership();
-        let shared = entry.swarm.trees().shared();
+        let shared: Vec<PeerId> = entry.swarm.trees().shared().collect();
         Some(SwarmView {
             active: membership
                 .active_view()
@@ -523,7 +523,7 @@ impl Core {
             eager,
         };
         let trees = entry.swarm.trees();
-        let shared = view(None, None, trees.shared().iter().copied().collect());
+        let shared = view(None, None, trees.shared().collect());
         let own = trees.publishers().map(|(publisher, tree)| {
             view(Some(publisher), tree.parent(), tree.pushes_to().collect())
         });

@@ -1,11 +1,10 @@
 //! The two views, and the contacts that were lost, as plain data.
 
-use std::collections::BTreeMap;
-
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 use super::config::{CONTACT_SKEW, LOST_MAX};
+use crate::small::SmallMap;
 use crate::{Contact, Now, Peer, Time, UnixMicros};
 
 /// A neighbour, for display.
@@ -73,7 +72,7 @@ struct Known<P, C> {
 /// The passive view.
 #[derive(Clone, Debug)]
 pub(super) struct Passive<P, C> {
-    entries: BTreeMap<P, Known<P, C>>,
+    entries: SmallMap<P, Known<P, C>>,
     max: usize,
     per_source_max: usize,
 }
@@ -81,7 +80,7 @@ pub(super) struct Passive<P, C> {
 impl<P: Peer, C: Contact<Peer = P>> Passive<P, C> {
     pub(super) fn new(max: usize, per_source_max: usize) -> Self {
         Self {
-            entries: BTreeMap::new(),
+            entries: SmallMap::new(),
             max,
             per_source_max,
         }
@@ -223,13 +222,13 @@ struct LostPeer<C> {
 /// Contacts that were lost lately; probing them is what merges a network that was split.
 #[derive(Clone, Debug)]
 pub(super) struct Lost<P, C> {
-    entries: BTreeMap<P, LostPeer<C>>,
+    entries: SmallMap<P, LostPeer<C>>,
 }
 
 impl<P: Peer, C: Contact<Peer = P>> Lost<P, C> {
     pub(super) fn new() -> Self {
         Self {
-            entries: BTreeMap::new(),
+            entries: SmallMap::new(),
         }
     }
 

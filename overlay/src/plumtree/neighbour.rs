@@ -1,12 +1,13 @@
 //! What this member knows of one neighbour, and what it still has to tell it. All of it dies with the neighbourhood.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use weft_identity::Hash;
 
 use crate::bounds::within;
 use crate::digest::StreamDigest;
+use crate::small::{SmallMap, SmallSet};
 use crate::{Header, Peer, Seqs, StreamId, Time};
 
 /// What is assumed of a link before its first heartbeat has come back (a guess between a local and a wide network).
@@ -31,7 +32,7 @@ pub(crate) struct Neighbour<P> {
     pub(crate) has_base: bool,
     /// Its lane for data is full: it gets announcements only.
     pub(crate) congested: bool,
-    theirs: BTreeMap<StreamId<P>, Theirs>,
+    theirs: SmallMap<StreamId<P>, Theirs>,
     /// When it last told everything it has.
     pub(crate) told_all: Option<Time>,
     /// Whether the frames that come are parts of everything it has.
@@ -40,7 +41,7 @@ pub(crate) struct Neighbour<P> {
     pub(crate) told_everything_at: Option<Time>,
     pub(crate) compared_at: Time,
     /// Streams that changed since it was last told of them.
-    pub(crate) untold: BTreeSet<StreamId<P>>,
+    pub(crate) untold: SmallSet<StreamId<P>>,
     /// Bytes that came in since it was last told.
     pub(crate) untold_bytes: usize,
     pub(crate) tell_at: Time,
@@ -63,12 +64,12 @@ impl<P: Peer> Neighbour<P> {
             rtt: RTT_INITIAL,
             has_base: false,
             congested: false,
-            theirs: BTreeMap::new(),
+            theirs: SmallMap::new(),
             told_all: None,
             telling_all: false,
             told_everything_at: None,
             compared_at: now,
-            untold: BTreeSet::new(),
+            untold: SmallSet::new(),
             untold_bytes: 0,
             tell_at: Time::NEVER,
             announced_at: None,
@@ -95,7 +96,7 @@ impl<P: Peer> Neighbour<P> {
             publisher,
             epoch: u64::MAX,
         };
-        self.theirs.range(from..=to).map(|(id, _)| id.epoch)
+        self.theirs.range(from, to).map(|(id, _)| id.epoch)
     }
 
     /// Returns the streams that its digests named, with its last seq of each and the head there.
@@ -179,7 +180,7 @@ impl<P: Peer> Neighbour<P> {
     /// It sent a bundle, so it has it.
     pub(crate) fn showed(&mut self, header: &Header<P>) {
         self.make_room(header.stream);
-        let theirs = self.theirs.entry(header.stream).or_insert_with(|| Theirs {
+        let theirs = self.theirs.get_or_insert_with(header.stream, || Theirs {
             supplies_from: header.first,
             ..Theirs::default()
         });

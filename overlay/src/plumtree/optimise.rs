@@ -54,7 +54,7 @@ impl<B: Bundle> Broadcast<B> {
         {
             self.history.would_have_come(id, now.time.before(age));
             let at = now.time + self.config.announce_delay;
-            for (peer, neighbour) in &mut self.neighbours {
+            for (peer, neighbour) in self.neighbours.iter_mut() {
                 if *peer != from {
                     neighbour.mark_untold(id, at);
                 }

@@ -70,7 +70,7 @@ impl<B: Bundle> Broadcast<B> {
     /// Returns what neighbours can supply of a stream and this member hasn't seen.
     pub(super) fn missing(&self, id: StreamId<B::Peer>) -> Seqs {
         let mut shown = Seqs::default();
-        for (peer, neighbour) in &self.neighbours {
+        for (peer, neighbour) in self.neighbours.iter() {
             if !self.wants.distrusts(*peer) {
                 shown.extend(&neighbour.can_supply(id));
             }

@@ -60,7 +60,7 @@ impl<B: Bundle> Broadcast<B> {
         let quiet = (now.time + QUIET).min(latest);
         neighbour.exchange_at = neighbour.exchange_at.max(quiet);
         let digests: Vec<_> = untold
-            .into_iter()
+            .iter()
             .filter_map(|id| self.history.digest(id, now.time))
             .collect();
         self.send_digests(peer, DigestKind::Delta, digests, false);

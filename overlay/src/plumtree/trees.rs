@@ -8,9 +8,9 @@
 //! Links stay eager on both ends (the parent is in `eager` as well), so that when a parent changes, the old one goes on being
 //! pushed to, and a whole branch that hung above it is fed again without another graft.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::small::{SmallMap, SmallSet};
 use crate::{Peer, Time};
 
 /// Publishers with a tree of their own: some 300 bytes each; the one used longest ago starts anew from the shared tree.
@@ -32,13 +32,13 @@ struct Doubt {
 #[derive(Clone, Debug)]
 pub struct Tree<P> {
     parent: Option<P>,
-    eager: BTreeSet<P>,
+    eager: SmallSet<P>,
     /// When neighbours were told to stop pushing.
-    pruned: BTreeMap<P, Time>,
+    pruned: SmallMap<P, Time>,
     /// The parent was chosen by its word and has brought nothing first yet.
     on_trial: bool,
     /// Neighbours that did not keep their word, until when it counts for nothing, and how often that was.
-    doubted: BTreeMap<P, Doubt>,
+    doubted: SmallMap<P, Doubt>,
     used: u64,
 }
 
@@ -51,10 +51,7 @@ impl<P: Peer> Tree<P> {
     /// Returns the neighbours that are pushed to, ascending.
     pub fn pushes_to(&self) -> impl Iterator<Item = P> {
         let parent = self.parent;
-        self.eager
-            .iter()
-            .copied()
-            .filter(move |peer| Some(*peer) != parent)
+        self.eager.iter().filter(move |peer| Some(*peer) != parent)
     }
 
     /// A bundle came first from this neighbour: a parent that was chosen by its word has kept it, or not.
@@ -96,8 +93,8 @@ pub(crate) enum Order<P> {
 #[derive(Clone, Debug)]
 pub struct Trees<P> {
     me: P,
-    shared: BTreeSet<P>,
-    publishers: BTreeMap<P, Tree<P>>,
+    shared: SmallSet<P>,
+    publishers: SmallMap<P, Tree<P>>,
     uses: u64,
 }
 
@@ -105,15 +102,15 @@ impl<P: Peer> Trees<P> {
     pub(crate) fn new(me: P) -> Self {
         Self {
             me,
-            shared: BTreeSet::new(),
-            publishers: BTreeMap::new(),
+            shared: SmallSet::new(),
+            publishers: SmallMap::new(),
             uses: 0,
         }
     }
 
     /// Returns the neighbours on the shared tree, ascending.
-    pub fn shared(&self) -> &BTreeSet<P> {
-        &self.shared
+    pub fn shared(&self) -> impl Iterator<Item = P> {
+        self.shared.iter()
     }
 
     /// Returns the publishers' trees in ascending order.
@@ -146,7 +143,7 @@ impl<P: Peer> Trees<P> {
     }
 
     /// The shared tree has changed: publishers that come from now on start on it.
-    pub(crate) fn set_shared(&mut self, shared: BTreeSet<P>) {
+    pub(crate) fn set_shared(&mut self, shared: SmallSet<P>) {
         self.shared = shared;
     }
 
@@ -160,7 +157,7 @@ impl<P: Peer> Trees<P> {
 
     pub(crate) fn neighbour_up(&mut self, peer: P, orders: &mut Vec<Order<P>>) {
         let me = self.me;
-        for (publisher, tree) in &mut self.publishers {
+        for (publisher, tree) in self.publishers.iter_mut() {
             if tree.parent.is_none() && *publisher != me {
                 tree.attach(peer);
                 orders.push(Order::Graft(peer, *publisher));
@@ -176,7 +173,7 @@ impl<P: Peer> Trees<P> {
 
     pub(crate) fn neighbour_down(&mut self, peer: P, orders: &mut Vec<Order<P>>) {
         self.shared.remove(&peer);
-        for (publisher, tree) in &mut self.publishers {
+        for (publisher, tree) in self.publishers.iter_mut() {
             tree.eager.remove(&peer);
             tree.pruned.remove(&peer);
             tree.doubted.remove(&peer);
@@ -299,12 +296,12 @@ impl<P: Peer> Trees<P> {
                 self.publishers.remove(&oldest);
             }
         }
-        let tree = self.publishers.entry(publisher).or_insert_with(|| Tree {
+        let tree = self.publishers.get_or_insert_with(publisher, || Tree {
             parent: None,
             eager: self.shared.clone(),
-            pruned: BTreeMap::new(),
+            pruned: SmallMap::new(),
             on_trial: false,
-            doubted: BTreeMap::new(),
+            doubted: SmallMap::new(),
             used: 0,
         });
         tree.used = self.uses;
@@ -328,14 +325,14 @@ mod tests {
     }
 
     fn tree(trees: &Trees<u32>) -> &Tree<u32> {
-        &trees.publishers[&PUBLISHER]
+        trees.publishers.get(&PUBLISHER).unwrap()
     }
 
     #[test]
     fn a_new_neighbour_is_lazy_until_the_shared_tree_has_it() {
         let mut trees = trees(&[1, 2]);
         assert_eq!(trees.targets(7, None), []);
-        trees.set_shared([1].into());
+        trees.set_shared([1].into_iter().collect());
         assert_eq!(trees.targets(8, None), [1]);
     }
 
@@ -425,7 +422,7 @@ mod tests {
     #[test]
     fn a_new_publisher_starts_on_the_shared_tree() {
         let mut trees = trees(&[1, 2, 3]);
-        trees.set_shared([1, 3].into());
+        trees.set_shared([1, 3].into_iter().collect());
         trees.pushed_first(PUBLISHER, 1, Time::ZERO);
         assert_eq!(trees.targets(PUBLISHER, Some(1)), [3]);
     }

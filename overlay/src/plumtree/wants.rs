@@ -3,10 +3,10 @@
 //! One mechanism serves lazy announcements, exchanges and holes alike: a digest shows something that this member hasn't
 //! seen; if it doesn't come along a tree within a delay, one neighbour that has it is grafted and asked.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::bounds::within;
+use crate::small::SmallMap;
 use crate::{Header, Peer, Seqs, StreamId, Time};
 
 /// Neighbours that are asked for parts of one stream at once: each of an active view.
@@ -69,10 +69,10 @@ impl<P> Lack<P> {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Wants<P> {
-    lacks: BTreeMap<StreamId<P>, Lack<P>>,
-    refused: BTreeMap<StreamId<P>, Seqs>,
+    lacks: SmallMap<StreamId<P>, Lack<P>>,
+    refused: SmallMap<StreamId<P>, Seqs>,
     /// Neighbours that were asked in vain: an entry dies with the neighbourhood.
-    vain: BTreeMap<P, Vain>,
+    vain: SmallMap<P, Vain>,
     /// Who has come to be distrusted and was not told of yet.
     unmasked: Vec<P>,
 }
@@ -80,9 +80,9 @@ pub(crate) struct Wants<P> {
 impl<P: Peer> Wants<P> {
     pub(crate) const fn new() -> Self {
         Self {
-            lacks: BTreeMap::new(),
-            refused: BTreeMap::new(),
-            vain: BTreeMap::new(),
+            lacks: SmallMap::new(),
+            refused: SmallMap::new(),
+            vain: SmallMap::new(),
             unmasked: Vec::new(),
         }
     }
@@ -92,7 +92,7 @@ impl<P: Peer> Wants<P> {
         if self.lacks.len() >= LACKS_MAX && !self.lacks.contains_key(&id) {
             return;
         }
-        let lack = self.lacks.entry(id).or_insert_with(|| Lack {
+        let lack = self.lacks.get_or_insert_with(id, || Lack {
             ask_at,
             asked: Vec::new(),
             failed: 0,
@@ -131,7 +131,9 @@ impl<P: Peer> Wants<P> {
         if self.refused.len() >= REFUSED_MAX && !self.refused.contains_key(&header.stream) {
             self.refused.pop_first();
         }
-        let refused = self.refused.entry(header.stream).or_default();
+        let refused = self
+            .refused
+            .get_or_insert_with(header.stream, Seqs::default);
         refused.insert(header.first, header.last);
     }
 
@@ -160,10 +162,10 @@ impl<P: Peer> Wants<P> {
         let mut due = Vec::new();
         self.vain
             .retain(|_, vain| vain.distrusted_until.is_none_or(|until| until > now));
-        for (id, lack) in &mut self.lacks {
+        for (id, lack) in self.lacks.iter_mut() {
             let before = lack.asked.len();
             for ask in lack.asked.extract_if(.., |ask| ask.deadline <= now) {
-                let vain = self.vain.entry(ask.peer).or_insert(Vain {
+                let vain = self.vain.get_or_insert_with(ask.peer, || Vain {
                     asks: 0,
                     since: now,
                     distrusted_until: None,

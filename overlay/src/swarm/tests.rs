@@ -3,6 +3,7 @@
 pub(crate) mod network;
 pub(crate) mod values;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::StreamId;
@@ -331,7 +332,9 @@ fn a_partition_of_ten_seconds_loses_nothing() {
 #[test]
 fn what_no_history_holds_any_more_is_told_as_an_exact_gap() {
     let mut network = Network::new(5);
-    network.config.broadcast.history.bytes_max = 100 * 200;
+    Arc::make_mut(&mut network.config.broadcast)
+        .history
+        .bytes_max = 100 * 200;
     network.gaps_allowed = true;
     network.grow(12);
     network.run(SECOND * 20);
@@ -454,7 +457,9 @@ fn five_hundred_settle_and_get_all() {
 #[test]
 fn a_gap_is_told_though_others_never_pause() {
     let mut network = Network::new(10);
-    network.config.broadcast.history.bytes_max = 300 * 200;
+    Arc::make_mut(&mut network.config.broadcast)
+        .history
+        .bytes_max = 300 * 200;
     network.gaps_allowed = true;
     network.grow(12);
     network.run(SECOND * 20);
@@ -488,7 +493,7 @@ fn a_joiner_finds_its_base_though_frames_are_lost() {
         network.run(SECOND * 3);
         // Long enough for a lost join.
         let mut config = network.config.clone();
-        config.broadcast.base_timeout = SECOND * 4;
+        Arc::make_mut(&mut config.broadcast).base_timeout = SECOND * 4;
         network.start_with(30, config);
         network.run(SECOND * 15);
         let id = stream_of(&network, 5);
@@ -500,11 +505,13 @@ fn a_joiner_finds_its_base_though_frames_are_lost() {
 
 /// How many links the shared tree has on both ends, and how many roots.
 fn shared_tree(network: &Network) -> (usize, usize) {
-    let shared = |peer: &u32| network.nodes[peer].swarm.trees().shared();
+    let shared = |peer: &u32| {
+        let shared = network.nodes[peer].swarm.trees().shared();
+        shared.collect::<Vec<_>>()
+    };
     let ends = network.nodes.keys().flat_map(|peer| {
-        let others = shared(peer)
-            .iter()
-            .filter(|other| network.nodes.contains_key(other));
+        let others = shared(peer).into_iter();
+        let others = others.filter(|other| network.nodes.contains_key(other));
         others.filter(|other| shared(other).contains(peer))
     });
     let roots: std::collections::BTreeSet<_> = network

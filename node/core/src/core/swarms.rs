@@ -1,5 +1,7 @@
 //! The swarms: opening and closing them, telling them facts, and translating their orders.
 
+use std::sync::Arc;
+
 use weft_identity::PeerId;
 use weft_overlay::delivery::Delivered as Due;
 use weft_overlay::history::Refusal;
@@ -50,12 +52,13 @@ impl Core {
         }
         let mut config = swarm::Config::default();
         if topic == self.root {
-            config.broadcast.start = Start::Retained;
-            config.broadcast.history.age_max = ROOT_HISTORY;
-            config.broadcast.history.bytes_max = ROOT_HISTORY_BYTES;
+            let broadcast = Arc::make_mut(&mut config.broadcast);
+            broadcast.start = Start::Retained;
+            broadcast.history.age_max = ROOT_HISTORY;
+            broadcast.history.bytes_max = ROOT_HISTORY_BYTES;
         } else {
             // The root swarm looks for lost peers; a topic's hears of the link that it makes.
-            config.membership.probe_interval = TOPIC_PROBES;
+            Arc::make_mut(&mut config.membership).probe_interval = TOPIC_PROBES;
         }
         let entry = Entry {
             swarm: Swarm::new(self.contact.clone(), config, &mut self.rng, now),

@@ -143,3 +143,58 @@ fn roots_that_come_too_fast_are_not_followed() {
     }
     assert!(tree.claim.unwrap().since > UnixMicros(90));
 }
+
+/// Who is told of a change of distance within a while.
+fn told_of_change(tree: &mut SharedTree<u32>, from: u64) -> Vec<u32> {
+    told(tree, at(from + 50))
+        .into_iter()
+        .map(|(to, _)| to)
+        .collect()
+}
+
+#[test]
+fn a_change_is_told_to_whom_it_matters_and_to_nobody_else() {
+    let mut tree = member(&[1, 2, 3, 4]);
+    tree.heard(1, beacon(Some(30)), at(10));
+    // Two is closer, three has a way that is as good, four would have a better one here.
+    tree.heard(2, beacon(Some(35)), at(10));
+    tree.heard(3, beacon(Some(41)), at(10));
+    tree.heard(4, beacon(Some(90)), at(10));
+    assert_eq!(
+        told_of_change(&mut tree, 10),
+        [1, 2, 3, 4],
+        "the root is new"
+    );
+    tree.heard(1, beacon(Some(28)), at(100));
+    assert_eq!(told_of_change(&mut tree, 100), [4]);
+    // It is no longer closer than three.
+    tree.heard(1, beacon(Some(34)), at(200));
+    assert_eq!(told_of_change(&mut tree, 200), [3, 4]);
+}
+
+#[test]
+fn whoever_comes_to_hang_below_is_told_what_it_has_missed() {
+    let mut tree = member(&[1, 2]);
+    tree.heard(1, beacon(Some(30)), at(10));
+    tree.heard(2, beacon(Some(35)), at(10));
+    told_of_change(&mut tree, 10);
+    tree.heard(1, beacon(Some(32)), at(100));
+    assert_eq!(told_of_change(&mut tree, 100), []);
+    let mut child = beacon(Some(52)).unwrap();
+    child.to_parent = true;
+    tree.heard(2, Some(child), at(200));
+    assert_eq!(told_of_change(&mut tree, 200), [2]);
+}
+
+#[test]
+fn a_beacon_that_says_nothing_new_plans_nothing() {
+    let mut tree = member(&[1, 2]);
+    tree.heard(1, beacon(Some(30)), at(10));
+    told_of_change(&mut tree, 10);
+    let timeout = tree.poll_timeout();
+    tree.heard(1, beacon(Some(30)), at(100));
+    assert_eq!(tree.poll_timeout(), timeout);
+    assert!(tree.take_moved(), "the parent came onto the tree");
+    tree.heard(1, beacon(Some(30)), at(200));
+    assert!(!tree.take_moved());
+}

@@ -4,6 +4,7 @@
 mod check;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
@@ -612,6 +613,6 @@ impl Network {
 /// The broadcast's settings with a start.
 pub(crate) fn starting(start: plumtree::Start) -> Config {
     let mut config = Config::default();
-    config.broadcast.start = start;
+    Arc::make_mut(&mut config.broadcast).start = start;
     config
 }
