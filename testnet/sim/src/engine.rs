@@ -28,6 +28,9 @@ const UNIX_START: u64 = 1_767_225_600_000_000;
 pub const LIVENESS: Duration = Duration::from_secs(3);
 /// Wake-ups in a row after which a machine may ask for the same moment again.
 const FUTILE_MAX: u8 = 100;
+/// Events whose nodes are looked at before they happen: as many as misses of the cache overlap, and few enough that what
+/// was read is still there when it is needed.
+const AHEAD: u64 = 16;
 
 /// What happens.
 #[derive(Clone, Debug)]
@@ -68,13 +71,31 @@ enum Event<F> {
     Cue(u32),
 }
 
+impl<F> Event<F> {
+    /// Returns the node that it happens to; none where it is the script's.
+    const fn at(&self) -> Option<NodeId> {
+        match self {
+            Self::Frame { to: at, .. }
+            | Self::Up { at, .. }
+            | Self::Down { at, .. }
+            | Self::Unreachable { at, .. }
+            | Self::Silent { at, .. }
+            | Self::Wake { at, .. } => Some(*at),
+            Self::Cue(_) => None,
+        }
+    }
+}
+
 #[derive(Clone, Debug)]
 struct Node<M: Machine> {
     /// None while the process doesn't run.
     machine: Option<M>,
     /// How often it was started.
     life: u32,
+    /// When it is woken next.
     wake: Time,
+    /// When the queue holds another wake-up of it that was planned before that one; `NEVER` if none is known of.
+    wake_after: Time,
     /// Wake-ups in a row after which it asked for the same moment again.
     futile: u8,
     links: Vec<LinkEnd>,
@@ -99,6 +120,8 @@ pub struct Engine<M: Machine> {
     nodes: Vec<Node<M>>,
     links: Links,
     links_made: u32,
+    /// Whether any node was ever made slow: else nobody's slowness is looked up.
+    some_are_slow: bool,
     blocks: Blocks,
     contacts: Contacts,
     events: u64,
@@ -114,6 +137,7 @@ impl<M: Machine> Engine<M> {
             machine: None,
             life: 0,
             wake: Time::NEVER,
+            wake_after: Time::NEVER,
             futile: 0,
             links: Vec::new(),
             held: None,
@@ -130,6 +154,7 @@ impl<M: Machine> Engine<M> {
             nodes: (0..nodes).map(|_| idle()).collect(),
             links,
             links_made: 0,
+            some_are_slow: false,
             blocks: Blocks::default(),
             contacts,
             events: 0,
@@ -222,6 +247,7 @@ impl<M: Machine> Engine<M> {
         slot.machine = Some(machine);
         slot.life += 1;
         slot.wake = Time::NEVER;
+        slot.wake_after = Time::NEVER;
         slot.busy_until = Time::ZERO;
         slot.sending_until = Time::ZERO;
         self.watch.started(self.now, node);
@@ -240,6 +266,9 @@ impl<M: Machine> Engine<M> {
     /// Lets time pass until `until`; cues are handed to `script` as they come.
     pub fn run_until(&mut self, until: Time, script: &mut impl FnMut(&mut Self, u32)) {
         while let Some((time, event)) = self.queue.pop(until) {
+            if self.events.is_multiple_of(AHEAD) {
+                self.look_ahead();
+            }
             self.now = self.now.max(time);
             self.events += 1;
             match event {
@@ -248,6 +277,26 @@ impl<M: Machine> Engine<M> {
             }
         }
         self.now = self.now.max(until);
+    }
+
+    /// Reads what the next events will need. Each of them needs it at once and misses the cache for it, one after the other; here
+    /// the misses of several overlap.
+    fn look_ahead(&self) {
+        let coming = || self.queue.coming(AHEAD as usize).filter_map(Event::at);
+        let mut read = 0;
+        for at in coming() {
+            let slot = &self.nodes[at as usize];
+            read ^=
+                slot.wake.as_micros() ^ slot.links.len() as u64 ^ u64::from(slot.machine.is_some());
+        }
+        for at in coming() {
+            let slot = &self.nodes[at as usize];
+            if let Some(machine) = &slot.machine {
+                read ^= machine.touch();
+            }
+            read ^= slot.links.first().map_or(0, |end| u64::from(end.peer));
+        }
+        std::hint::black_box(read);
     }
 
     fn happen(&mut self, event: Event<M::Frame>) {
@@ -320,7 +369,7 @@ impl<M: Machine> Engine<M> {
         if slot.life != life || slot.wake > now.time {
             return;
         }
-        slot.wake = Time::NEVER;
+        slot.wake = std::mem::replace(&mut slot.wake_after, Time::NEVER);
         let Some(machine) = &mut slot.machine else {
             return;
         };
@@ -352,7 +401,7 @@ impl<M: Machine> Engine<M> {
         };
         let wake = machine.poll_timeout();
         if wake < slot.wake {
-            slot.wake = wake;
+            slot.wake_after = std::mem::replace(&mut slot.wake, wake);
             let life = slot.life;
             self.queue
                 .push(wake.max(self.now), Event::Wake { at, life });

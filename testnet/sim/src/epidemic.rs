@@ -190,7 +190,7 @@ impl Machine for Member {
             me: node,
             membership: (!plan.everybody).then_some(membership),
             epidemic: epidemic.expect("trees are run by the swarm's member"),
-            rejoin: Rejoin::new(if plan.everybody { 0 } else { plan.vias }, rng(seed ^ 2)),
+            rejoin: Rejoin::new(if plan.everybody { 0 } else { plan.vias }, seed ^ 2),
             orders: VecDeque::from([Order::Based]),
             publisher: None,
         }

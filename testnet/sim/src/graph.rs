@@ -11,7 +11,7 @@ use crate::machine::{Machine, NodeId};
 /// Sources from which paths are measured: all of ten thousand nodes, and in larger networks so many drawn ones.
 const SOURCES_MAX: usize = 10_000;
 /// Steps of breadth-first search that may be spent on paths: a million nodes take fewer sources.
-const STEPS_MAX: usize = 1_000_000_000;
+const STEPS_MAX: usize = 500_000_000;
 
 /// The active views of the nodes that run. Indices are the nodes'; one that doesn't run has no links.
 #[derive(Clone, Debug)]

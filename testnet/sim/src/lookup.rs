@@ -220,7 +220,7 @@ impl Machine for Member {
             me,
             dht: Dht::new(me, weft_dht::dht::Config::default(), dht_rng, now),
             crowd: Arc::clone(&plan.crowd),
-            rejoin: Rejoin::new(plan.vias, rng),
+            rejoin: Rejoin::new(plan.vias, seed),
             orders: VecDeque::new(),
         }
     }

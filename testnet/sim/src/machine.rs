@@ -271,6 +271,12 @@ pub trait Machine: Sized {
     /// Returns when to let time pass.
     fn poll_timeout(&self) -> Time;
 
+    /// Reads a little of all that an event may need, so that it is in the cache when the event comes; returns anything
+    /// made of it.
+    fn touch(&self) -> u64 {
+        0
+    }
+
     /// Returns the next order.
     fn poll_order(&mut self, now: Now) -> Option<Order<Self::Frame>>;
 

@@ -109,6 +109,12 @@ impl<E> Queue<E> {
         }
     }
 
+    /// Returns up to so many of the events that are next, but for those that were planned a moment ago.
+    pub fn coming(&self, count: usize) -> impl Iterator<Item = &E> {
+        let next = self.open.iter().rev().take(count);
+        next.map(|entry| &entry.event)
+    }
+
     /// Takes the next event unless it is later than `until`.
     pub fn pop(&mut self, until: Time) -> Option<(Time, E)> {
         loop {

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
 use weft_overlay::{Now, Time};
 
+use crate::link::{mix, unit};
 use crate::machine::NodeId;
 
 /// How soon a member without neighbours joins again; doubles up to the longest. As the core's join addresses.
@@ -16,7 +15,8 @@ const WAIT_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub(crate) struct Rejoin {
     vias: u32,
-    rng: ChaCha8Rng,
+    /// Each draw mixes it anew: a generator would be the largest part of a member that never joins again.
+    drawn: u64,
     at: Time,
     wait: Duration,
     is_alone: Option<bool>,
@@ -24,10 +24,10 @@ pub(crate) struct Rejoin {
 
 impl Rejoin {
     /// Takes the first so many nodes to join through.
-    pub(crate) fn new(vias: u32, rng: ChaCha8Rng) -> Self {
+    pub(crate) const fn new(vias: u32, seed: u64) -> Self {
         Self {
             vias,
-            rng,
+            drawn: seed,
             at: Time::NEVER,
             wait: WAIT_MIN,
             is_alone: None,
@@ -60,9 +60,15 @@ impl Rejoin {
             return None;
         }
         self.wait = (self.wait * 2).min(WAIT_MAX);
-        let jitter = 0.75 + 0.5 * self.rng.random::<f64>();
+        let jitter = 0.75 + 0.5 * unit(self.draw());
         self.at = now.time + self.wait.mul_f64(jitter);
-        Some(self.rng.random_range(0..self.vias))
+        let via = self.draw() % u64::from(self.vias);
+        NodeId::try_from(via).ok()
+    }
+
+    const fn draw(&mut self) -> u64 {
+        self.drawn = mix(self.drawn);
+        self.drawn
     }
 
     pub(crate) const fn poll_timeout(&self) -> Time {

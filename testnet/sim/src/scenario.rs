@@ -204,6 +204,11 @@ pub struct Overlay {
     pub history_age: Option<Span>,
 }
 
+/// Addresses that a node is given to join by.
+const fn contacts() -> u32 {
+    3
+}
+
 impl Overlay {
     /// Returns a swarm's settings.
     pub fn settings(&self) -> swarm::Config {
@@ -233,8 +238,8 @@ impl Overlay {
             broadcast.history.horizon = age.0;
         }
         swarm::Config {
-            membership,
-            broadcast,
+            membership: membership.into(),
+            broadcast: broadcast.into(),
         }
     }
 
@@ -256,6 +261,9 @@ pub enum Phase {
         within: Span,
         /// Through the first so many nodes.
         through: u32,
+        /// So many of them at once, as a node dials all addresses that it was given.
+        #[serde(default = "contacts")]
+        contacts: u32,
     },
     /// Time passes.
     Run {

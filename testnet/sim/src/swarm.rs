@@ -107,9 +107,12 @@ pub struct Member {
     me: NodeId,
     swarm: Swarm<SimContact, SimBundle>,
     rejoin: Rejoin,
+    /// What comes before the swarm's orders: of a publisher alone.
     orders: VecDeque<Order<Frame>>,
     publisher: Option<Box<Publisher>>,
     supplies: Vec<Supply>,
+    /// When to let time pass: looked up in everything that it has once an event, not each time that the engine asks.
+    timeout: Time,
 }
 
 impl Member {
@@ -127,61 +130,73 @@ impl Member {
             });
             self.swarm.publish(bundle, now);
             // Before the next one: a delivery is told with the hops of the bundle that is held.
-            self.drain(now);
+            while let Some(order) = self.next_of_swarm() {
+                self.orders.push_back(order);
+            }
         }
     }
 
-    /// Turns the swarm's orders into the engine's.
-    fn drain(&mut self, now: Now) {
-        while let Some(output) = self.swarm.poll_output() {
-            match output {
-                Output::Membership { to, message, .. } => {
-                    self.send(to, Frame::Membership(message), true);
+    /// Returns the swarm's next order, as one of the engine's.
+    fn next_of_swarm(&mut self) -> Option<Order<Frame>> {
+        loop {
+            return Some(match self.swarm.poll_output()? {
+                Output::Membership { to, message, .. } => Order::Send {
+                    to,
+                    frame: Frame::Membership(message),
+                    dial: true,
+                },
+                Output::Broadcast { to, message } => Order::Send {
+                    to,
+                    frame: Frame::Broadcast(message),
+                    dial: false,
+                },
+                Output::NeighbourUp(peer) => Order::NeighbourUp(peer),
+                Output::NeighbourDown(peer) => {
+                    self.supplies.retain(|supply| supply.peer != peer);
+                    continue;
                 }
-                Output::Broadcast { to, message } => {
-                    self.send(to, Frame::Broadcast(message), false);
-                }
-                Output::NeighbourUp(peer) => self.orders.push_back(Order::NeighbourUp(peer)),
-                Output::NeighbourDown(peer) => self.supplies.retain(|supply| supply.peer != peer),
-                Output::Based => self.orders.push_back(Order::Based),
-                Output::Deliver(Delivered::Bundle { header, from }) => self.deliver(&header, from),
-                Output::Deliver(Delivered::Gap { stream, from, to }) => {
-                    let first = Place {
+                Output::Based => Order::Based,
+                Output::Deliver(Delivered::Bundle { header, from }) => self.delivery(&header, from),
+                Output::Deliver(Delivered::Gap { stream, from, to }) => Order::Gap {
+                    first: Place {
                         publisher: stream.publisher,
                         epoch: stream.epoch,
                         seq: from,
-                    };
-                    self.orders.push_back(Order::Gap { first, last: to });
-                }
+                    },
+                    last: to,
+                },
                 Output::Equivocation(header) => {
                     let what = format!("an equivocation of n{}", header.stream.publisher);
-                    self.orders.push_back(Order::Violation(what));
+                    Order::Violation(what)
                 }
-                Output::WantContacts => self.orders.push_back(Order::WantContacts),
-                Output::Refused { .. } => {}
-                Output::Misbehaviour { what, .. } => {
-                    self.orders.push_back(Order::Accused { what });
-                }
-            }
+                Output::WantContacts => Order::WantContacts,
+                Output::Refused { .. } => continue,
+                Output::Misbehaviour { what, .. } => Order::Accused { what },
+            });
         }
-        let is_alone = self.swarm.membership().active().next().is_none();
-        self.rejoin.neighbours(is_alone, now);
     }
 
-    fn send(&mut self, to: NodeId, frame: Frame, dial: bool) {
-        self.orders.push_back(Order::Send { to, frame, dial });
-    }
-
-    fn deliver(&mut self, header: &Header<NodeId>, from: u64) {
+    fn delivery(&self, header: &Header<NodeId>, from: u64) -> Order<Frame> {
         let hops = self.swarm.held(header).map_or(0, |held| held.hops);
         let mut first = place_of(header);
         first.seq = from;
-        self.orders.push_back(Order::Delivered {
+        Order::Delivered {
             first,
             last: header.last,
             hops,
             mark: mark_of(header),
-        });
+        }
+    }
+
+    /// The end of every event: looks whether it has come to be alone, and what is due next.
+    fn conclude(&mut self, now: Now) {
+        let is_alone = self.swarm.membership().active().next().is_none();
+        self.rejoin.neighbours(is_alone, now);
+        let supplies = self.supplies.iter().map(|supply| supply.next);
+        self.timeout = supplies
+            .chain([self.swarm.poll_timeout(), self.rejoin.poll_timeout()])
+            .min()
+            .unwrap_or(Time::NEVER);
     }
 
     fn join(&mut self, via: NodeId, now: Now) {
@@ -224,18 +239,22 @@ impl Machine for Member {
     fn build(plan: &Plan, node: NodeId, seed: u64, now: Now) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let contact = SimContact::new(node, now.unix);
-        Self {
+        let mut member = Self {
             me: node,
             swarm: Swarm::new(contact, plan.swarm.clone(), &mut rng, now),
-            rejoin: Rejoin::new(plan.vias, rng),
+            rejoin: Rejoin::new(plan.vias, seed),
             orders: VecDeque::new(),
             publisher: None,
             supplies: Vec::new(),
-        }
+            timeout: Time::NEVER,
+        };
+        member.conclude(now);
+        member
     }
 
     fn begin(&mut self, now: Now) {
         self.swarm.handle(Input::Alone, now);
+        self.conclude(now);
     }
 
     fn handle(&mut self, fact: Fact<Frame>, now: Now) {
@@ -271,7 +290,7 @@ impl Machine for Member {
             Fact::Publish { messages, bytes } => self.publish(messages, bytes, now),
             Fact::Woken => self.swarm.forgive(now),
         }
-        self.drain(now);
+        self.conclude(now);
     }
 
     fn handle_timeout(&mut self, now: Now) {
@@ -282,22 +301,22 @@ impl Machine for Member {
             self.join(via, now);
         }
         self.supply(now);
-        self.drain(now);
+        self.conclude(now);
     }
 
     fn poll_timeout(&self) -> Time {
-        let supplies = self.supplies.iter().map(|supply| supply.next);
-        supplies
-            .chain([self.swarm.poll_timeout(), self.rejoin.poll_timeout()])
-            .min()
-            .unwrap_or(Time::NEVER)
+        self.timeout
     }
 
-    fn poll_order(&mut self, now: Now) -> Option<Order<Frame>> {
-        if self.orders.is_empty() {
-            self.drain(now);
+    fn touch(&self) -> u64 {
+        self.swarm.poll_timeout().as_micros()
+    }
+
+    fn poll_order(&mut self, _now: Now) -> Option<Order<Frame>> {
+        if let Some(order) = self.orders.pop_front() {
+            return Some(order);
         }
-        self.orders.pop_front()
+        self.next_of_swarm()
     }
 
     fn active(&self, into: &mut Vec<NodeId>) {

@@ -129,12 +129,15 @@ impl<M: Machine> Engine<M> {
                 self.happen(event);
             }
         }
-        self.nodes[node as usize].wake = Time::NEVER;
+        let slot = &mut self.nodes[node as usize];
+        slot.wake = Time::NEVER;
+        slot.wake_after = Time::NEVER;
         self.settle(node);
     }
 
     /// Makes a node take so long for each frame.
     pub fn slow(&mut self, node: NodeId, slowness: Duration) {
+        self.some_are_slow |= !slowness.is_zero();
         self.nodes[node as usize].slowness = slowness;
     }
 

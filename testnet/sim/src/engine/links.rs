@@ -185,6 +185,9 @@ impl<M: Machine> Engine<M> {
 
     /// Returns when a slow node has got round to a frame.
     fn handling(&mut self, to: NodeId, arrives: Time) -> Time {
+        if !self.some_are_slow {
+            return arrives;
+        }
         let slot = &mut self.nodes[to as usize];
         if slot.slowness.is_zero() {
             return arrives;

@@ -19,8 +19,9 @@ impl<M: Machine> Runner<'_, M> {
                 nodes,
                 within,
                 through,
+                contacts,
             } => {
-                self.script.set_vias(*through);
+                self.script.set_vias(*through, *contacts);
                 let fresh = self.down(nodes.unwrap_or(u32::MAX));
                 self.start_evenly(&fresh, within.0, progress);
             }

@@ -43,6 +43,8 @@ pub(super) enum Act {
 #[derive(Clone, Debug)]
 pub(super) struct Script {
     pub(super) plan: Plan,
+    /// Nodes that one joins through at once, where there are as many.
+    contacts: u32,
     acts: Vec<Option<Act>>,
     /// Labels of messages, by number.
     labels: Vec<String>,
@@ -55,8 +57,6 @@ pub(super) struct Script {
     strangers: Vec<bool>,
 }
 
-/// Nodes that one joins through at once where more could be.
-const JOINED_MAX: u32 = 3;
 /// How many publish in turn ([`By::Twenty`]).
 const TWENTY: usize = 20;
 
@@ -64,6 +64,7 @@ impl Script {
     pub(super) fn new(plan: Plan) -> Self {
         Self {
             plan,
+            contacts: 0,
             acts: Vec::new(),
             labels: vec![String::new()],
             publishers: Vec::new(),
@@ -73,9 +74,10 @@ impl Script {
         }
     }
 
-    /// Members without neighbours join through the first so many nodes from now on.
-    pub(super) const fn set_vias(&mut self, vias: u32) {
+    /// Members without neighbours join through the first so many nodes from now on; one that starts through some at once.
+    pub(super) const fn set_vias(&mut self, vias: u32, contacts: u32) {
         self.plan.vias = vias;
+        self.contacts = contacts;
     }
 
     /// Says who of those that start from now on lies.
@@ -145,9 +147,8 @@ impl Script {
             engine.watch.expect_no_order();
         }
         engine.start(node, machine);
-        // As a node dials all addresses that it was given.
         let first = engine.rng().random_range(0..self.plan.vias.max(1));
-        for index in 0..self.plan.vias.min(JOINED_MAX) {
+        for index in 0..self.plan.vias.min(self.contacts) {
             let via = (first + index) % self.plan.vias;
             if via != node && engine.is_up(via) {
                 engine.tell(node, Fact::Join { via });
