@@ -59,7 +59,10 @@ fn a_node_that_drains_leaves_every_key_with_all_its_copies() {
     );
     wait::until("the end of the daemon", SOON, || {
         let status = on(&weft, "n4", &["status"]);
-        status.stderr.contains("no daemon").then(|| status.expect_code(3))
+        status
+            .stderr
+            .contains("no daemon")
+            .then(|| status.expect_code(3))
     });
 
     for key in &keys {

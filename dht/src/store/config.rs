@@ -11,6 +11,8 @@ pub(super) const CALLS_MAX: usize = 256;
 pub(super) const AFTERWARDS_MAX: usize = 1_024;
 /// How long a call that was answered goes on to bring its record to all replicas.
 pub(super) const AFTERWARDS: Duration = Duration::from_secs(10);
+/// How long an owner's write goes on that missed its quorum: as long as a peer may be away before it is forgotten.
+pub(super) const OWNERS_AFTERWARDS: Duration = Duration::from_secs(10 * 60);
 /// How often one peer is asked the same for a call: a lost message costs an attempt.
 pub(super) const ATTEMPTS_MAX: u8 = 3;
 /// Peers beyond the replicas that a call turns to. With 3 of 10 nodes dead at once, a point may miss all of 3.

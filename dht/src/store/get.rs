@@ -126,11 +126,13 @@ impl<C: Contact> Store<C> {
         if let Some(got) = self.write_back(id, running, now) {
             return self.end_read(id, running, got, now);
         }
-        if self.look_further(id, running) {
-            return false;
-        }
         if running.goes_on_without_quorum() {
-            return self.end_read(id, running, counted.len(), now);
+            // The time that is left is the write's.
+            let looks = self.look_once(id, running);
+            return !looks && self.end_read(id, running, counted.len(), now);
+        }
+        if self.look_further(id, running, now) {
+            return false;
         }
         while let Some(peer) = running.tally.again(now.time).map(Contact::peer) {
             self.ask_read(id, running, peer, now);

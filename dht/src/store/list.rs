@@ -83,7 +83,7 @@ impl<C: Contact> Store<C> {
             self.ask_scan(id, running, peer, now);
         }
         let over = running.deadline <= now.time;
-        if !over && (running.tally.waiting() > 0 || self.look_further(id, running)) {
+        if !over && (running.tally.waiting() > 0 || self.look_further(id, running, now)) {
             return false;
         }
         while let Some(peer) = running.tally.again(now.time).map(Contact::peer) {
@@ -117,7 +117,9 @@ impl<C: Contact> Store<C> {
             .all_asked()
             .any(|(_, asked)| matches!(asked.state, State::Waiting | State::Slow));
         let nobody = running.tally.all_asked().next().is_none();
-        if now.time < running.deadline && (may_answer || nobody && self.look_further(id, running)) {
+        if now.time < running.deadline
+            && (may_answer || nobody && self.look_further(id, running, now))
+        {
             return false;
         }
         let Stage::Scan(scan) = &mut running.stage else {

@@ -6,7 +6,7 @@ use crate::kv::{KvKey, KvPrefix, Record};
 use crate::{Contact, Key, Now, RequestId, Time};
 
 use super::calls::{Basis, Level, Written};
-use super::config::{AFTERWARDS, AFTERWARDS_MAX, CALLS_MAX};
+use super::config::{AFTERWARDS, AFTERWARDS_MAX, CALLS_MAX, RETRY};
 use super::get::Read;
 use super::list::Scan;
 use super::messages::{Answer, Query};
@@ -73,6 +73,8 @@ pub(super) struct Running<C: Contact> {
     looked: bool,
     /// Whether that lookup is under way.
     pub(super) looking: bool,
+    /// When another round of questions begins, where everybody has answered and it was not enough.
+    round_at: Time,
 }
 
 impl<C: Contact> Running<C> {
@@ -224,6 +226,7 @@ impl<C: Contact> Store<C> {
             replied: false,
             looked: false,
             looking: false,
+            round_at: Time::NEVER,
         }
     }
 
@@ -252,12 +255,9 @@ impl<C: Contact> Store<C> {
     }
 
     /// Looks in the network once, if that wasn't done; returns whether it is being done.
-    pub(super) fn look_further(&mut self, id: CallId, running: &mut Running<C>) -> bool {
-        if running.looking {
-            return true;
-        }
-        if running.looked {
-            return false;
+    pub(super) fn look_once(&mut self, id: CallId, running: &mut Running<C>) -> bool {
+        if running.looking || running.looked {
+            return running.looking;
         }
         running.looked = true;
         running.looking = true;
@@ -269,6 +269,35 @@ impl<C: Contact> Store<C> {
             reach: Reach::Network,
         });
         true
+    }
+
+    /// Looks in the network, again and again; returns whether there is time for it.
+    ///
+    /// A call isn't over before its time: who fills may be settled by then, and who was away may be back. So those that
+    /// didn't count are asked once more, each [`RETRY`].
+    pub(super) fn look_further(&mut self, id: CallId, running: &mut Running<C>, now: Now) -> bool {
+        if self.look_once(id, running) {
+            return true;
+        }
+        if running.round_at > now.time {
+            let at = running.round_at.min(now.time + RETRY);
+            if at >= running.deadline {
+                return false;
+            }
+            running.round_at = at;
+            running.wake = running.wake.min(at);
+            return true;
+        }
+        running.round_at = Time::NEVER;
+        running.looked = false;
+        running.tally.merge(self.sight_for(running));
+        running.tally.begin_round();
+        self.look_once(id, running)
+    }
+
+    fn sight_for(&self, running: &Running<C>) -> super::messages::Sight<C> {
+        let n = usize::from(running.terms.copies.max(1));
+        self.members.sight(running.lookup_key.point(), n)
     }
 
     /// Asks a peer for a call.

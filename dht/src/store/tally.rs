@@ -62,6 +62,16 @@ impl<C: Contact> Tally<C> {
         self.asked.clear();
     }
 
+    /// Begins a round in which those are asked again that failed, or answered and didn't count.
+    pub(super) fn begin_round(&mut self) {
+        self.asked.retain(|_, asked| match asked.state {
+            State::Waiting | State::Slow | State::Answered { counts: true } => true,
+            // A stand-in never counts.
+            State::Answered { counts: false } => asked.hint_for.is_some(),
+            State::Failed { .. } => false,
+        });
+    }
+
     /// Takes peers that somebody knows to be close.
     pub(super) fn seed(&mut self, contacts: Vec<C>) {
         for contact in contacts {
@@ -245,11 +255,15 @@ impl<C: Contact> Tally<C> {
         let answered = self.asked.iter().filter(|(peer, asked)| {
             matches!(asked.state, State::Answered { .. }) || durable.contains(peer)
         });
+        // Those that are to be asked once more have answered all the same.
+        let before = durable.iter().filter(|peer| !self.asked.contains_key(peer));
+        let answered = answered.map(|(&peer, asked)| (peer, asked.hint_for));
         let mut replicas: Vec<Reply<C::Peer>> = answered
-            .map(|(&peer, asked)| Reply {
+            .chain(before.map(|&peer| (peer, None)))
+            .map(|(peer, hint_for)| Reply {
                 peer,
                 durable: durable.contains(&peer),
-                hint_for: asked.hint_for,
+                hint_for,
                 counts: counted.contains(&peer),
             })
             .collect();

@@ -44,7 +44,11 @@ fn decoder() -> Decoder {
 fn contact_of(keypair: &Keypair) -> PeerContact {
     let issued_at = UnixMicros(1_700_000_000_000_000);
     let expires_at = UnixMicros(issued_at.0 + 60_000_000);
-    PeerContact::issue(keypair, &[], issued_at, expires_at, Roles::SERVER)
+    let roles = Roles {
+        serves: true,
+        stores: false,
+    };
+    PeerContact::issue(keypair, &[], issued_at, expires_at, roles)
 }
 
 /// The protobuf part of a message's frame.
