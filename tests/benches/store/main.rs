@@ -1,7 +1,7 @@
 //! The replicated store against libp2p-kad's records, in one process and one run: ten nodes each, on loopback.
 //!
 //! Both put values under keys of their own and read them from other nodes, turn and turn about, in several rounds. libp2p-kad
-//! puts to a majority of the 20 closest peers and keeps records in memory; a put here is synced on two of three disks.
+//! puts to the 20 closest peers, here all nine others, waits for five of them, and keeps records in memory; a put here is synced on two of three disks.
 //!
 //! ```console
 //! $ cargo bench -p weft-tests --bench store

@@ -1,5 +1,6 @@
 //! A network of peers that run the crate libp2p-kad.
 
+use std::num::NonZeroUsize;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -17,6 +18,9 @@ struct Behaviour {
     kad: kad::Behaviour<MemoryStore>,
     identify: identify::Behaviour,
 }
+
+/// Peers that must have acknowledged a put: most of the nine others, for there are no twenty of which it could be a majority.
+const MOST: NonZeroUsize = NonZeroUsize::new(5).expect("five");
 
 /// What a peer is to do, and where it says whether that was done.
 enum Order {
@@ -134,7 +138,7 @@ async fn run(mut swarm: Swarm<Behaviour>, mut orders: mpsc::Receiver<Order>) {
                     None => return,
                     Some(Order::Put(key, answer)) => {
                         let record = Record::new(key, VALUE.to_vec());
-                        if let Ok(query) = kad.put_record(record, Quorum::Majority) {
+                        if let Ok(query) = kad.put_record(record, Quorum::N(MOST)) {
                             waiting.push((query, answer));
                         }
                     }
