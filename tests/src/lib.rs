@@ -12,6 +12,12 @@ pub mod proto;
 pub mod stream;
 pub mod wait;
 
+/// Returns a number that a person may set in the environment, to make a test longer than it is otherwise.
+pub fn setting(name: &str, otherwise: u64) -> u64 {
+    let set = std::env::var(name).ok();
+    set.map_or(otherwise, |number| number.parse().expect("a number"))
+}
+
 /// Lets one test of a binary run at a time: networks of real processes would distort each other's figures.
 pub async fn alone() -> tokio::sync::MutexGuard<'static, ()> {
     static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());

@@ -24,7 +24,7 @@ use weft_rpc::types::{Item, Notification, PublishParams};
 use weft_rpc::{Client, method};
 use weft_tests::net::{Net, names};
 use weft_tests::peer::{Manners, Peer, contact, key};
-use weft_tests::{alone, wait};
+use weft_tests::{alone, setting, wait};
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
 const TOPIC: &str = "stream";
@@ -45,11 +45,6 @@ const HELD_UP: Duration = Duration::from_millis(1_500);
 /// What it may take of the daemon's memory. Stated: 4 MiB of its link's lane for data, 1 MiB of that for supplies, and what the
 /// connection buffers.
 const GROWTH_MAX: i64 = 12 * 1024 * 1024;
-
-fn setting(name: &str, default: u64) -> u64 {
-    let set = std::env::var(name).ok();
-    set.map_or(default, |n| n.parse().expect("a number"))
-}
 
 /// What all subscribers have got.
 #[derive(Debug, Default)]

@@ -7,7 +7,7 @@
 use crate::kv::{Arrival, KvKey, Record, RecordId, Siblings};
 use crate::{Contact, Now, Peer, UnixMicros};
 
-use super::config::REPAIR_AGE_MIN;
+use super::config::{READ_AGAIN, REPAIR_AGE_MIN};
 use super::disk::{Then, Write};
 use super::messages::{Answer, Query, RECORDS_BYTES_MAX, record_bytes};
 use super::running::{Answers, Job, Running, Stage};
@@ -131,7 +131,9 @@ impl<C: Contact> Store<C> {
             let looks = self.look_once(id, running);
             return !looks && self.end_read(id, running, counted.len(), now);
         }
-        if self.look_further(id, running, now) {
+        let left = running.deadline.since(now.time);
+        let tried = running.terms.timeout.saturating_sub(left);
+        if tried < READ_AGAIN && self.look_further(id, running, now) {
             return false;
         }
         while let Some(peer) = running.tally.again(now.time).map(Contact::peer) {
