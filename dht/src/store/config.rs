@@ -14,8 +14,6 @@ pub(super) const AFTERWARDS: Duration = Duration::from_secs(10);
 /// How long a read asks again where everybody has answered and it was not enough: what a replica that has just started takes
 /// to be settled. A write has nothing better to do than to try until its time is over.
 pub(super) const READ_AGAIN: Duration = Duration::from_secs(3);
-/// How long an owner's write goes on that missed its quorum: as long as a peer may be away before it is forgotten.
-pub(super) const OWNERS_AFTERWARDS: Duration = Duration::from_secs(10 * 60);
 /// How often one peer is asked the same for a call: a lost message costs an attempt.
 pub(super) const ATTEMPTS_MAX: u8 = 3;
 /// Peers beyond the replicas that a call turns to. With 3 of 10 nodes dead at once, a point may miss all of 3.

@@ -10,7 +10,7 @@ use crate::kv::{
 use crate::{Contact, Now, Peer, Time};
 
 use super::calls::{Basis, Draft, Written};
-use super::config::{AFTERWARDS, OWNERS_AFTERWARDS};
+use super::config::AFTERWARDS;
 use super::disk::{Then, Write};
 use super::messages::{Delivery, Query, Refusal};
 use super::running::{About, Answers, Job, Put, Running, Stage};
@@ -281,14 +281,7 @@ impl<C: Contact> Store<C> {
             self.judge_write(id, running, &durable, now);
             return running.replied && self.is_written(running, &targets, now.time);
         }
-        let is_written = self.is_written(running, &targets, now.time);
-        // What an owner has decided holds, and is brought to its replicas as soon as there are some.
-        let is_held = running.deadline <= now.time || self.is_with(running, &targets);
-        is_written && (is_held || !self.is_owners(running) || !self.look_further(id, running, now))
-    }
-
-    fn is_owners(&self, running: &Running<C>) -> bool {
-        running.key().is_some_and(KvKey::is_owned)
+        self.is_written(running, &targets, now.time)
     }
 
     /// Returns whether nothing is left to do for a call that was answered.
@@ -306,17 +299,6 @@ impl<C: Contact> Store<C> {
             answered(peer) || stand_in.is_some_and(|&stand_in| answered(stand_in))
         };
         running.deadline <= now || targets.iter().all(done) || running.tally.hopeful() == 0
-    }
-
-    /// Returns whether the record is on the disks of as many as there are to be copies, or of all that there are.
-    fn is_with(&self, running: &Running<C>, targets: &[C::Peer]) -> bool {
-        let Stage::Write(writing) = &running.stage else {
-            return true;
-        };
-        let durable = writing.durable();
-        !targets.is_empty()
-            && durable.len() >= running.need()
-            && targets.iter().all(|peer| durable.contains(peer))
     }
 
     fn ask_write(
@@ -441,11 +423,7 @@ impl<C: Contact> Store<C> {
             }
         };
         self.reply_early(id, running, outcome, now);
-        running.deadline = if lasting.is_none() && self.is_owners(running) {
-            now.time + OWNERS_AFTERWARDS
-        } else {
-            // What was refused or missed isn't brought anywhere.
-            now.time
-        };
+        // What was refused or missed isn't brought anywhere, but for what a stand-in keeps of it.
+        running.deadline = now.time;
     }
 }

@@ -116,6 +116,40 @@ fn of_clients_that_compete_for_a_lock_one_gets_it() {
 }
 
 #[test]
+fn what_the_owner_decided_without_a_quorum_reaches_its_replicas_once_there_are_some() {
+    let mut network = Network::of_owners(6, 8);
+    // The owner is none of its replicas, so that it is not theirs to fetch.
+    let paths = (0..).map(|path| key(&format!("@{}/{path}", TestPeer(OWNER).id())));
+    let far = |of: &KvKey| !network.closest(of)[..4].contains(&OWNER);
+    let own = paths.clone().find(far).unwrap();
+    let set = |value: &str| {
+        let mut call = put_on(&own, value, Basis::Expect(Expect::Anything));
+        let Call::Put { terms, .. } = &mut call else {
+            unreachable!("it is a put");
+        };
+        terms.strict = true;
+        call
+    };
+    version(&network.ask(OWNER, set("before")));
+    network.split(&[OWNER]);
+    let outcome = network.ask(OWNER, set("alone"));
+    let Outcome::QuorumNotMet {
+        possibly_written: true,
+        ..
+    } = outcome
+    else {
+        panic!("{outcome:?}");
+    };
+    network.crash(OWNER);
+    network.start(OWNER);
+    network.run_for(60 * SECOND);
+    network.heal();
+    network.run_for(10 * SECOND);
+    let read = super::basics::get(&own);
+    assert_eq!(values(&network.ask(OWNERS, read)), ["alone"]);
+}
+
+#[test]
 fn what_the_owner_decided_outlives_its_crash_and_even_its_disk() {
     let mut network = Network::of_owners(3, 5);
     let first = version(&network.ask(OWNER, cas("a", Expect::Absent)));
