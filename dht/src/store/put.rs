@@ -279,9 +279,8 @@ impl<C: Contact> Store<C> {
         let durable = writing.durable();
         if !running.replied {
             self.judge_write(id, running, &durable, now);
-            return running.replied && self.is_written(running, &targets, now.time);
         }
-        self.is_written(running, &targets, now.time)
+        running.replied && self.is_written(running, &targets, now.time)
     }
 
     /// Returns whether nothing is left to do for a call that was answered.

@@ -1,7 +1,8 @@
 //! The node as a value: the parent of every swarm, who drains them in one place and translates.
 //!
 //! The parts are one file each: [`links`] (liveness), [`lanes`] (how much waits on them), [`dials`] (how they are made), [`book`] (own descriptor and known peers), [`join`] (into
-//! the network, for ever), [`dht`] (the structured layer), [`topics`] (who is a member of what), [`publish`] (bundles and their pace). They share [`Core`]'s fields and
+//! the network, for ever), [`dht`] (the structured layer), [`topics`] (who is a member of what), [`publish`] (bundles and their pace),
+//! [`reach`] (how peers of the structured layer are reached), [`store`] (the replicated store's place in the node). They share [`Core`]'s fields and
 //! call each other downwards only: topics and publish use swarms, swarms use links.
 
 mod book;
@@ -11,6 +12,7 @@ mod join;
 mod lanes;
 mod links;
 mod publish;
+mod reach;
 mod store;
 mod swarms;
 mod topics;
@@ -21,6 +23,7 @@ use std::time::Duration;
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
+use weft_dht::store as kept;
 use weft_identity::{KeyCache, Keypair, PeerId};
 use weft_overlay::{Bundle, Contact, Now, Time};
 
@@ -201,9 +204,13 @@ impl Core {
                 message,
             } => self.kad_answered(peer, request, &met_at, message, now),
             Input::KadFailed { peer } => self.dht_lost(peer, now),
-            Input::Persisted { id, result } => self.persisted(id, result, now),
-            Input::Loaded { id, records } => self.loaded(id, records, now),
-            Input::Damaged { records } => self.damaged(records, now),
+            Input::Persisted { id, result } => {
+                self.tell_store(kept::Input::Persisted { id, result }, now);
+            }
+            Input::Loaded { id, records } => {
+                self.tell_store(kept::Input::Loaded { id, records }, now);
+            }
+            Input::Damaged { records } => self.tell_store(kept::Input::Damaged { records }, now),
             Input::Command(command) => self.command(command, now),
         }
         self.settle(now);

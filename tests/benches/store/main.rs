@@ -21,6 +21,7 @@ use weft_dht::kv::KvKey;
 use weft_dht::store::{Basis, Call, Outcome, Terms, Written};
 use weft_identity::Keypair;
 use weft_node::{Config, Node, Roles};
+use weft_tests::wait;
 
 /// Nodes of each kind.
 const NODES: usize = 10;
@@ -106,18 +107,12 @@ async fn weft(dir: &Path) -> Result<Vec<Node>, Box<dyn std::error::Error>> {
         };
         nodes.push(Node::start(config).await?);
     }
-    let begun = Instant::now();
     for node in &nodes {
-        loop {
-            let status = node.status().await.ok_or("a node has stopped")?;
-            if status.dht.peers >= NODES - 1 && status.store.settled {
-                break;
-            }
-            if begun.elapsed() > DEADLINE {
-                return Err("the network doesn't come together".into());
-            }
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        wait::until_async("a node that is settled among all", DEADLINE, async || {
+            let status = node.status().await?;
+            (status.dht.peers >= NODES - 1 && status.store.settled).then_some(())
+        })
+        .await;
     }
     Ok(nodes)
 }

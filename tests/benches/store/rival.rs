@@ -1,7 +1,7 @@
 //! A network of peers that run the crate libp2p-kad.
 
 use std::num::NonZeroUsize;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use futures::StreamExt as _;
 use futures::stream;
@@ -10,6 +10,7 @@ use libp2p::kad::{self, Mode, QueryId, QueryResult, Quorum, Record, RecordKey};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, identify, noise, tcp, yamux};
 use tokio::sync::{mpsc, oneshot};
+use weft_tests::wait;
 
 use super::{AT_ONCE, CALLS, DEADLINE, NODES, PUTS, VALUE, millis};
 
@@ -44,20 +45,13 @@ impl Rival {
             let first = rivals.first().map(|it| (it.peer, it.address.clone()));
             rivals.push(Self::start(first).await);
         }
-        let begun = Instant::now();
         for rival in &rivals {
-            loop {
+            wait::until_async("libp2p-kad to come together", DEADLINE, async || {
                 let (answer, peers) = oneshot::channel();
-                let sent = rival.orders.send(Order::Peers(answer)).await;
-                if sent.is_ok() && peers.await.is_ok_and(|peers| peers + 1 >= count) {
-                    break;
-                }
-                assert!(
-                    begun.elapsed() < DEADLINE,
-                    "libp2p-kad doesn't come together"
-                );
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+                rival.orders.send(Order::Peers(answer)).await.ok()?;
+                (peers.await.ok()? + 1 >= count).then_some(())
+            })
+            .await;
         }
         rivals
     }

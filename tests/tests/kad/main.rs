@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use libp2p::{Multiaddr, PeerId as NetPeerId};
 use stranger::{Found, Stranger};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use weft_dht::Peer as _;
 use weft_identity::{Keypair, PeerId};
 use weft_node::{Config, Key, Node, Roles};
+use weft_tests::wait;
 
 /// The network of these tests.
 const NETWORK: &str = "kad-test";
@@ -48,16 +49,7 @@ async fn network(count: u8) -> Vec<Node> {
 }
 
 async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let begun = Instant::now();
-    let waiting = async {
-        let mut looks = tokio::time::interval(Duration::from_millis(20));
-        while !condition().await {
-            looks.tick().await;
-        }
-    };
-    if timeout(DEADLINE, waiting).await.is_err() {
-        panic!("timed out after {:?}: {what}", begun.elapsed());
-    }
+    wait::until_async(what, DEADLINE, async || condition().await.then_some(())).await;
 }
 
 fn ids(nodes: &[Node]) -> Vec<String> {

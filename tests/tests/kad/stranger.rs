@@ -9,6 +9,7 @@ use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, identify, identity, noise, tcp, yamux};
 use tokio::time::timeout;
 use weft_node::Node;
+use weft_tests::wait;
 
 use super::DEADLINE;
 
@@ -195,18 +196,9 @@ impl Stranger {
 
     /// Runs until a condition holds.
     pub(crate) async fn until(&mut self, what: &str, mut condition: impl AsyncFnMut() -> bool) {
-        let waiting = async {
-            loop {
-                if self.meanwhile(condition()).await {
-                    return;
-                }
-                self.meanwhile(tokio::time::sleep(Duration::from_millis(20)))
-                    .await;
-            }
-        };
-        if timeout(DEADLINE, waiting).await.is_err() {
-            panic!("timed out: {what}");
-        }
+        let holds = async || condition().await.then_some(());
+        self.meanwhile(wait::until_async(what, DEADLINE, holds))
+            .await;
     }
 }
 

@@ -6,7 +6,7 @@ use weft_identity::PeerId;
 use weft_overlay::{Now, swarm};
 
 use super::Core;
-use super::dht::Question;
+use super::reach::Question;
 use crate::wire::OutFrame;
 use crate::{
     AddPeerError, Address, DialError, DialId, Output, PeerContact, Reply, RequestId, TopicId,

@@ -10,7 +10,7 @@ use std::time::Duration;
 use weft_identity::PeerId;
 use weft_overlay::{Now, Time, swarm};
 
-use super::dht::{Proof, Question};
+use super::reach::{Proof, Question};
 use super::{Core, peer_of};
 use crate::wire::{encode_hello, encode_ping, encode_pong};
 use crate::{

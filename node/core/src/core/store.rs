@@ -12,9 +12,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use weft_dht::dht::{self, Call as Lookup};
-use weft_dht::kv::{
-    Content, Dot, Dots, Header, Invalid, KvKey, Record, RecordId, tombstone_expires_at,
-};
+use weft_dht::kv::{Content, Dot, Dots, Header, Invalid, Record, tombstone_expires_at};
 use weft_dht::store::{
     self, Call, CallId, Draft, Message, OrderId, Outcome, Reach, Restored, Store, Written,
 };
@@ -24,7 +22,7 @@ use weft_identity::PeerId;
 use weft_overlay::{Now, Time};
 
 use super::Core;
-use super::dht::Question;
+use super::reach::Question;
 use crate::views::StoreView;
 use crate::wire::{encode_store, write_record};
 use crate::{Event, KadContact, Lane, Output, PeerContact, Reply, RequestId};
@@ -70,6 +68,8 @@ impl Stored {
     ) -> Self {
         let mut seed = [0; 32];
         rng.fill(&mut seed);
+        // One that holds nothing is near to nobody.
+        let looks_at = if config.stores { now.time } else { Time::NEVER };
         Self {
             store: Store::new(me, config, ChaCha8Rng::from_seed(seed), now, restored),
             dots: Dots::new(epoch),
@@ -79,8 +79,8 @@ impl Stored {
             found: VecDeque::new(),
             lost: VecDeque::new(),
             view: Vec::new(),
-            view_at: now.time,
-            links_at: now.time,
+            view_at: looks_at,
+            links_at: looks_at,
         }
     }
 
@@ -155,40 +155,12 @@ impl Core {
         }
     }
 
-    /// What came of an order to write.
-    pub(super) fn persisted(
-        &mut self,
-        id: OrderId,
-        result: Result<(), store::DiskError>,
-        now: Now,
-    ) {
-        self.tell_store(store::Input::Persisted { id, result }, now);
-    }
-
-    /// What came of an order to read.
-    pub(super) fn loaded(&mut self, id: OrderId, records: Vec<store::Loaded<PeerId>>, now: Now) {
-        self.tell_store(store::Input::Loaded { id, records }, now);
-    }
-
-    /// Records were found damaged on disk.
-    pub(super) fn damaged(&mut self, records: Vec<(KvKey, RecordId<PeerId>)>, now: Now) {
-        self.tell_store(store::Input::Damaged { records }, now);
-    }
-
     // Who is near.
 
     /// Tells the store who is near and alive, where that has changed.
     fn look_around(&mut self, now: Now) {
-        if !self.roles.stores {
-            return;
-        }
         let view = self.near(self.me.point(), now);
-        let same = view.len() == self.stored.view.len()
-            && view
-                .iter()
-                .zip(&self.stored.view)
-                .all(|(new, old)| new == old);
-        if !same {
+        if view != self.stored.view {
             self.stored.view.clone_from(&view);
             self.tell_store(store::Input::View { contacts: view }, now);
         }

@@ -569,6 +569,26 @@ impl Net {
         self.tell(from, Input::Dialled { dial, peer: there });
     }
 
+    fn order_dial(
+        &mut self,
+        from: usize,
+        dial: DialId,
+        expected: Option<PeerId>,
+        addresses: &[Address],
+    ) {
+        let to = addresses.first().map(index);
+        let rtt = to.map_or(Duration::from_millis(1), |to| self.latency(from, to) * 2);
+        self.at(
+            rtt,
+            Event::Dial {
+                from,
+                dial,
+                to,
+                expected,
+            },
+        );
+    }
+
     fn carry_out(&mut self, node: usize) {
         let mut drained = BTreeSet::new();
         while let Some(output) = self.nodes[node]
@@ -600,36 +620,12 @@ impl Net {
                     dial,
                     peer,
                     addresses,
-                } => {
-                    let to = addresses.first().map(index);
-                    let rtt = to.map_or(Duration::from_millis(1), |to| self.latency(node, to) * 2);
-                    self.at(
-                        rtt,
-                        Event::Dial {
-                            from: node,
-                            dial,
-                            to,
-                            expected: peer,
-                        },
-                    );
-                }
+                } => self.order_dial(node, dial, peer, &addresses),
                 Output::Prove {
                     dial,
                     peer,
                     addresses,
-                } => {
-                    let to = addresses.first().map(index);
-                    let rtt = to.map_or(Duration::from_millis(1), |to| self.latency(node, to) * 2);
-                    self.at(
-                        rtt,
-                        Event::Dial {
-                            from: node,
-                            dial,
-                            to,
-                            expected: Some(peer),
-                        },
-                    );
-                }
+                } => self.order_dial(node, dial, Some(peer), &addresses),
                 Output::KadAsk { peer, .. } => {
                     // Nobody here speaks without links.
                     self.at(Duration::from_millis(1), Event::KadFailed { node, peer });
