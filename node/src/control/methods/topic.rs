@@ -1,0 +1,162 @@
+//! The methods `topic_*`, but for the subscription.
+
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use jsonrpsee::server::RpcModule;
+use weft_rpc::limits::{
+    MESSAGE_BYTES_MAX, NOTIFICATION_BYTES_MAX, NOTIFICATION_ITEMS_MAX, PUBLISH_MESSAGES_MAX,
+};
+use weft_rpc::method;
+use weft_rpc::types;
+use weft_rpc::{Error, Kind, Start};
+
+use super::super::items::Writer;
+use super::super::{Context, errors};
+use super::{Call, on, topic_name};
+
+pub(super) fn register(module: &mut RpcModule<Context>) {
+    on::<method::TopicPublish, _, _>(
+        module,
+        |call, params| async move { call.publish(params).await },
+    );
+    on::<method::TopicList, _, _>(module, |call, _| async move {
+        call.context
+            .node
+            .topics()
+            .await
+            .ok_or_else(errors::stopping)
+    });
+    on::<method::TopicHistory, _, _>(
+        module,
+        |call, params| async move { call.history(params).await },
+    );
+    on::<method::TopicCredit, _, _>(module, |call, params| async move {
+        Ok(types::Credited {
+            credited: call.connection.credit(params.credit_id, params.up_to),
+        })
+    });
+}
+
+impl Call {
+    async fn history(&self, params: types::HistoryParams) -> Result<types::History, Error> {
+        let topic = topic_name(&params.topic)?;
+        let start = start(Some(params.from.as_deref().unwrap_or("earliest")))?;
+        let items_max = params
+            .items_max
+            .unwrap_or(NOTIFICATION_ITEMS_MAX)
+            .clamp(1, NOTIFICATION_ITEMS_MAX);
+        let history = self
+            .context
+            .node
+            .history(&topic, &start, items_max, NOTIFICATION_BYTES_MAX)
+            .await
+            .map_err(|error| errors::history(&error, &params.topic))?;
+        let mut writer = Writer::new(&params.topic, history.log_id());
+        let last = history
+            .place
+            .checked_sub(1)
+            .filter(|_| !history.items.is_empty());
+        Ok(types::History {
+            cursor: last.map(|place| history.cursor(place)),
+            items: history
+                .items
+                .into_iter()
+                .map(|item| writer.item(item))
+                .collect(),
+        })
+    }
+
+    /// Publishes a batch whole or not at all, as far as that can be known before the node is asked.
+    async fn publish(&self, params: types::PublishParams) -> Result<types::Published, Error> {
+        let Some(_publishing) = self.connection.publish() else {
+            return Err(
+                Error::new(Kind::Busy, "this connection has a batch under way already")
+                    .hint("wait for its receipts: one batch at a time keeps messages in order"),
+            );
+        };
+        let topic = topic_name(&params.topic)?;
+        let messages = decode(params.messages)?;
+        let receipts = self
+            .context
+            .node
+            .publish(&topic, messages)
+            .await
+            .map_err(|error| errors::publish(&error))?;
+        let publisher = self.context.node.peer_id().to_string();
+        let receipts = receipts
+            .into_iter()
+            .map(|receipt| types::Receipt {
+                topic: params.topic.clone(),
+                publisher: publisher.clone(),
+                epoch: receipt.epoch,
+                seq: receipt.seq,
+                eager: receipt.eager,
+                lazy: receipt.lazy,
+                keepers: Vec::new(),
+                subscribers_known: receipt.subscribers_known,
+            })
+            .collect();
+        Ok(types::Published { receipts })
+    }
+}
+
+/// Reads where a subscription or a reader of history begins; at the end where nothing is said.
+pub(in super::super) fn start(text: Option<&str>) -> Result<Start, Error> {
+    let Some(text) = text else {
+        return Ok(Start::Latest);
+    };
+    Start::parse(text, SystemTime::now())
+        .map_err(|error| Error::new(Kind::InvalidParams, error.to_string()))
+}
+
+/// Decodes a batch's payloads and holds them against the bounds.
+fn decode(messages: Vec<weft_rpc::payload::Payload>) -> Result<Vec<Bytes>, Error> {
+    if messages.len() > PUBLISH_MESSAGES_MAX {
+        let count = messages.len();
+        return Err(Error::new(
+            Kind::TooLarge,
+            format!("the batch has {count} messages, more than {PUBLISH_MESSAGES_MAX}; nothing was published"),
+        )
+        .hint("split it into several")
+        .detail("messages_max", PUBLISH_MESSAGES_MAX));
+    }
+    let decode_one = |(index, payload): (usize, weft_rpc::payload::Payload)| {
+        let bytes = payload.into_bytes().map_err(|error| {
+            Error::new(
+                Kind::InvalidParams,
+                format!("data_base64 of message {index} is no base64: {error}"),
+            )
+            .hint("RFC 4648, section 4, with padding")
+            .detail("index", index)
+        })?;
+        if bytes.len() > MESSAGE_BYTES_MAX {
+            return Err(errors::message_too_large(index, bytes.len()));
+        }
+        Ok(bytes)
+    };
+    messages.into_iter().enumerate().map(decode_one).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_rpc::payload::Payload;
+
+    use super::*;
+
+    #[test]
+    fn an_oversize_message_is_named_by_its_index() {
+        let large = "x".repeat(MESSAGE_BYTES_MAX + 1);
+        let error = decode(vec![Payload::Text("fits".into()), Payload::Text(large)]).unwrap_err();
+        assert_eq!(error.kind, Kind::TooLarge);
+        assert_eq!(error.details["index"], serde_json::Value::from(1));
+        assert!(decode(vec![Payload::Text("x".repeat(MESSAGE_BYTES_MAX))]).is_ok());
+    }
+
+    #[test]
+    fn broken_base64_is_named_by_its_index() {
+        let error = decode(vec![Payload::Base64("?".into())]).unwrap_err();
+        assert_eq!(error.kind, Kind::InvalidParams);
+        assert_eq!(error.details["index"], serde_json::Value::from(0));
+    }
+}
