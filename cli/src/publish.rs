@@ -1,24 +1,26 @@
 //! `weft pub`: one message, or one for each line of standard input.
 
 mod lines;
+mod said;
 
 use std::io::{self, BufWriter, IsTerminal, Read, Write};
 
 use weft_rpc::limits::MESSAGE_BYTES_MAX;
 use weft_rpc::method::TopicPublish;
-use weft_rpc::payload::Payload;
-use weft_rpc::types::{PublishParams, Receipt};
+use weft_rpc::types::{NewMessage, PublishParams, Receipt};
 use weft_rpc::{CallError, Client};
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
 use crate::{output, signals, topic};
 use lines::{Batches, Stopped};
+use said::{Said, SaidArgs};
 
 const AFTER_HELP: &str = "\
 weft pub news 'hello'            publishes one message
 weft pub news -- -5              publishes one that begins with a dash
-weft pub news < page.html        publishes standard input as one message
+weft pub news < page.html --content-type text/html
+                                 publishes standard input as one message, and says what it is
 tail -F log | weft pub news -    publishes a message for each line, as it comes
 
 A line is published without its newline; an empty line is an empty message. Exit code 0 means
@@ -33,6 +35,8 @@ pub(crate) struct Args {
     topic: String,
     /// The message; - for a message a line of standard input; without it, all of standard input
     message: Option<String>,
+    #[command(flatten)]
+    said: SaidArgs,
 }
 
 pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
@@ -40,6 +44,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     let mut publisher = Publisher {
         global,
         topic: &args.topic,
+        said: args.said.read()?,
         prints_receipts: global.json,
         summary: Summary::default(),
     };
@@ -65,11 +70,13 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
                 Some(message) => message.as_bytes().to_vec(),
                 None => whole_input()?,
             };
-            check_size(message.len())?;
+            let bytes_max = publisher.said.payload_bytes_max();
+            check_size(message.len(), bytes_max)?;
+            let message = publisher.said.of(&message);
             let receipts = global
                 .within(async {
                     let client = global.connect().await?;
-                    call(&client, &args.topic, &[message]).await
+                    call(&client, &args.topic, vec![message]).await
                 })
                 .await?;
             publisher.take(receipts)?;
@@ -78,11 +85,11 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     }
 }
 
-fn check_size(bytes: usize) -> Result<(), Failure> {
-    if bytes > MESSAGE_BYTES_MAX {
+fn check_size(bytes: usize, bytes_max: usize) -> Result<(), Failure> {
+    if bytes > bytes_max {
         return Err(Failure::new(
             Exit::Error,
-            format!("the message is larger than {MESSAGE_BYTES_MAX} bytes"),
+            format!("the message is larger than {bytes_max} bytes"),
         )
         .hint("split it, or publish a reference to it; nothing was published"));
     }
@@ -107,11 +114,11 @@ fn whole_input() -> Result<Vec<u8>, Failure> {
     Ok(message)
 }
 
-async fn call(client: &Client, topic: &str, messages: &[Vec<u8>]) -> Result<Vec<Receipt>, Failure> {
-    let messages = messages
-        .iter()
-        .map(|message| Payload::of(message))
-        .collect();
+async fn call(
+    client: &Client,
+    topic: &str,
+    messages: Vec<NewMessage>,
+) -> Result<Vec<Receipt>, Failure> {
     let params = PublishParams {
         topic: topic.to_owned(),
         messages,
@@ -130,6 +137,7 @@ struct Summary {
 struct Publisher<'a> {
     global: &'a Global,
     topic: &'a str,
+    said: Said,
     prints_receipts: bool,
     summary: Summary,
 }
@@ -138,7 +146,8 @@ impl Publisher<'_> {
     /// Publishes standard input line by line, each batch after the one before it.
     async fn lines(&mut self) -> Result<(), Failure> {
         let client = self.global.within(self.global.connect()).await?;
-        let mut batches = Batches::of_stdin();
+        let bounds = self.said.bounds();
+        let mut batches = Batches::of_stdin(bounds);
         loop {
             let batch = tokio::select! {
                 batch = batches.next() => batch,
@@ -147,14 +156,19 @@ impl Publisher<'_> {
             };
             match batch {
                 Ok(batch) => {
-                    let receipts = call(&client, self.topic, &batch).await?;
+                    let messages = batch.iter().map(|line| self.said.of(line)).collect();
+                    let receipts = call(&client, self.topic, messages).await?;
                     self.take(receipts)?;
                 }
                 Err(Stopped::End) => return Ok(()),
                 Err(Stopped::TooLong { line }) => {
                     return Err(Failure::new(
                         Exit::Error,
-                        format!("line {line} is longer than {MESSAGE_BYTES_MAX} bytes; the {} before it are published", line - 1),
+                        format!(
+                            "line {line} is longer than {} bytes; the {} before it are published",
+                            bounds.line_bytes_max,
+                            line - 1
+                        ),
                     )
                     .hint("split it; then go on from that line"));
                 }
@@ -281,10 +295,7 @@ mod tests {
 
     #[test]
     fn an_oversize_message_is_refused() {
-        assert!(check_size(MESSAGE_BYTES_MAX).is_ok());
-        assert_eq!(
-            check_size(MESSAGE_BYTES_MAX + 1).unwrap_err().exit,
-            Exit::Error
-        );
+        assert!(check_size(10, 10).is_ok());
+        assert_eq!(check_size(11, 10).unwrap_err().exit, Exit::Error);
     }
 }

@@ -15,8 +15,9 @@ const WRITE_BUFFER_BYTES: usize = 256 << 10;
 
 const AFTER_HELP: &str = "\
 Prints each message's payload and a newline. With --json an object a line: topic, publisher,
-epoch, seq, hops, published_at, received_at, cursor and data (or data_base64); --from CURSOR
-goes on after a message. Messages that will not come are told on stderr (with --json as {\"topic\": …, \"gap\": {…}} in their place). Says on
+epoch, seq, hops, published_at, received_at, cursor, content_type and headers where the publisher
+has said them, and data (or data_base64); --from CURSOR goes on after a message. Messages that will
+not come are told on stderr (with --json as {\"topic\": …, \"gap\": {…}} in their place). Says on
 stderr once it is subscribed; Ctrl-C ends it.";
 
 /// Subscribes to a topic and prints its messages as they come
@@ -171,6 +172,8 @@ fn describe(gap: &Gap) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use weft_rpc::payload::Payload;
 
     use super::*;
@@ -185,6 +188,8 @@ mod tests {
             published_at: "2026-01-01T00:00:00.000000Z".into(),
             received_at: "2026-01-01T00:00:00.000001Z".into(),
             cursor: "c1.x".into(),
+            content_type: None,
+            headers: BTreeMap::new(),
             payload,
         })
     }

@@ -361,6 +361,7 @@ impl Items for Delivered {
                         published_at,
                         received_at,
                         data: data.clone(),
+                        attributes: bundle.attributes(seq).cloned().unwrap_or_default(),
                     })
                 });
                 (Some(messages), None)
@@ -396,9 +397,10 @@ fn system_time(unix: UnixMicros) -> SystemTime {
 }
 
 impl Item {
-    fn bytes(&self) -> usize {
+    /// Returns the bytes of a message's payload and of what is said of it.
+    pub(crate) fn bytes(&self) -> usize {
         match self {
-            Self::Message(delivery) => delivery.data.len(),
+            Self::Message(delivery) => delivery.data.len() + delivery.attributes.bytes(),
             Self::Lost { .. } | Self::SlowReader { .. } => 0,
         }
     }
@@ -471,7 +473,8 @@ mod tests {
     fn bundles_are_split_when_read_and_a_topic_is_bounded_in_bytes() {
         let (mut arrivals, topic, log) = arrivals();
         let keypair = weft_identity::Keypair::from_seed(&[2; 32]);
-        let messages: Vec<bytes::Bytes> = (0u8..4).map(|n| vec![n; 10_000].into()).collect();
+        let data = (0u8..4).map(|n| bytes::Bytes::from(vec![n; 10_000]));
+        let messages: Vec<weft_core::Message> = data.map(Into::into).collect();
         let bundle = TopicBundle::publish(
             &keypair,
             topic.id("test"),
@@ -523,10 +526,7 @@ mod tests {
                 previous_epoch: None,
                 published_at: UnixMicros(5),
             };
-            let messages = [
-                bytes::Bytes::from_static(b"a"),
-                bytes::Bytes::from_static(b"b"),
-            ];
+            let messages = [&b"a"[..], b"b"].map(|data| bytes::Bytes::from_static(data).into());
             Delivered::Bundle {
                 bundle: TopicBundle::publish(&keypair, topic.id("test"), place, &messages),
                 from: 1,

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -30,7 +29,9 @@ pub use error::{
     SubscribeError,
 };
 pub use subscription::{Delivery, History, Item, Subscription};
-pub use weft_core::{Receipt, Roles, TopicName, TopicNameError};
+pub use weft_core::{
+    Attributes, AttributesError, Message, Receipt, Roles, TopicName, TopicNameError,
+};
 
 use crate::actor::{self, Ask, Call, Gone};
 use crate::links::DIAL_TIMEOUT;
@@ -209,8 +210,9 @@ impl Node {
     pub async fn publish(
         &self,
         topic: &TopicName,
-        messages: Vec<Bytes>,
+        messages: impl IntoIterator<Item = impl Into<Message>>,
     ) -> Result<Vec<Receipt>, PublishError> {
+        let messages = messages.into_iter().map(Into::into).collect();
         let topic = topic.clone();
         let published = self.ask(|reply| Ask::Publish {
             topic,

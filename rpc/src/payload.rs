@@ -35,6 +35,15 @@ impl Payload {
         }
     }
 
+    /// Takes what stands in one of two fields; none where neither or both are there.
+    pub fn of_fields(text: Option<String>, base64: Option<String>) -> Option<Self> {
+        match (text, base64) {
+            (Some(text), None) => Some(Self::Text(text)),
+            (None, Some(text)) => Some(Self::Base64(text)),
+            (None, None) | (Some(_), Some(_)) => None,
+        }
+    }
+
     /// Returns the bytes; an error says what is wrong with the base64.
     pub fn into_bytes(self) -> Result<Bytes, base64::DecodeError> {
         match self {
@@ -72,6 +81,15 @@ mod tests {
                 assert_eq!(payload.into_bytes().unwrap(), bytes);
             }
         }
+    }
+
+    #[test]
+    fn a_payload_stands_in_one_field() {
+        let text = || Some("aa==".to_owned());
+        let of = Payload::of_fields;
+        assert_eq!(of(text(), None), text().map(Payload::Text));
+        assert_eq!(of(None, text()), text().map(Payload::Base64));
+        assert_eq!((of(None, None), of(text(), text())), (None, None));
     }
 
     #[test]

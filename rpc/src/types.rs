@@ -31,6 +31,6 @@ pub use peer::{
 };
 pub use topic::{
     CreditParams, Credited, Gap, GapReason, History, HistoryParams, Item, Items, Message,
-    Notification, PublishParams, Published, Ready, Receipt, SubscribeParams, Topic, Topics,
-    UnsubscribeParams,
+    NewMessage, Notification, PublishParams, Published, Ready, Receipt, SubscribeParams, Topic,
+    Topics, UnsubscribeParams,
 };

@@ -258,7 +258,7 @@ impl Publisher {
         let text = format!("#{number} of {} through {}", self.name, self.topic);
         let params = PublishParams {
             topic: self.topic.clone(),
-            messages: vec![Payload::of(text.as_bytes())],
+            messages: vec![Payload::of(text.as_bytes()).into()],
         };
         let answer = tokio::time::timeout(
             CALL_WAIT_MAX,
@@ -347,6 +347,8 @@ mod tests {
             published_at: "2026-01-02T03:04:05.000100Z".to_owned(),
             received_at: "2026-01-02T03:04:05.000350Z".to_owned(),
             cursor: String::new(),
+            content_type: None,
+            headers: BTreeMap::new(),
             payload: Payload::Text(data.to_owned()),
         };
         let mut book = Book::default();

@@ -71,6 +71,56 @@ fn a_bad_topic_name_is_a_usage_error_that_says_why() {
 }
 
 #[test]
+fn what_can_not_be_said_of_a_message_is_a_usage_error_that_says_why() {
+    let (home, weft) = weft();
+    let daemon = Daemon::start(&weft, &home.path().join("d"), "bad-input");
+    let long = format!("a={}", "x".repeat(1_025));
+    let long_type = "x".repeat(128);
+    for (said, why) in [
+        (&["--header", "trace"][..], "has no ="),
+        (&["--header", "Trace=1"], "\"Trace\" does not fit"),
+        (&["--header", "=1"], "1 to 64 of the characters a-z 0-9 -"),
+        (&["--header", "a=1", "--header", "a=2"], "there twice"),
+        (
+            &["--header", &long],
+            "at most 1024 bytes, and that of a has 1025",
+        ),
+        (&["--content-type", ""], "1 to 127 printable ASCII"),
+        (
+            &["--content-type", &long_type],
+            "of 128 bytes, does not fit",
+        ),
+        (&["--content-type", "text/pl\u{e4}n"], "printable ASCII"),
+    ] {
+        let args = [&["pub", "t", "hello"], said].concat();
+        daemon.run(&args).expect_code(2).expect_stderr(why);
+    }
+    // Who asks the daemon itself is told the same, and which message it is.
+    let body =
+        br#"{"jsonrpc":"2.0","id":1,"method":"topic_publish","params":{"topic":"t","messages":[
+        {"data":"fits"},{"data":"hello","headers":{"a_b":""}}]}}"#;
+    let answer: Value = serde_json::from_str(&http::post(daemon.dir(), body).body).unwrap();
+    let error = &answer["error"];
+    assert_eq!(error["code"], -32602, "{error}");
+    assert_eq!(error["data"]["index"], 1, "{error}");
+    let told = error["message"].as_str().unwrap();
+    assert!(
+        told.contains("\"a_b\" does not fit; nothing was published"),
+        "{told}"
+    );
+    // What is said counts against a message's bytes.
+    let largest = vec![b'y'; 1 << 20];
+    let args = ["pub", "t", "--content-type", "a/b"];
+    daemon
+        .run_with_input(&args, &largest)
+        .expect_code(1)
+        .expect_stderr("larger than 1048571 bytes");
+    let args = [&["--json"], &args[..]].concat();
+    let published = daemon.run_with_input(&args, &largest[5..]).expect_code(0);
+    assert_eq!(published.json()["seq"], 1, "nothing was published before");
+}
+
+#[test]
 fn an_oversize_line_stops_with_its_number_and_those_before_it_stand() {
     let (home, weft) = weft();
     let daemon = Daemon::start(&weft, &home.path().join("d"), "bad-input");

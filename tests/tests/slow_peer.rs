@@ -112,7 +112,7 @@ impl Load {
         let text = "x".repeat(MESSAGE_BYTES);
         let params = PublishParams {
             topic: TOPIC.to_owned(),
-            messages: vec![Payload::of(text.as_bytes()); BATCH],
+            messages: vec![Payload::of(text.as_bytes()).into(); BATCH],
         };
         let before = self.published;
         let (began, mut rss, mut look_at) = (Instant::now(), self.rss(), Instant::now());

@@ -3,7 +3,6 @@
 use std::io::{self, Read};
 
 use tokio::sync::mpsc;
-use weft_rpc::limits::MESSAGE_BYTES_MAX;
 
 /// Lines in one batch: few enough that a reader sees them early, many enough that a call's cost vanishes.
 const BATCH_LINES_MAX: usize = 1_000;
@@ -38,24 +37,54 @@ pub(super) enum Stopped {
 
 type Lines = Vec<Vec<u8>>;
 
+/// What a line may have, and what goes with each.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Bytes of a line.
+    pub(super) line_bytes_max: usize,
+    /// Bytes that stand beside each line in a call.
+    pub(super) beside_bytes: usize,
+}
+
+impl Bounds {
+    /// Returns the bytes that lines take of a batch.
+    fn bytes(&self, lines: &Lines) -> usize {
+        lines.iter().map(|line| self.line_bytes(line)).sum()
+    }
+
+    fn line_bytes(&self, line: &[u8]) -> usize {
+        line.len() + self.beside_bytes
+    }
+
+    fn fits(&self, batch: &Lines, more: &Lines) -> bool {
+        batch.len() + more.len() <= BATCH_LINES_MAX
+            && self.bytes(batch) + self.bytes(more) <= BATCH_BYTES_MAX
+    }
+}
+
 /// Batches of lines as they arrive.
 #[derive(Debug)]
 pub(super) struct Batches {
     chunks: mpsc::Receiver<Result<Lines, Stopped>>,
     /// What was received and didn't fit the batch before.
     kept: Option<Result<Lines, Stopped>>,
+    bounds: Bounds,
 }
 
 impl Batches {
     /// Reads standard input on a thread of its own, since a read of it can't be interrupted.
-    pub(super) fn of_stdin() -> Self {
-        Self::of(io::stdin())
+    pub(super) fn of_stdin(bounds: Bounds) -> Self {
+        Self::of(io::stdin(), bounds)
     }
 
-    fn of(input: impl Read + Send + 'static) -> Self {
+    fn of(input: impl Read + Send + 'static, bounds: Bounds) -> Self {
         let (sender, chunks) = mpsc::channel(AHEAD_MAX);
-        std::thread::spawn(move || read_all(input, &sender));
-        Self { chunks, kept: None }
+        std::thread::spawn(move || read_all(input, bounds, &sender));
+        Self {
+            chunks,
+            kept: None,
+            bounds,
+        }
     }
 
     /// Waits for lines and returns all that are there, up to a batch's bounds; then, why there are no more.
@@ -67,7 +96,7 @@ impl Batches {
         let mut batch = first.unwrap_or(Err(Stopped::End))?;
         while let Ok(more) = self.chunks.try_recv() {
             match more {
-                Ok(lines) if fits(&batch, &lines) => batch.extend(lines),
+                Ok(lines) if self.bounds.fits(&batch, &lines) => batch.extend(lines),
                 other => {
                     self.kept = Some(other);
                     break;
@@ -78,17 +107,9 @@ impl Batches {
     }
 }
 
-fn fits(batch: &Lines, more: &Lines) -> bool {
-    batch.len() + more.len() <= BATCH_LINES_MAX && bytes(batch) + bytes(more) <= BATCH_BYTES_MAX
-}
-
-fn bytes(lines: &Lines) -> usize {
-    lines.iter().map(Vec::len).sum()
-}
-
 /// Reads until the end, and sends each read's complete lines at once. Ends early when nobody listens any more.
-fn read_all(mut input: impl Read, sender: &mpsc::Sender<Result<Lines, Stopped>>) {
-    let mut splitter = Splitter::default();
+fn read_all(mut input: impl Read, bounds: Bounds, sender: &mpsc::Sender<Result<Lines, Stopped>>) {
+    let mut splitter = Splitter::new(bounds);
     let mut buffer = vec![0; READ_BYTES];
     loop {
         let read = match input.read(&mut buffer) {
@@ -132,6 +153,7 @@ struct TooLong;
 /// Splits bytes into lines, and lines into chunks that fit a batch.
 #[derive(Debug)]
 struct Splitter {
+    bounds: Bounds,
     partial: Vec<u8>,
     chunks: Vec<Lines>,
     chunk_bytes: usize,
@@ -139,18 +161,17 @@ struct Splitter {
     line: u64,
 }
 
-impl Default for Splitter {
-    fn default() -> Self {
+impl Splitter {
+    fn new(bounds: Bounds) -> Self {
         Self {
+            bounds,
             partial: Vec::new(),
             chunks: Vec::new(),
             chunk_bytes: 0,
             line: 1,
         }
     }
-}
 
-impl Splitter {
     fn push(&mut self, mut bytes: &[u8]) -> Result<(), TooLong> {
         while let Some(newline) = bytes.iter().position(|byte| *byte == b'\n') {
             self.extend(&bytes[..newline])?;
@@ -169,7 +190,7 @@ impl Splitter {
     }
 
     fn extend(&mut self, bytes: &[u8]) -> Result<(), TooLong> {
-        if self.partial.len() + bytes.len() > MESSAGE_BYTES_MAX {
+        if self.partial.len() + bytes.len() > self.bounds.line_bytes_max {
             return Err(TooLong);
         }
         self.partial.extend_from_slice(bytes);
@@ -183,12 +204,12 @@ impl Splitter {
             .chunks
             .last()
             .is_none_or(|chunk| chunk.len() >= BATCH_LINES_MAX)
-            || self.chunk_bytes + line.len() > BATCH_BYTES_MAX;
+            || self.chunk_bytes + self.bounds.line_bytes(&line) > BATCH_BYTES_MAX;
         if full {
             self.chunks.push(Vec::new());
             self.chunk_bytes = 0;
         }
-        self.chunk_bytes += line.len();
+        self.chunk_bytes += self.bounds.line_bytes(&line);
         if let Some(chunk) = self.chunks.last_mut() {
             chunk.push(line);
         }
@@ -204,14 +225,23 @@ impl Splitter {
 mod tests {
     use super::*;
 
+    const BOUNDS: Bounds = Bounds {
+        line_bytes_max: 1 << 20,
+        beside_bytes: 11,
+    };
+
     async fn read(input: &[u8]) -> (Lines, Stopped) {
-        let mut batches = Batches::of(io::Cursor::new(input.to_vec()));
+        read_within(BOUNDS, input).await
+    }
+
+    async fn read_within(bounds: Bounds, input: &[u8]) -> (Lines, Stopped) {
+        let mut batches = Batches::of(io::Cursor::new(input.to_vec()), bounds);
         let mut all = Vec::new();
         loop {
             match batches.next().await {
                 Ok(batch) => {
                     assert!(batch.len() <= BATCH_LINES_MAX);
-                    assert!(batch.len() == 1 || bytes(&batch) <= BATCH_BYTES_MAX);
+                    assert!(batch.len() == 1 || bounds.bytes(&batch) <= BATCH_BYTES_MAX);
                     all.extend(batch);
                 }
                 Err(stopped) => return (all, stopped),
@@ -242,9 +272,23 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_stands_beside_each_line_counts_against_a_batch() {
+        let bounds = Bounds {
+            line_bytes_max: 1,
+            beside_bytes: BATCH_BYTES_MAX / 4,
+        };
+        let (lines, stopped) = read_within(bounds, &b"\n".repeat(50)).await;
+        assert_eq!(lines.len(), 50);
+        assert!(matches!(stopped, Stopped::End));
+        let (lines, stopped) = read_within(bounds, b"a\nbc\n").await;
+        assert_eq!(lines, [b"a"]);
+        assert!(matches!(stopped, Stopped::TooLong { line: 2 }));
+    }
+
+    #[tokio::test]
     async fn an_oversize_line_is_named_and_those_before_it_stand() {
         let mut text = b"one\ntwo\n".to_vec();
-        text.resize(text.len() + MESSAGE_BYTES_MAX + 1, b'x');
+        text.resize(text.len() + BOUNDS.line_bytes_max + 1, b'x');
         let (lines, stopped) = read(&text).await;
         assert_eq!(lines.len(), 2);
         assert!(
@@ -255,17 +299,17 @@ mod tests {
 
     #[tokio::test]
     async fn the_largest_line_is_a_message() {
-        let mut text = vec![b'y'; MESSAGE_BYTES_MAX];
+        let mut text = vec![b'y'; BOUNDS.line_bytes_max];
         text.push(b'\n');
         let (lines, stopped) = read(&text).await;
-        assert_eq!((lines.len(), lines[0].len()), (1, MESSAGE_BYTES_MAX));
+        assert_eq!((lines.len(), lines[0].len()), (1, BOUNDS.line_bytes_max));
         assert!(matches!(stopped, Stopped::End));
     }
 
     #[tokio::test]
     async fn a_line_is_handed_out_while_the_next_is_awaited() {
         let (reader, mut writer) = io::pipe().unwrap();
-        let mut batches = Batches::of(reader);
+        let mut batches = Batches::of(reader, BOUNDS);
         for text in ["first", "second"] {
             io::Write::write_all(&mut writer, format!("{text}\n").as_bytes()).unwrap();
             assert_eq!(batches.next().await.unwrap(), [text.as_bytes()]);

@@ -6,21 +6,21 @@ use bytes::Bytes;
 use weft_identity::{Authored, Domain, Hash, Keypair, PeerId, Verified};
 use weft_overlay::{Bundle, Header, PreviousEpoch, StreamId, UnixMicros};
 
-use crate::{TopicId, wire};
+use crate::{Attributes, Message, TopicId, wire};
 
-/// Bytes of one message.
+/// Bytes of one message, its attributes counted.
 pub const MESSAGE_BYTES_MAX: usize = 1024 * 1024;
-/// Payload bytes of one bundle, unless a single message is larger: a bundle is the unit of loss and repair.
+/// Bytes of one bundle's messages, unless a single message is larger: a bundle is the unit of loss and repair.
 pub const BUNDLE_BYTES_MAX: usize = 64 * 1024;
 /// Messages of one bundle: empty messages cost memory too.
 pub const BUNDLE_MESSAGES_MAX: usize = 1_024;
 
-/// Returns whether so many messages with so many bytes of payload together can be one bundle.
-pub const fn fits(messages: usize, payload_bytes: usize) -> bool {
+/// Returns whether so many messages with so many bytes together, attributes counted, can be one bundle.
+pub const fn fits(messages: usize, bytes: usize) -> bool {
     match messages {
         0 => false,
-        1 => payload_bytes <= MESSAGE_BYTES_MAX,
-        _ => messages <= BUNDLE_MESSAGES_MAX && payload_bytes <= BUNDLE_BYTES_MAX,
+        1 => bytes <= MESSAGE_BYTES_MAX,
+        _ => messages <= BUNDLE_MESSAGES_MAX && bytes <= BUNDLE_BYTES_MAX,
     }
 }
 
@@ -56,6 +56,8 @@ pub struct MessageBundle {
     pub published_at: UnixMicros,
     /// The messages, at least one; slices of the signed body.
     pub messages: Vec<Bytes>,
+    /// What is said of messages, by their indexes in ascending order; those of which nothing is said are not there.
+    pub attributes: Vec<(u32, Attributes)>,
 }
 
 impl Authored for MessageBundle {
@@ -75,13 +77,23 @@ impl TopicBundle {
     ///
     /// # Panics
     /// If the messages don't fit or the place contradicts itself: that is a bug of the caller.
-    pub fn publish(keypair: &Keypair, topic: TopicId, place: Place, messages: &[Bytes]) -> Self {
+    pub fn publish(keypair: &Keypair, topic: TopicId, place: Place, messages: &[Message]) -> Self {
         wire::publish(keypair, topic, place, messages)
     }
 
     /// Returns the messages with their seqs.
     pub fn messages(&self) -> impl Iterator<Item = (u64, &Bytes)> {
         (self.0.value.first..).zip(&self.0.value.messages)
+    }
+
+    /// Returns what is said of the message with a seq; none where that is nothing.
+    pub fn attributes(&self, seq: u64) -> Option<&Attributes> {
+        let MessageBundle {
+            first, attributes, ..
+        } = &self.0.value;
+        let index = u32::try_from(seq.checked_sub(*first)?).ok()?;
+        let at = attributes.binary_search_by_key(&index, |(index, _)| *index);
+        attributes.get(at.ok()?).map(|(_, said)| said)
     }
 }
 
@@ -114,7 +126,14 @@ impl Bundle for TopicBundle {
     }
 
     fn cost_bytes(&self) -> usize {
-        // The signed body, and what a decoded message and the book-keeping around a bundle take.
-        self.0.body.len() + self.0.value.messages.len() * size_of::<Bytes>() + 256
+        let MessageBundle {
+            messages,
+            attributes,
+            ..
+        } = &self.0.value;
+        // The signed body, and what decoded messages, their attributes and the book-keeping around a bundle take.
+        let decoded =
+            messages.len() * size_of::<Bytes>() + attributes.len() * size_of::<(u32, Attributes)>();
+        self.0.body.len() + decoded + 256
     }
 }

@@ -1,6 +1,5 @@
 //! Facts that the core is told.
 
-use bytes::Bytes;
 use weft_dht::dht::Call;
 use weft_dht::kv::{KvKey, RecordId};
 use weft_dht::store;
@@ -171,8 +170,8 @@ pub enum Command {
         request: RequestId,
         /// The topic; joined if the node is no member.
         topic: TopicName,
-        /// The messages.
-        messages: Vec<Bytes>,
+        /// The messages, in order.
+        messages: Vec<crate::Message>,
     },
     /// Open a subscription; answered once the node is a member and its starting place is fixed.
     Subscribe {

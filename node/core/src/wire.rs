@@ -9,6 +9,7 @@
 //! A [`Decoder`] checks the signatures too, so that only verified values reach the core. Every copy of a bundle after the
 //! first is recognised by the hash of its body ([`KnownBodies`]) and costs no check.
 
+pub(crate) mod attributes;
 mod bundle;
 mod checker;
 mod encode;

@@ -5,10 +5,10 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use weft_core::{
-    AddPeerError, Address, Command, Core, PublishError, Receipt, Reply, RequestId, TopicName,
+    AddPeerError, Address, Command, Core, Message, PublishError, Receipt, Reply, RequestId,
+    TopicName,
 };
 use weft_dht::Key;
 use weft_dht::dht::Call as DhtCall;
@@ -53,7 +53,7 @@ impl fmt::Debug for Call {
 pub(crate) enum Ask {
     Publish {
         topic: TopicName,
-        messages: Vec<Bytes>,
+        messages: Vec<Message>,
         reply: oneshot::Sender<Result<Vec<Receipt>, PublishError>>,
     },
     Subscribe {

@@ -42,7 +42,7 @@ pub(super) fn no_member(topic: &str) -> Error {
 pub(super) fn message_too_large(index: usize, bytes: usize) -> Error {
     Error::new(
         Kind::TooLarge,
-        format!("message {index} of the batch has {bytes} bytes, more than {MESSAGE_BYTES_MAX}; nothing was published"),
+        format!("message {index} of the batch has {bytes} bytes with its content type and headers, more than {MESSAGE_BYTES_MAX}; nothing was published"),
     )
     .hint("split it, or send a reference to it")
     .detail("index", index)

@@ -58,6 +58,12 @@ impl<'a> Writer<'a> {
             published_at: humantime::format_rfc3339_micros(delivery.published_at).to_string(),
             received_at: humantime::format_rfc3339_micros(delivery.received_at).to_string(),
             cursor: self.log.cursor(delivery.place),
+            content_type: delivery.attributes.content_type().map(str::to_owned),
+            headers: delivery
+                .attributes
+                .headers()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect(),
             payload: Payload::readable(&delivery.data),
         }
     }

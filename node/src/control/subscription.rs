@@ -95,7 +95,7 @@ async fn feed(
         let Some((items, place)) = next else {
             return Ok(());
         };
-        window.sent(place, items.len(), items.iter().map(item_bytes).sum());
+        window.sent(place, items.len(), items.iter().map(Item::bytes).sum());
         let items = items.into_iter().map(|item| writer.item(item)).collect();
         send(
             sink,
@@ -112,13 +112,6 @@ async fn send(
     let message =
         SubscriptionMessage::new(sink.method_name(), sink.subscription_id(), notification)?;
     Ok(sink.send(message).await?)
-}
-
-fn item_bytes(item: &Item) -> usize {
-    match item {
-        Item::Message(delivery) => delivery.data.len(),
-        Item::Lost { .. } | Item::SlowReader { .. } => 0,
-    }
 }
 
 /// What was sent and not yet credited. Its length is bounded by the items that it counts.

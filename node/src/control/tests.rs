@@ -64,7 +64,7 @@ fn stand_in(publishes: Arc<Semaphore>) -> Methods {
                     params
                         .messages
                         .iter()
-                        .all(|message| matches!(message, Payload::Base64(_)))
+                        .all(|message| message.data_base64.is_some())
                 );
                 Ok(types::Published {
                     receipts: Vec::new(),
@@ -291,7 +291,7 @@ async fn a_message_of_a_mebibyte_fits_however_badly_it_escapes() {
     let (control, publishes) = start(temp.path());
     publishes.add_permits(1);
     let client = Client::connect(temp.path()).await.unwrap();
-    let messages = vec![Payload::of(&vec![1; MESSAGE_BYTES_MAX])];
+    let messages = vec![Payload::of(&vec![1; MESSAGE_BYTES_MAX]).into()];
     client
         .call::<method::TopicPublish>(PublishParams {
             topic: "t".into(),

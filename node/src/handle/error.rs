@@ -110,7 +110,7 @@ pub enum PublishError {
     TooLarge {
         /// Which of the batch, from 0.
         index: usize,
-        /// Its bytes.
+        /// Its bytes, attributes counted.
         bytes: usize,
     },
     /// Too much waits already, or the node is a member of as many topics as it may be: try again later.

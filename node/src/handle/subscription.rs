@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
-use weft_core::TopicName;
+use weft_core::{Attributes, TopicName};
 use weft_identity::PeerId;
 use weft_rpc::Start;
 
@@ -56,6 +56,8 @@ pub struct Delivery {
     pub received_at: SystemTime,
     /// The payload.
     pub data: Bytes,
+    /// What its publisher says of it.
+    pub attributes: Attributes,
 }
 
 /// A reader of a topic's arrival log; dropping it unsubscribes.

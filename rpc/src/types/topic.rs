@@ -1,5 +1,7 @@
 //! What the methods `topic_*` take and answer, and what a subscription sends.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::payload::Payload;
@@ -28,8 +30,41 @@ pub struct Topic {
 pub struct PublishParams {
     /// The topic's name: 1 to 200 bytes of `[A-Za-z0-9._/-]`, not `network`, no leading `@`.
     pub topic: String,
-    /// The messages, each at most 1 MiB.
-    pub messages: Vec<Payload>,
+    /// The messages.
+    pub messages: Vec<NewMessage>,
+}
+
+/// A message to publish: at most 1 MiB, what is said of it included.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NewMessage {
+    /// The payload, where it is text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data: Option<String>,
+    /// The payload in base64 (RFC 4648 §4); one of both stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_base64: Option<String>,
+    /// The payload's content type: 1 to 127 printable ASCII characters, by custom a media type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// At most 16; names of 1 to 64 of the characters `a-z 0-9 -`, values of at most 1 KiB.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
+}
+
+impl From<Payload> for NewMessage {
+    /// Makes a message of which nothing is said.
+    fn from(payload: Payload) -> Self {
+        let (data, data_base64) = match payload {
+            Payload::Text(text) => (Some(text), None),
+            Payload::Base64(text) => (None, Some(text)),
+        };
+        Self {
+            data,
+            data_base64,
+            ..Self::default()
+        }
+    }
 }
 
 /// What `topic_publish` answers.
@@ -154,6 +189,12 @@ pub struct Message {
     pub received_at: String,
     /// Its place in this node's arrival log, to go on after it: opaque, this node's alone.
     pub cursor: String,
+    /// The payload's content type; absent where its publisher has not said it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub content_type: Option<String>,
+    /// What else its publisher says of it; absent where that is nothing.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: BTreeMap<String, String>,
     /// The payload.
     #[serde(flatten)]
     pub payload: Payload,

@@ -132,7 +132,7 @@ impl Member {
             message.put_u64(mark);
             message.resize(bytes.max(MARK_BYTES) as usize, 0);
             marks.push(mark);
-            data.push(message.freeze());
+            data.push(message.freeze().into());
         }
         self.publishing.insert(request.0, marks);
         let command = Command::Publish {

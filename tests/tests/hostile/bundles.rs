@@ -38,7 +38,12 @@ fn bundle(
         previous_epoch: None,
         published_at,
     };
-    TopicBundle::publish(key, scene.topic, place, &[Bytes::copy_from_slice(text)])
+    TopicBundle::publish(
+        key,
+        scene.topic,
+        place,
+        &[Bytes::copy_from_slice(text).into()],
+    )
 }
 
 /// This moment as an epoch.

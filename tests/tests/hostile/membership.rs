@@ -165,7 +165,7 @@ async fn announce_through(peer: &Peer, scene: &Scene, publisher: &Keypair, paylo
             previous_epoch: None,
             published_at: now,
         };
-        let bundle = TopicBundle::publish(publisher, scene.root, place, &[payload]);
+        let bundle = TopicBundle::publish(publisher, scene.root, place, &[payload.into()]);
         predecessor = Some(bundle.header().hash);
         first += 1;
         let message = plumtree::Message::Bundle {

@@ -7,7 +7,6 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use weft_identity::Hash;
 use weft_overlay::{Bundle, Now, PreviousEpoch, StreamId, Time};
 
@@ -15,7 +14,7 @@ use super::Core;
 use super::swarms::Entry;
 use crate::bundle::{MESSAGE_BYTES_MAX, Place, fits};
 use crate::config::PreviousRun;
-use crate::{PublishError, Receipt, Reply, RequestId, TopicBundle, TopicId, TopicName};
+use crate::{Message, PublishError, Receipt, Reply, RequestId, TopicBundle, TopicId, TopicName};
 
 /// How long a publisher that has just joined a topic waits for a first neighbour (the design's bound).
 const NEIGHBOUR_WAIT: Duration = Duration::from_secs(1);
@@ -40,7 +39,7 @@ pub(super) struct OwnStream {
 #[derive(Debug)]
 struct Job {
     request: RequestId,
-    messages: VecDeque<Bytes>,
+    messages: VecDeque<Message>,
     receipts: Vec<Receipt>,
 }
 
@@ -78,15 +77,15 @@ impl Publishing {
     }
 
     /// Takes what fits one bundle from the front; returns the messages and how many each job gave.
-    fn take_bundle(&mut self) -> (Vec<Bytes>, Vec<usize>) {
+    fn take_bundle(&mut self) -> (Vec<Message>, Vec<usize>) {
         let (mut messages, mut shares, mut bytes) = (Vec::new(), Vec::new(), 0);
         'jobs: for job in &mut self.jobs {
             shares.push(0);
             while let Some(message) = job.messages.front() {
-                if !fits(messages.len() + 1, bytes + message.len()) {
+                if !fits(messages.len() + 1, bytes + message.bytes()) {
                     break 'jobs;
                 }
-                bytes += message.len();
+                bytes += message.bytes();
                 messages.extend(job.messages.pop_front());
                 if let Some(share) = shares.last_mut() {
                     *share += 1;
@@ -102,14 +101,14 @@ impl Core {
         &mut self,
         request: RequestId,
         name: TopicName,
-        messages: Vec<Bytes>,
+        messages: Vec<Message>,
         now: Now,
     ) {
         let oversize = messages
             .iter()
-            .position(|message| message.len() > MESSAGE_BYTES_MAX);
+            .position(|message| message.bytes() > MESSAGE_BYTES_MAX);
         if let Some(index) = oversize {
-            let bytes = messages[index].len();
+            let bytes = messages[index].bytes();
             return self.reply(
                 request,
                 Reply::Published(Err(PublishError::TooLarge { index, bytes })),
@@ -243,7 +242,7 @@ impl Core {
     pub(super) fn publish_own(
         &mut self,
         topic: TopicId,
-        messages: &[Bytes],
+        messages: &[Message],
         now: Now,
     ) -> Option<Receipt> {
         let entry = self.swarms.get_mut(&topic)?;

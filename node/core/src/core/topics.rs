@@ -287,7 +287,7 @@ impl Core {
                 issued_at: now.unix,
                 expires_at: now.unix + MEMBERSHIP_VALID,
             });
-            self.publish_own(self.root, &[payload], now);
+            self.publish_own(self.root, &[payload.into()], now);
         }
         if self.swarms.len() > 1 || self.members.count > 0 {
             self.announce_at = self.announce_at.min(self.members.renew_at);

@@ -8,21 +8,28 @@ use weft_identity::{Hash, Keypair, PeerId, Signed};
 use weft_overlay::plumtree::{Message, Push};
 use weft_overlay::{Header, PreviousEpoch, StreamId, UnixMicros};
 
+use super::attributes::{self, MessageAttributes};
 use super::checker::{Checker, SignedParts};
 use super::encode::id;
 use super::fields::{Fields, Refused, malformed, once, required};
 use super::{DecodeError, SEQ_MAX, proto};
 use crate::bundle::{BUNDLE_MESSAGES_MAX, MESSAGE_BYTES_MAX, MessageBundle, Place, fits};
-use crate::{TopicBundle, TopicId};
+use crate::{Attributes, TopicBundle, TopicId};
 
-/// Bytes of a body beside its messages' payload and [`FRAMING_BYTES_MAX`] for each: the fields that stand before them, and
+/// Bytes of a body beside its messages, what is said of them, and the framing of both: the fields that stand before them, and
 /// room for what later versions say. Without it, unknown fields would be kept and forwarded at the payload's cost.
 const EXTRA_BYTES_MAX: usize = 1_024;
 /// Bytes around one message in a body: a key, and a length of at most three bytes.
 const FRAMING_BYTES_MAX: usize = 4;
 /// Bytes of a Bundle: the largest body, its signature, and room for fields of later versions.
-pub(super) const BYTES_MAX: usize =
-    MESSAGE_BYTES_MAX + BUNDLE_MESSAGES_MAX * FRAMING_BYTES_MAX + 2 * EXTRA_BYTES_MAX;
+pub(super) const BYTES_MAX: usize = MESSAGE_BYTES_MAX
+    + framing_bytes_max(BUNDLE_MESSAGES_MAX, BUNDLE_MESSAGES_MAX)
+    + 2 * EXTRA_BYTES_MAX;
+
+/// Returns what may stand around so many messages, and around what is said of so many of them.
+const fn framing_bytes_max(messages: usize, attributes: usize) -> usize {
+    messages * FRAMING_BYTES_MAX + attributes * attributes::FRAMING_BYTES_MAX
+}
 
 /// Reads a Bundle of a topic; one that was verified lately comes as [`Message::Duplicate`].
 pub(super) fn decode(
@@ -85,8 +92,12 @@ pub(crate) fn publish(
     keypair: &Keypair,
     topic: TopicId,
     place: Place,
-    messages: &[Bytes],
+    messages: &[crate::Message],
 ) -> TopicBundle {
+    let said_of = |(message, index): (&crate::Message, u32)| proto::MessageAttributes {
+        message: index,
+        attributes: message.attributes.encoded().clone(),
+    };
     let body = Bytes::from(
         proto::BundleBody {
             publisher: id(keypair.peer_id().as_bytes()),
@@ -98,7 +109,16 @@ pub(crate) fn publish(
                 last: previous.last,
             }),
             published_at: place.published_at.0,
-            messages: messages.to_vec(),
+            messages: messages
+                .iter()
+                .map(|message| message.data.clone())
+                .collect(),
+            attributes: messages
+                .iter()
+                .zip(0..)
+                .filter(|(message, _)| !message.attributes.is_empty())
+                .map(said_of)
+                .collect(),
         }
         .encode_to_vec(),
     );
@@ -113,13 +133,15 @@ struct Outline {
     publisher: PeerId,
     place: Place,
     messages: usize,
+    attributes: usize,
 }
 
 impl Outline {
     fn read(body: &[u8]) -> Result<Self, Refused> {
         let (mut publisher, mut epoch, mut first) = (None, None, None);
         let (mut predecessor, mut previous, mut published_at) = (None, None, None);
-        let (mut messages, mut payload_bytes) = (0usize, 0usize);
+        let (mut messages, mut attributes, mut counted) = (0usize, 0usize, 0usize);
+        let mut last_said_of = None;
         for field in Fields::new(body) {
             let (number, value) = field?;
             match number {
@@ -131,15 +153,28 @@ impl Outline {
                 6 => once(&mut published_at, value.moment()?)?,
                 7 => {
                     messages += 1;
-                    payload_bytes += value.bytes()?.len();
+                    counted += value.bytes()?.len();
+                }
+                8 => {
+                    let entry = MessageAttributes::read(value.bytes()?)?;
+                    entry.check()?;
+                    if last_said_of.is_some_and(|last| entry.message <= last) {
+                        return malformed("attributes out of order, or of one message twice");
+                    }
+                    last_said_of = Some(entry.message);
+                    attributes += 1;
+                    counted += entry.attributes.len();
                 }
                 _ => {}
             }
         }
-        if !fits(messages, payload_bytes) {
+        if !fits(messages, counted) {
             return malformed("a bundle of no, too many or too large messages");
         }
-        if body.len() > payload_bytes + messages * FRAMING_BYTES_MAX + EXTRA_BYTES_MAX {
+        if last_said_of.is_some_and(|last| last as usize >= messages) {
+            return malformed("attributes of a message that isn't there");
+        }
+        if body.len() > counted + framing_bytes_max(messages, attributes) + EXTRA_BYTES_MAX {
             return malformed("a bundle with over 1 KiB beside its messages");
         }
         let outline = Self {
@@ -152,6 +187,7 @@ impl Outline {
                 published_at: published_at.unwrap_or(UnixMicros(0)),
             },
             messages,
+            attributes,
         };
         outline.check()?;
         Ok(outline)
@@ -197,12 +233,19 @@ impl Outline {
         }
     }
 
-    /// Completes the value with the messages, slices of the body that was read.
+    /// Completes the value with the messages and what is said of them, slices of the body that was read.
     fn with_messages(self, body: &Bytes) -> Result<MessageBundle, Refused> {
         let mut messages = Vec::with_capacity(self.messages);
+        let mut attributes = Vec::with_capacity(self.attributes);
         for field in Fields::new(body) {
-            if let (7, value) = field? {
-                messages.push(body.slice_ref(value.bytes()?));
+            match field? {
+                (7, value) => messages.push(body.slice_ref(value.bytes()?)),
+                (8, value) => {
+                    let entry = MessageAttributes::read(value.bytes()?)?;
+                    let said = Attributes::checked(body.slice_ref(entry.attributes));
+                    attributes.push((entry.message, said));
+                }
+                _ => {}
             }
         }
         let place = self.place;
@@ -214,6 +257,7 @@ impl Outline {
             previous_epoch: place.previous_epoch,
             published_at: place.published_at,
             messages,
+            attributes,
         })
     }
 }

@@ -77,6 +77,13 @@ impl<'a> Value<'a> {
         }
     }
 
+    pub(super) fn text(self) -> Result<&'a str, Refused> {
+        match std::str::from_utf8(self.bytes()?) {
+            Ok(text) => Ok(text),
+            Err(_) => malformed("a text that is no UTF-8"),
+        }
+    }
+
     pub(super) fn array<const N: usize>(self) -> Result<[u8; N], Refused> {
         match self.bytes()?.try_into() {
             Ok(array) => Ok(array),

@@ -1,5 +1,6 @@
 //! What the tests of the wire share: keys, values, and generators of every message.
 
+mod attributes;
 mod forged;
 mod golden;
 mod hostile;
@@ -19,7 +20,7 @@ use weft_overlay::{PreviousEpoch, Seqs, StreamId, UnixMicros};
 
 use super::{DecodeError, Decoder, Frame, KnownBodies, OutFrame, parse_prefix};
 use crate::bundle::Place;
-use crate::{Address, PeerContact, Roles, TopicBundle, TopicId};
+use crate::{Address, Attributes, Message, PeerContact, Roles, TopicBundle, TopicId};
 
 const TOPIC: TopicId = TopicId::from_bytes([0x77; 32]);
 
@@ -70,8 +71,11 @@ fn place(epoch: u64, first: u64) -> Place {
 }
 
 fn bundle() -> TopicBundle {
-    let messages = [Bytes::from_static(b"hello"), Bytes::new()];
-    TopicBundle::publish(&key(2), TOPIC, place(9, 3), &messages)
+    bundle_of(&[Bytes::from_static(b"hello").into(), Message::default()])
+}
+
+fn bundle_of(messages: &[Message]) -> TopicBundle {
+    TopicBundle::publish(&key(2), TOPIC, place(9, 3), messages)
 }
 
 fn eager(bundle: &TopicBundle) -> Broadcast<PeerId, TopicBundle> {
@@ -160,8 +164,19 @@ fn seqs() -> impl Strategy<Value = Seqs> {
     ranges.prop_map(|ranges| ranges.iter().map(|&(first, n)| first..=first + n).collect())
 }
 
+fn attributes() -> impl Strategy<Value = Attributes> {
+    let content_type = prop::option::of("[ -~]{1,127}");
+    let headers = prop::collection::btree_map("[a-z0-9-]{1,64}", ".{0,200}", 0..=4);
+    let said = (content_type, headers).prop_map(|(content_type, headers)| {
+        Attributes::new(content_type.as_deref(), &headers).expect("within their bounds")
+    });
+    prop_oneof![3 => Just(Attributes::default()), 1 => said]
+}
+
 fn bundles() -> impl Strategy<Value = TopicBundle> {
-    let messages = prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..20);
+    let data = prop::collection::vec(any::<u8>(), 0..300).prop_map(Bytes::from);
+    let message = (data, attributes()).prop_map(|(data, attributes)| Message { data, attributes });
+    let messages = prop::collection::vec(message, 1..20);
     let previous = prop::option::of((0u64..1_000, prop::option::of(0..=super::SEQ_MAX)));
     (1u8..6, 1_000u64..1 << 53, 1u64..4, previous, messages).prop_map(
         |(publisher, epoch, first, previous, messages)| {
@@ -171,7 +186,6 @@ fn bundles() -> impl Strategy<Value = TopicBundle> {
                     .map(|(epoch, last)| PreviousEpoch { epoch, last }),
                 ..place(epoch, first)
             };
-            let messages: Vec<_> = messages.into_iter().map(Bytes::from).collect();
             TopicBundle::publish(&key(publisher), TOPIC, place, &messages)
         },
     )

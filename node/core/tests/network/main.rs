@@ -438,7 +438,7 @@ fn a_stopping_node_answers_everybody_and_refuses_what_comes_later() {
     let later = net.command(0, |request: RequestId| Command::Publish {
         request,
         topic: topic(),
-        messages: vec![message("later")],
+        messages: vec![message("later").into()],
     });
     assert!(refused(net.node(0).replies.get(&later)));
 }

@@ -284,7 +284,7 @@ impl Net {
         self.command(node, |request| Command::Publish {
             request,
             topic,
-            messages,
+            messages: messages.into_iter().map(Into::into).collect(),
         })
     }
 

@@ -2,18 +2,19 @@
 
 use std::time::SystemTime;
 
-use bytes::Bytes;
 use jsonrpsee::server::RpcModule;
 use weft_rpc::limits::{
     MESSAGE_BYTES_MAX, NOTIFICATION_BYTES_MAX, NOTIFICATION_ITEMS_MAX, PUBLISH_MESSAGES_MAX,
 };
 use weft_rpc::method;
+use weft_rpc::payload::Payload;
 use weft_rpc::types;
 use weft_rpc::{Error, Kind, Start};
 
 use super::super::items::Writer;
 use super::super::{Context, errors};
 use super::{Call, on, topic_name};
+use crate::{Attributes, Message};
 
 pub(super) fn register(module: &mut RpcModule<Context>) {
     on::<method::TopicPublish, _, _>(
@@ -110,8 +111,8 @@ pub(in super::super) fn start(text: Option<&str>) -> Result<Start, Error> {
         .map_err(|error| Error::new(Kind::InvalidParams, error.to_string()))
 }
 
-/// Decodes a batch's payloads and holds them against the bounds.
-fn decode(messages: Vec<weft_rpc::payload::Payload>) -> Result<Vec<Bytes>, Error> {
+/// Decodes a batch and holds it against the bounds.
+fn decode(messages: Vec<types::NewMessage>) -> Result<Vec<Message>, Error> {
     if messages.len() > PUBLISH_MESSAGES_MAX {
         let count = messages.len();
         return Err(Error::new(
@@ -121,42 +122,86 @@ fn decode(messages: Vec<weft_rpc::payload::Payload>) -> Result<Vec<Bytes>, Error
         .hint("split it into several")
         .detail("messages_max", PUBLISH_MESSAGES_MAX));
     }
-    let decode_one = |(index, payload): (usize, weft_rpc::payload::Payload)| {
-        let bytes = payload.into_bytes().map_err(|error| {
-            Error::new(
-                Kind::InvalidParams,
-                format!("data_base64 of message {index} is no base64: {error}"),
-            )
-            .hint("RFC 4648, section 4, with padding")
-            .detail("index", index)
-        })?;
-        if bytes.len() > MESSAGE_BYTES_MAX {
-            return Err(errors::message_too_large(index, bytes.len()));
-        }
-        Ok(bytes)
+    let each = messages.into_iter().enumerate();
+    each.map(|(index, message)| decode_one(index, message))
+        .collect()
+}
+
+/// Decodes one message of a batch.
+fn decode_one(index: usize, message: types::NewMessage) -> Result<Message, Error> {
+    let invalid = |reason: String| {
+        let reason = format!("message {index} of the batch: {reason}; nothing was published");
+        Error::new(Kind::InvalidParams, reason).detail("index", index)
     };
-    messages.into_iter().enumerate().map(decode_one).collect()
+    let payload = Payload::of_fields(message.data, message.data_base64)
+        .ok_or_else(|| invalid("its payload stands either in data or in data_base64".to_owned()))?;
+    let data = payload.into_bytes().map_err(|error| {
+        invalid(format!("data_base64 is no base64: {error}"))
+            .hint("RFC 4648, section 4, with padding")
+    })?;
+    let attributes = Attributes::new(message.content_type.as_deref(), &message.headers)
+        .map_err(|error| invalid(error.to_string()))?;
+    let message = Message { data, attributes };
+    if message.bytes() > MESSAGE_BYTES_MAX {
+        return Err(errors::message_too_large(index, message.bytes()));
+    }
+    Ok(message)
 }
 
 #[cfg(test)]
 mod tests {
-    use weft_rpc::payload::Payload;
-
     use super::*;
 
-    #[test]
-    fn an_oversize_message_is_named_by_its_index() {
-        let large = "x".repeat(MESSAGE_BYTES_MAX + 1);
-        let error = decode(vec![Payload::Text("fits".into()), Payload::Text(large)]).unwrap_err();
-        assert_eq!(error.kind, Kind::TooLarge);
-        assert_eq!(error.details["index"], serde_json::Value::from(1));
-        assert!(decode(vec![Payload::Text("x".repeat(MESSAGE_BYTES_MAX))]).is_ok());
+    fn text(data: String) -> types::NewMessage {
+        Payload::Text(data).into()
     }
 
     #[test]
-    fn broken_base64_is_named_by_its_index() {
-        let error = decode(vec![Payload::Base64("?".into())]).unwrap_err();
-        assert_eq!(error.kind, Kind::InvalidParams);
-        assert_eq!(error.details["index"], serde_json::Value::from(0));
+    fn an_oversize_message_is_named_by_its_index() {
+        let large = "x".repeat(MESSAGE_BYTES_MAX);
+        let of_type = types::NewMessage {
+            content_type: Some("a/b".to_owned()),
+            ..text(large.clone())
+        };
+        for too_large in [text(format!("{large}x")), of_type] {
+            let error = decode(vec![text("fits".into()), too_large]).unwrap_err();
+            assert_eq!(error.kind, Kind::TooLarge);
+            assert_eq!(error.details["index"], serde_json::Value::from(1));
+        }
+        assert!(decode(vec![text(large)]).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_message_is_named_by_its_index() {
+        let header = |name: &str| [(name.to_owned(), String::new())].into();
+        for (wrong, why) in [
+            (
+                Payload::Base64("?".into()).into(),
+                "data_base64 is no base64",
+            ),
+            (
+                types::NewMessage::default(),
+                "either in data or in data_base64",
+            ),
+            (
+                types::NewMessage {
+                    content_type: Some(String::new()),
+                    ..text(String::new())
+                },
+                "a content type has 1 to 127",
+            ),
+            (
+                types::NewMessage {
+                    headers: header("Trace"),
+                    ..text(String::new())
+                },
+                "\"Trace\" does not fit",
+            ),
+        ] {
+            let error = decode(vec![text(String::new()), wrong]).unwrap_err();
+            assert_eq!(error.kind, Kind::InvalidParams);
+            assert_eq!(error.details["index"], serde_json::Value::from(1));
+            assert!(error.message.contains(why), "{error}");
+        }
     }
 }

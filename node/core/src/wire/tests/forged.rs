@@ -25,7 +25,7 @@ fn forged(flip_signature: bool) -> Vec<u8> {
 }
 
 fn bundle_with(message: &'static [u8]) -> TopicBundle {
-    TopicBundle::publish(&key(2), TOPIC, place(9, 3), &[Bytes::from_static(message)])
+    bundle_of(&[Bytes::from_static(message).into()])
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::wire::{
 };
 
 /// A field of bytes, as often as it fits.
-fn field(number: u32, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn field(number: u32, bytes: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     prost::encoding::bytes::encode(number, &bytes.to_vec(), &mut out);
     out
@@ -36,7 +36,7 @@ pub(super) fn bundle_frame(body: &[u8]) -> Vec<u8> {
     in_broadcast(2, &[&[0x08, 1, 0x10, 1][..], &field(3, &signed)].concat())
 }
 
-fn refusal(frame: &[u8]) -> &'static str {
+pub(super) fn refusal(frame: &[u8]) -> &'static str {
     match decoder().decode(frame) {
         Err(DecodeError::Malformed(why)) => why,
         other => panic!("{:?} for {} bytes", other, frame.len()),

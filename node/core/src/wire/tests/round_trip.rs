@@ -58,7 +58,8 @@ fn the_largest_bundles_pass() {
     let many = vec![Bytes::from(vec![7; 64]); 1_024];
     let empty = vec![Bytes::new(); 1_024];
     for messages in [&[large][..], &many, &empty] {
-        let bundle = TopicBundle::publish(&key(2), TOPIC, place(9, 3), messages);
+        let messages: Vec<_> = messages.iter().cloned().map(Message::from).collect();
+        let bundle = bundle_of(&messages);
         let frame = bare(&encode_broadcast(TOPIC, &eager(&bundle)));
         let Ok(Frame::Broadcast {
             message: Broadcast::Bundle { bundle: got, .. },

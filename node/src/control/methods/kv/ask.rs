@@ -181,13 +181,8 @@ fn terms(said: Said) -> Result<Terms, Error> {
 
 /// Reads a value, which stands in one of two parameters.
 fn value(text: &Option<String>, base64: &Option<String>) -> Result<Bytes, Error> {
-    let payload = match (text, base64) {
-        (Some(text), None) => Payload::Text(text.clone()),
-        (None, Some(base64)) => Payload::Base64(base64.clone()),
-        (None, None) | (Some(_), Some(_)) => {
-            return Err(invalid("a value stands either in value or in value_base64"));
-        }
-    };
+    let payload = Payload::of_fields(text.clone(), base64.clone())
+        .ok_or_else(|| invalid("a value stands either in value or in value_base64"))?;
     let value = payload.into_bytes().map_err(|error| {
         invalid(format!("value_base64 is no base64: {error}"))
             .hint("RFC 4648, section 4, with padding")

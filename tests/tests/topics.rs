@@ -1,0 +1,103 @@
+//! What goes with messages, and what a node tells of its topics.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "helpers of tests, outside functions that are marked as tests"
+)]
+
+use std::path::Path;
+use std::process::Stdio;
+
+use serde_json::{Value, json};
+use weft_tests::command::{Done, Running, SOON};
+use weft_tests::http;
+use weft_tests::net::Base;
+
+const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
+
+/// Calls a method of the control socket; answers its result, or its error.
+fn call(dir: &Path, method: &str, params: &Value) -> Result<Value, Value> {
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    let response = http::post(dir, request.to_string().as_bytes());
+    let mut answer: Value = serde_json::from_str(&response.body).unwrap();
+    match answer["error"].take() {
+        Value::Null => Ok(answer["result"].take()),
+        error => Err(error),
+    }
+}
+
+/// A line of JSON each.
+fn lines(done: &Done) -> Vec<Value> {
+    let text = done.text();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// What is said of a message, and the message.
+fn said(line: &Value) -> (Value, Value, Value) {
+    let part = |name: &str| line.get(name).cloned().unwrap_or(Value::Null);
+    (part("content_type"), part("headers"), part("data"))
+}
+
+#[test]
+fn what_is_said_of_messages_arrives_with_them() {
+    let base = Base::new();
+    let weft = base.weft(WEFT);
+    weft.run(["testnet", "up", "--nodes", "3", "--detach"])
+        .expect_code(0);
+    let subscribe = |node: &str, more: &[&str]| -> Running {
+        let args = [&["--node", node], more, &["sub", "news", "--count", "5"]].concat();
+        let mut subscriber = weft.start(args, Stdio::null());
+        subscriber.wait_stderr("subscribed", SOON);
+        subscriber
+    };
+    let (here, there) = (subscribe("n1", &["--json"]), subscribe("n2", &["--json"]));
+    let plain = subscribe("n3", &[]);
+
+    let args = ["--node", "n1", "pub", "news"];
+    let one = [
+        "{}",
+        "--content-type",
+        "application/json",
+        "--header",
+        "trace-id=a=b",
+        "--header",
+        "ort=Köln",
+    ];
+    weft.run([&args[..], &one].concat()).expect_code(0);
+    let each_line = [&args[..], &["-", "--header", "part=2"]].concat();
+    weft.run_with_input(each_line, b"two\nthree\n")
+        .expect_code(0);
+    // In a batch each message has its own.
+    let batch = json!({"topic": "news", "messages": [
+        {"data": "four"},
+        {"data_base64": "Zml2ZQ==", "content_type": "text/plain", "headers": {"n": ""}},
+    ]});
+    let published = call(&base.dir().join("n1"), "topic_publish", &batch).unwrap();
+    assert_eq!(published["receipts"].as_array().unwrap().len(), 2);
+
+    let expected = [
+        (
+            json!("application/json"),
+            json!({"ort": "Köln", "trace-id": "a=b"}),
+            json!("{}"),
+        ),
+        (Value::Null, json!({"part": "2"}), json!("two")),
+        (Value::Null, json!({"part": "2"}), json!("three")),
+        (Value::Null, Value::Null, json!("four")),
+        (json!("text/plain"), json!({"n": ""}), json!("five")),
+    ];
+    for subscriber in [here, there] {
+        let got = lines(&subscriber.wait(SOON).expect_code(0));
+        let got: Vec<_> = got.iter().map(said).collect();
+        assert_eq!(got, expected);
+    }
+    let text = plain.wait(SOON).expect_code(0);
+    assert_eq!(text.text(), "{}\ntwo\nthree\nfour\nfive\n");
+    assert!(!text.stderr.contains("trace-id"), "{text}");
+    let history = ["--node", "n2", "--json", "topic", "history", "news"];
+    let history = lines(&weft.run(history).expect_code(0));
+    assert_eq!(history.iter().map(said).collect::<Vec<_>>(), expected);
+    weft.run(["testnet", "down"]).expect_code(0);
+}
