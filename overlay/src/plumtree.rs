@@ -11,9 +11,11 @@
 //! full digests only where it differs.
 
 mod claims;
+pub mod config;
 pub mod message;
 mod neighbour;
 mod optimise;
+mod push;
 mod repair;
 pub mod shared;
 mod tell;
@@ -22,71 +24,23 @@ mod tests;
 pub mod trees;
 mod wants;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use config::{Config, Start};
 pub use message::{Beacon, DigestKind, Message, Push};
 pub use shared::SharedTree;
 pub use trees::{TREES_MAX, Tree, Trees};
 
 use crate::bounds::within;
-use crate::history::{self, Admission, History, Refusal};
+use crate::history::{History, Refusal};
 use crate::outbox::Outbox;
 use crate::small::SmallMap;
 use crate::{Bundle, Header, Now, StreamId, Time};
 use neighbour::Neighbour;
 use trees::Order;
 use wants::Wants;
-
-/// Where a member that joins begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// At the heads of the first neighbour that knows where the streams stand.
-    Latest,
-    /// At the oldest that neighbours can still supply.
-    Retained,
-}
-
-/// The timers of the broadcast.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where a member that joins begins.
-    pub start: Start,
-    /// What is held, and what may enter.
-    pub history: history::Config,
-    /// How long an announcement waits for others to share its frame (a guess: a few bundles at 50 a second).
-    pub announce_delay: Duration,
-    /// How far announcements to one neighbour are apart: four times the first one's delay, so that at a hundred bundles of 256
-    /// bytes a second they cost less than a tenth of those (measured, scenario `overhead`).
-    pub announce_interval: Duration,
-    /// How long an acknowledgement to a neighbour on the tree waits: only flow control and bookkeeping need it.
-    pub acknowledge_delay: Duration,
-    /// Bytes after which neighbours are told at once, so that a publisher's window of 4 MiB never waits for a timer.
-    pub tell_bytes: usize,
-    /// How soon after a change fingerprints are compared; doubles while nothing changes.
-    pub exchange_interval_min: Duration,
-    /// How rarely fingerprints are compared at rest; also how late a one-sided neighbourhood is noticed.
-    pub exchange_interval_max: Duration,
-    /// How long a joining member waits for a neighbour that has a base.
-    pub base_timeout: Duration,
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            start: Start::Latest,
-            history: history::Config::default(),
-            announce_delay: Duration::from_millis(100),
-            announce_interval: Duration::from_millis(400),
-            acknowledge_delay: Duration::from_millis(500),
-            tell_bytes: 256 * 1024,
-            exchange_interval_min: Duration::from_secs(1),
-            exchange_interval_max: Duration::from_secs(8),
-            base_timeout: Duration::from_secs(1),
-        }
-    }
-}
 
 /// What the broadcast is told.
 #[derive(Clone, Debug)]
@@ -465,188 +419,6 @@ impl<B: Bundle> Broadcast<B> {
                 self.send(to, Message::Beacon(beacon));
             }
         }
-    }
-
-    /// Returns whether anything of a publisher was seen, or it is this member.
-    fn knows(&self, publisher: B::Peer) -> bool {
-        publisher == self.me || self.history.epochs(publisher).next().is_some()
-    }
-
-    fn publish(&mut self, bundle: &B, now: Now) {
-        let header = bundle.header();
-        debug_assert_eq!(
-            header.stream.publisher, self.me,
-            "a member publishes its own"
-        );
-        if let Some(from) = self.history.disown_claim(&header) {
-            let stream = header.stream;
-            self.outputs.push_back(Output::BaseLowered { stream, from });
-        }
-        self.history.admit(bundle, 0, None, now);
-        self.reach = self.spread(bundle, &header, 0, None, now);
-        self.outputs.push_back(Output::New(header));
-    }
-
-    fn bundle(&mut self, from: B::Peer, bundle: &B, hops: u8, push: Push, now: Now) {
-        let header = bundle.header();
-        let id = header.stream;
-        self.weigh_base(from, bundle, push, now);
-        match self.history.admit(bundle, hops, Some(from), now) {
-            Admission::New => {}
-            Admission::BeforeBase => {
-                self.showed(from, &header);
-                self.wants.progress(&header, from, now.time);
-                return self.settle_wants(id, now);
-            }
-            Admission::Duplicate => return self.duplicate(from, &header, push, now),
-            Admission::Equivocation => {
-                self.counters.equivocations += 1;
-                self.wants.refused(&header);
-                self.outputs.push_back(Output::Equivocation(header));
-                return;
-            }
-            Admission::Refused(refusal) => {
-                self.counters.bundles_refused += 1;
-                match refusal {
-                    Refusal::TooOld | Refusal::RetiredEpoch | Refusal::BrokenChain => {
-                        self.wants.refused(&header);
-                    }
-                    // Time, a hole that is filled, or a stream that is dropped may let it in later.
-                    Refusal::Future | Refusal::TooManyHoles | Refusal::TooManyStreams => {}
-                }
-                self.outputs.push_back(Output::Refused { from, refusal });
-                return;
-            }
-        }
-        self.counters.bundles_new += 1;
-        self.showed(from, &header);
-        if push == Push::Eager {
-            self.trees.pushed_first(id.publisher, from, now.time);
-        }
-        self.wants.progress(&header, from, now.time);
-        self.settle_wants(id, now);
-        self.spread(bundle, &header, hops, Some(from), now);
-        self.outputs.push_back(Output::New(header));
-    }
-
-    fn duplicate(&mut self, from: B::Peer, header: &Header<B::Peer>, push: Push, now: Now) {
-        self.counters.bundles_duplicate += 1;
-        self.showed(from, header);
-        let id = header.stream;
-        self.wants.progress(header, from, now.time);
-        if push == Push::Eager && self.neighbours.contains_key(&from) {
-            self.trees
-                .pushed_again(id.publisher, from, now.time, &mut self.orders);
-        }
-    }
-
-    fn showed(&mut self, from: B::Peer, header: &Header<B::Peer>) {
-        if let Some(neighbour) = self.neighbours.get_mut(&from) {
-            neighbour.showed(header);
-        }
-    }
-
-    /// Pushes a new bundle along its publisher's tree and plans to tell everybody of it.
-    fn spread(
-        &mut self,
-        bundle: &B,
-        header: &Header<B::Peer>,
-        hops: u8,
-        from: Option<B::Peer>,
-        now: Now,
-    ) -> Reach {
-        let id = header.stream;
-        let targets = self.trees.targets(id.publisher, from);
-        let mut reach = Reach::default();
-        let bytes = bundle.cost_bytes();
-        for (peer, neighbour) in self.neighbours.iter_mut() {
-            let has = neighbour.has(id, header.first, header.last);
-            let on_tree = targets.contains(peer);
-            if on_tree && !has && !neighbour.congested {
-                reach.eager += 1;
-                self.outputs.push_back(Output::Send {
-                    to: *peer,
-                    message: Message::Bundle {
-                        bundle: bundle.clone(),
-                        hops: hops.saturating_add(1),
-                        push: Push::Eager,
-                    },
-                });
-            } else if !has {
-                reach.lazy += 1;
-            }
-            let delay = if has || on_tree {
-                self.config.acknowledge_delay
-            } else {
-                self.config.announce_delay
-            };
-            neighbour.untold_bytes += bytes;
-            // Digests are cumulative: a stream under load needs no more of them than one that rests.
-            let apart = self.config.announce_interval;
-            let next = neighbour.announced_at.map(|last| last + apart);
-            let at = if neighbour.untold_bytes >= self.config.tell_bytes {
-                now.time
-            } else {
-                (now.time + delay).max(next.unwrap_or(now.time))
-            };
-            neighbour.mark_untold(id, at);
-            neighbour.exchange_interval = self.config.exchange_interval_min;
-        }
-        self.counters.bundles_pushed += reach.eager as u64;
-        reach
-    }
-
-    fn carry_out_orders(&mut self) {
-        if self.orders.is_empty() {
-            return;
-        }
-        let mut grafts: BTreeMap<B::Peer, Vec<B::Peer>> = BTreeMap::new();
-        let mut prunes: BTreeMap<B::Peer, Vec<B::Peer>> = BTreeMap::new();
-        let mut at = 0;
-        while let Some(order) = self.orders.get(at).copied() {
-            at += 1;
-            match order {
-                Order::Graft(to, tree) => grafts.entry(to).or_default().push(tree),
-                Order::Prune(to, tree) => prunes.entry(to).or_default().push(tree),
-                Order::Orphaned(tree) => {
-                    if let Some(to) = self.best_parent(tree) {
-                        self.trees.graft(tree, to, &mut self.orders);
-                    }
-                }
-            }
-        }
-        self.orders.clear();
-        for (to, trees) in prunes {
-            self.counters.prunes_sent += trees.len() as u64;
-            self.send(to, Message::Prune { trees });
-        }
-        for (to, trees) in grafts {
-            self.counters.grafts_sent += trees.len() as u64;
-            self.send(to, Message::Graft { trees });
-        }
-    }
-
-    /// Returns who shall push along a tree that has lost its source: of those that aren't pushed to themselves, the one that is furthest.
-    fn best_parent(&self, publisher: B::Peer) -> Option<B::Peer> {
-        if publisher == self.me {
-            return None;
-        }
-        let epoch = self.history.epochs(publisher).last();
-        let newest = epoch.map(|epoch| StreamId { publisher, epoch });
-        let children = self
-            .trees
-            .publishers()
-            .find(|(of, _)| *of == publisher)
-            .map_or_else(Vec::new, |(_, tree)| tree.pushes_to().collect());
-        self.neighbours
-            .iter()
-            // Two that took each other for the source would ask each other for ever: better none until somebody announces more.
-            .filter(|(peer, neighbour)| !neighbour.congested && !children.contains(peer))
-            .max_by_key(|(_, neighbour)| {
-                let furthest = newest.map_or(0, |id| neighbour.can_supply(id).last().unwrap_or(0));
-                (furthest, std::cmp::Reverse(neighbour.since))
-            })
-            .map(|(peer, _)| *peer)
     }
 
     fn send(&mut self, to: B::Peer, message: Message<B::Peer, B>) {
