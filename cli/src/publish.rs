@@ -37,6 +37,9 @@ pub(crate) struct Args {
     message: Option<String>,
     #[command(flatten)]
     said: SaidArgs,
+    /// A number of your choice: a repeat of the command with it is answered as the first was, and publishes nothing more
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
 }
 
 pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
@@ -49,6 +52,11 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
         summary: Summary::default(),
     };
     match args.message.as_deref() {
+        Some("-") if args.request_id.is_some() => Err(Failure::new(
+            Exit::Usage,
+            "--request-id names one message, and - publishes many",
+        )
+        .hint("leave it away, or publish each line with a number of its own")),
         Some("-") => {
             let interrupted = signals::end_of_stream()?;
             let (stopped, ended) = {
@@ -76,7 +84,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
             let receipts = global
                 .within(async {
                     let client = global.connect().await?;
-                    call(&client, &args.topic, vec![message]).await
+                    call(&client, &args.topic, vec![message], args.request_id).await
                 })
                 .await?;
             publisher.take(receipts)?;
@@ -118,10 +126,12 @@ async fn call(
     client: &Client,
     topic: &str,
     messages: Vec<NewMessage>,
+    request_id: Option<String>,
 ) -> Result<Vec<Receipt>, Failure> {
     let params = PublishParams {
         topic: topic.to_owned(),
         messages,
+        request_id,
     };
     Ok(client.call::<TopicPublish>(params).await?.receipts)
 }
@@ -157,7 +167,7 @@ impl Publisher<'_> {
             match batch {
                 Ok(batch) => {
                     let messages = batch.iter().map(|line| self.said.of(line)).collect();
-                    let receipts = call(&client, self.topic, messages).await?;
+                    let receipts = call(&client, self.topic, messages, None).await?;
                     self.take(receipts)?;
                 }
                 Err(Stopped::End) => return Ok(()),

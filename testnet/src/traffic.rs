@@ -259,6 +259,7 @@ impl Publisher {
         let params = PublishParams {
             topic: self.topic.clone(),
             messages: vec![Payload::of(text.as_bytes()).into()],
+            request_id: None,
         };
         let answer = tokio::time::timeout(
             CALL_WAIT_MAX,

@@ -113,6 +113,7 @@ impl Load {
         let params = PublishParams {
             topic: TOPIC.to_owned(),
             messages: vec![Payload::of(text.as_bytes()).into(); BATCH],
+            request_id: None,
         };
         let before = self.published;
         let (began, mut rss, mut look_at) = (Instant::now(), self.rss(), Instant::now());

@@ -9,7 +9,8 @@ use std::path::Path;
 use std::process::Stdio;
 
 use serde_json::{Value, json};
-use weft_tests::command::{Done, Running, SOON};
+use weft_tests::command::{Done, Running, SOON, Weft};
+use weft_tests::daemon::Daemon;
 use weft_tests::http;
 use weft_tests::net::Base;
 
@@ -100,4 +101,46 @@ fn what_is_said_of_messages_arrives_with_them() {
     let history = lines(&weft.run(history).expect_code(0));
     assert_eq!(history.iter().map(said).collect::<Vec<_>>(), expected);
     weft.run(["testnet", "down"]).expect_code(0);
+}
+
+#[test]
+fn a_batch_that_is_asked_for_again_is_published_once() {
+    let home = tempfile::tempdir().unwrap();
+    let weft = Weft::new(WEFT, home.path());
+    let daemon = Daemon::start(&weft, &home.path().join("d"), "topics");
+    let mut subscriber = daemon.start_command(&["--json", "sub", "news", "--count", "4"]);
+    subscriber.wait_stderr("subscribed", SOON);
+    let params = |text: &str, id: &str| {
+        let messages = [json!({"data": text}), json!({"data": "second"})];
+        json!({"topic": "news", "messages": messages, "request_id": id})
+    };
+    // Asked twice at the same time: each waits for the one batch.
+    let ask = || {
+        let (dir, params) = (daemon.dir().to_owned(), params("first", "a"));
+        std::thread::spawn(move || call(&dir, "topic_publish", &params).unwrap())
+    };
+    let [first, second] = [ask(), ask()].map(|asked| asked.join().unwrap());
+    assert_eq!(first, second);
+    assert_eq!(first["receipts"][1]["seq"], 2, "{first}");
+    let publish = |params: &Value| call(daemon.dir(), "topic_publish", params);
+    assert_eq!(publish(&params("first", "a")).unwrap(), first);
+    let other = publish(&params("other", "a")).unwrap_err();
+    assert_eq!(other["code"], -32602, "{other}");
+    assert!(other["message"].as_str().unwrap().contains("request_id"));
+    let nameless = publish(&params("first", "")).unwrap_err();
+    assert_eq!(nameless["code"], -32602, "{nameless}");
+    // The same from the command, where a batch is one message.
+    let args = ["--json", "pub", "news", "third", "--request-id", "b"];
+    let receipt = daemon.run(&args).expect_code(0).json();
+    assert_eq!(receipt["seq"], 3);
+    assert_eq!(daemon.run(&args).expect_code(0).json(), receipt);
+    let lines_of_stdin = ["pub", "news", "-", "--request-id", "c"];
+    daemon
+        .run(&lines_of_stdin)
+        .expect_code(2)
+        .expect_stderr("publishes many");
+    daemon.run(&["pub", "news", "fourth"]).expect_code(0);
+    let got = lines(&subscriber.wait(SOON).expect_code(0));
+    let got: Vec<_> = got.iter().map(|line| line["data"].clone()).collect();
+    assert_eq!(got, ["first", "second", "third", "fourth"]);
 }

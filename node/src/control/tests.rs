@@ -261,6 +261,7 @@ async fn a_second_batch_on_one_connection_is_busy() {
     let params = || PublishParams {
         topic: "t".into(),
         messages: Vec::new(),
+        request_id: None,
     };
     let client = Client::connect(temp.path()).await.unwrap();
     let batches = [(), ()].map(|()| Box::pin(client.call::<method::TopicPublish>(params())));
@@ -296,6 +297,7 @@ async fn a_message_of_a_mebibyte_fits_however_badly_it_escapes() {
         .call::<method::TopicPublish>(PublishParams {
             topic: "t".into(),
             messages,
+            request_id: None,
         })
         .await
         .unwrap();

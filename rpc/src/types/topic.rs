@@ -32,6 +32,9 @@ pub struct PublishParams {
     pub topic: String,
     /// The messages.
     pub messages: Vec<NewMessage>,
+    /// 1 to 64 bytes of the client's choice: a call that repeats one is answered as the first was, and publishes nothing more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
 }
 
 /// A message to publish: at most 1 MiB, what is said of it included.

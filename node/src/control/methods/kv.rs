@@ -11,6 +11,7 @@ use weft_rpc::Error;
 use weft_rpc::method;
 use weft_rpc::types::{self, KvWritten};
 
+use super::super::once::Named;
 use super::super::{Context, errors};
 use super::{Call, on};
 
@@ -18,21 +19,21 @@ pub(super) fn register(module: &mut RpcModule<Context>) {
     on::<method::KvGet, _, _>(module, |call, params| async move { call.get(params).await });
     on::<method::KvPut, _, _>(module, |call, params| async move {
         let (key, ask) = ask::put(&params)?;
-        let request_id = params.request_id.clone();
-        call.write(key, ask, request_id, format!("put {params:?}"))
-            .await
+        let id = params.request_id.as_deref();
+        let named = Named::call::<method::KvPut>(id, &params)?;
+        call.write(key, ask, named).await
     });
     on::<method::KvDelete, _, _>(module, |call, params| async move {
         let (key, ask) = ask::delete(&params)?;
-        let request_id = params.request_id.clone();
-        call.write(key, ask, request_id, format!("delete {params:?}"))
-            .await
+        let id = params.request_id.as_deref();
+        let named = Named::call::<method::KvDelete>(id, &params)?;
+        call.write(key, ask, named).await
     });
     on::<method::KvCas, _, _>(module, |call, params| async move {
         let (key, ask) = ask::cas(&params)?;
-        let request_id = params.request_id.clone();
-        call.write(key, ask, request_id, format!("cas {params:?}"))
-            .await
+        let id = params.request_id.as_deref();
+        let named = Named::call::<method::KvCas>(id, &params)?;
+        call.write(key, ask, named).await
     });
     on::<method::KvList, _, _>(module, |call, params| async move {
         let ask = ask::list(&params)?;
@@ -72,14 +73,13 @@ impl Call {
         &self,
         key: KvKey,
         ask: store::Call<PeerId>,
-        request_id: Option<String>,
-        asked: String,
+        named: Option<Named>,
     ) -> Result<KvWritten, Error> {
         let node = self.context.node.clone();
         let work = async move {
             let outcome = node.kv(ask).await.ok_or_else(errors::stopping)?;
             answer::written(&key, outcome)
         };
-        self.context.writes.run(request_id, asked, work).await
+        self.context.writes.run(named, work).await
     }
 }

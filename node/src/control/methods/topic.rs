@@ -12,6 +12,7 @@ use weft_rpc::types;
 use weft_rpc::{Error, Kind, Start};
 
 use super::super::items::Writer;
+use super::super::once::Named;
 use super::super::{Context, errors};
 use super::{Call, on, topic_name};
 use crate::{Attributes, Message};
@@ -68,7 +69,8 @@ impl Call {
         })
     }
 
-    /// Publishes a batch whole or not at all, as far as that can be known before the node is asked.
+    /// Publishes a batch whole or not at all, as far as that can be known before the node is asked; once for all requests
+    /// of one name.
     async fn publish(&self, params: types::PublishParams) -> Result<types::Published, Error> {
         let Some(_publishing) = self.connection.publish() else {
             return Err(
@@ -77,13 +79,14 @@ impl Call {
             );
         };
         let topic = topic_name(&params.topic)?;
+        let named = Named::call::<method::TopicPublish>(params.request_id.as_deref(), &params)?;
         let messages = decode(params.messages)?;
-        let receipts = self
-            .context
-            .node
-            .publish(&topic, messages)
-            .await
-            .map_err(|error| errors::publish(&error))?;
+        let node = self.context.node.clone();
+        let work = async move {
+            let receipts = node.publish(&topic, messages).await;
+            receipts.map_err(|error| errors::publish(&error))
+        };
+        let receipts = self.context.publishes.run(named, work).await?;
         let publisher = self.context.node.peer_id().to_string();
         let receipts = receipts
             .into_iter()
