@@ -108,7 +108,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
     let (gone, gone_taken) = mpsc::unbounded_channel();
     let (stopped_told, stopped) = watch::channel(false);
     let listening = links.listening.clone();
-    let arrivals = Arrivals::new(peer, opened.epoch);
+    let arrivals = Arrivals::new(peer);
     let actor = run::Actor::new(core, clock, links, (disk, keeper), arrivals, gone.clone());
     let task = tokio::spawn(async move {
         // A channel that closes without this word says that the task has failed.

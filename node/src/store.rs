@@ -46,8 +46,8 @@ pub const BATCH_BYTES_MAX: usize = 12 << 20;
 
 /// What a key belongs to. Its number is on disk: one that was used is never used for something else.
 ///
-/// Topics' history, the outbox, arrival logs and consumers' places get tables of their own, with keys that begin with the
-/// topic's point and go on with the place; trimming them leaves segments dead as a whole, which is what costs least here.
+/// What topics' logs keep is trimmed in the order in which it was written: that leaves segments dead as a whole, which is what
+/// costs least here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Table {
@@ -61,6 +61,14 @@ pub enum Table {
     Claims = 4,
     /// What is said of all the others.
     Meta = 5,
+    /// Which topics have a log.
+    Topics = 6,
+    /// Their bundles.
+    Held = 7,
+    /// In which order these and gaps came.
+    Arrived = 8,
+    /// What is known of their streams beside that.
+    Marks = 9,
 }
 
 impl Table {
@@ -72,6 +80,10 @@ impl Table {
             3 => Some(Self::Owned),
             4 => Some(Self::Claims),
             5 => Some(Self::Meta),
+            6 => Some(Self::Topics),
+            7 => Some(Self::Held),
+            8 => Some(Self::Arrived),
+            9 => Some(Self::Marks),
             _ => None,
         }
     }

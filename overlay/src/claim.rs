@@ -17,6 +17,7 @@ use weft_identity::Hash;
 use crate::digest::StreamDigest;
 use crate::history::History;
 use crate::plumtree::Push;
+use crate::retained::Change;
 use crate::stream::Stream;
 use crate::{Bundle, Header, Now, Seqs, StreamId, Time, UnixMicros};
 
@@ -171,6 +172,7 @@ impl<B: Bundle> History<B> {
             .get_or_insert_with(id, || Stream::new(Some(by), now.time))
             .start_after(last, head, by);
         self.fingerprint = None;
+        self.note(Change::Moved(id));
     }
 
     /// Returns whether a stream is known by another's word alone: nothing that follows it has come.
@@ -247,6 +249,7 @@ impl<B: Bundle> History<B> {
         let base = stream.base;
         stream.lower_base(header.first.saturating_sub(1), 0, since);
         self.fingerprint = None;
+        self.note(Change::Moved(header.stream));
         Some(base)
     }
 
@@ -261,6 +264,7 @@ impl<B: Bundle> History<B> {
             let floor = floor.min(proof.first.saturating_sub(1));
             stream.lower_base(floor, below, since);
             self.fingerprint = None;
+            self.note(Change::Moved(proof.stream));
         }
     }
 }

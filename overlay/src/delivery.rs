@@ -18,6 +18,8 @@ pub const GAP_BOUND: Duration = Duration::from_secs(15);
 /// A publisher that crashed doesn't say where its epoch ended: its next epoch begins once nobody has shown more for this
 /// long (a guess: several times an exchange between neighbours).
 const EPOCH_SETTLE: Duration = Duration::from_millis(500);
+/// What somebody says it has and doesn't supply is waited for so long without progress (a guess: many attempts of all neighbours).
+const PATIENCE: Duration = Duration::from_secs(300);
 /// How often a blocked publisher is looked at again.
 const RECHECK: Duration = Duration::from_millis(500);
 /// Epochs that were left and whose late messages are still told: as many as a publisher has alive.
@@ -114,6 +116,14 @@ impl<P: Peer> Delivery<P> {
     /// Returns when to look at blocked publishers again.
     pub const fn poll_timeout(&self) -> Time {
         self.recheck_at
+    }
+
+    /// Returns the seq of a stream that is due next; none where none of it is due.
+    pub(crate) fn due(&self, id: StreamId<P>) -> Option<u64> {
+        let place = self.places.get(&id.publisher)?;
+        let current = (place.epoch, place.next);
+        let mut epochs = place.left.iter().copied().chain([current]);
+        epochs.find_map(|(epoch, next)| (epoch == id.epoch).then_some(next))
     }
 
     /// The base is fixed: every publisher that is known begins where it says.
@@ -341,7 +351,7 @@ fn may_give_up<B: Bundle>(
 ) -> bool {
     let history = broadcast.history();
     let waited = now.time.since(since);
-    let patience = waited >= history.horizon();
+    let patience = waited >= history.horizon().min(PATIENCE);
     match *hole {
         Hole::Seqs { to } => {
             // What was seen and isn't held any more was passed by retention.

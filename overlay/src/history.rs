@@ -10,6 +10,8 @@ use std::time::Duration;
 use weft_identity::Hash;
 
 use crate::digest::StreamDigest;
+use crate::outbox::Outbox;
+use crate::retained::Change;
 use crate::seqs::RANGES_MAX;
 use crate::small::SmallMap;
 use crate::stream::{Fit, Stream};
@@ -33,6 +35,17 @@ pub struct Config {
     /// Streams whose seen-state is kept: some 200 bytes each. More displace those silent past the horizon or, where there are none, of
     /// the neighbour that brought most the ones silent for longest.
     pub streams_max: usize,
+    /// Whether changes are told ([`Change`]), for somebody who keeps the same on disk.
+    pub tells_changes: bool,
+}
+
+/// How much is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Bytes of bundles.
+    pub bytes_max: usize,
+    /// How long after it came a bundle is held.
+    pub age_max: Duration,
 }
 
 impl Default for Config {
@@ -44,6 +57,7 @@ impl Default for Config {
             skew: Duration::from_secs(60),
             epochs_max: 8,
             streams_max: 4_096,
+            tells_changes: false,
         }
     }
 }
@@ -99,8 +113,8 @@ pub struct History<B: Bundle> {
     pub(crate) config: Config,
     pub(crate) streams: SmallMap<StreamId<B::Peer>, Stream<B>>,
     /// Held bundles in the order of their arrival.
-    arrivals: VecDeque<(StreamId<B::Peer>, u64)>,
-    bytes: usize,
+    pub(crate) arrivals: VecDeque<(StreamId<B::Peer>, u64)>,
+    pub(crate) bytes: usize,
     proofs: VecDeque<(B, B)>,
     /// When this member began where others stood; none while it has not.
     pub(crate) based_at: Option<UnixMicros>,
@@ -108,6 +122,7 @@ pub struct History<B: Bundle> {
     pub(crate) retired_at: Option<Time>,
     pub(crate) fingerprint: Option<[u8; 16]>,
     sweep_at: Time,
+    pub(crate) changes: Outbox<Change<B::Peer>>,
 }
 
 impl<B: Bundle> History<B> {
@@ -123,6 +138,7 @@ impl<B: Bundle> History<B> {
             retired_at: None,
             fingerprint: None,
             sweep_at: Time::ZERO,
+            changes: Outbox::new(),
         }
     }
 
@@ -149,6 +165,7 @@ impl<B: Bundle> History<B> {
             .get_or_insert_with(header.stream, || Stream::new(from, now.time));
         if stream.passes_over(bundle) {
             self.fingerprint = None;
+            self.note(Change::Moved(header.stream));
             return Admission::BeforeBase;
         }
         stream.keep(bundle.clone(), hops, now.unix, now.time);
@@ -245,6 +262,10 @@ impl<B: Bundle> History<B> {
                 let held = stream.held.values();
                 self.bytes -= held.map(|held| held.bundle.cost_bytes()).sum::<usize>();
                 self.fingerprint = None;
+                for first in stream.held.into_keys() {
+                    self.note(Change::Dropped { stream: *id, first });
+                }
+                self.note(Change::Retired(*id));
             }
         }
         self.arrivals.retain(|(of, _)| !ids.contains(of));
@@ -289,7 +310,7 @@ impl<B: Bundle> History<B> {
         while let Some(&(id, first)) = self.arrivals.front() {
             let too_old = self
                 .held(id, first)
-                .is_none_or(|held| now.since(held.received) >= self.config.age_max);
+                .is_none_or(|held| held.age(now) >= self.config.age_max);
             if self.bytes <= self.config.bytes_max && !too_old {
                 break;
             }
@@ -332,6 +353,7 @@ impl<B: Bundle> History<B> {
             .get_mut(&id)
             .map_or(0, |stream| stream.forget(first));
         self.bytes -= freed;
+        self.note(Change::Dropped { stream: id, first });
         freed
     }
 
@@ -340,7 +362,9 @@ impl<B: Bundle> History<B> {
         self.arrivals
             .front()
             .and_then(|&(id, first)| self.held(id, first))
-            .map_or(Time::NEVER, |held| held.received + self.config.age_max)
+            .map_or(Time::NEVER, |held| {
+                held.received + self.config.age_max.saturating_sub(held.older)
+            })
     }
 
     /// Returns the bytes that are held.

@@ -22,6 +22,7 @@ pub mod hyparview;
 mod outbox;
 pub mod peer;
 pub mod plumtree;
+pub mod retained;
 pub mod seqs;
 mod small;
 pub mod spread;

@@ -12,6 +12,7 @@
 
 mod claims;
 pub mod config;
+mod hold;
 pub mod message;
 mod neighbour;
 mod optimise;
@@ -251,16 +252,6 @@ impl<B: Bundle> Broadcast<B> {
         &self.history
     }
 
-    /// Drops the oldest bundle of the history; returns the bytes freed.
-    pub fn drop_oldest(&mut self) -> usize {
-        self.history.drop_oldest()
-    }
-
-    /// A subscriber was told of a gap.
-    pub(crate) fn gap_told(&mut self, id: StreamId<B::Peer>, from: u64, to: u64) {
-        self.history.gap_told(id, from, to);
-    }
-
     /// Returns this member's place in the shared tree.
     pub const fn shared(&self) -> &SharedTree<B::Peer> {
         &self.shared
@@ -432,7 +423,7 @@ impl<B: Bundle> Broadcast<B> {
 
     /// Returns what of the state that peers can fill is beyond its bound, if anything.
     pub(crate) fn check(&self) -> Result<(), String> {
-        let history = &self.config.history;
+        let history = &self.history.config;
         within("trees", self.trees.publishers().count(), TREES_MAX)?;
         within(
             "streams",

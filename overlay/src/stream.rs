@@ -1,6 +1,7 @@
 //! One stream as a member knows it: what it has seen, what it still holds, and whether new bundles fit.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use weft_identity::Hash;
 
@@ -18,6 +19,15 @@ pub struct Held<B> {
     /// When it came, by the wall clock.
     pub received_at: UnixMicros,
     pub(crate) received: Time,
+    /// How old it was by then: it came to an earlier run, or to somebody else first.
+    pub(crate) older: Duration,
+}
+
+impl<B> Held<B> {
+    /// Returns how long ago it came.
+    pub(crate) fn age(&self, now: Time) -> Duration {
+        now.since(self.received).saturating_add(self.older)
+    }
 }
 
 /// How a header stands to what is known of its stream.
@@ -133,8 +143,15 @@ impl<B: Bundle> Stream<B> {
                 hops,
                 received_at,
                 received: now,
+                older: Duration::ZERO,
             },
         );
+    }
+
+    /// Returns whether anything is held of a bundle's places.
+    pub(crate) fn overlaps(&self, header: &Header<B::Peer>) -> bool {
+        let upto = self.held.range(..=header.last).next_back();
+        upto.is_some_and(|(_, held)| held.bundle.header().last >= header.first)
     }
 
     /// Counts everything up to `last`, or the last seen seq if that is less, as seen; returns whether anything was missing.

@@ -10,10 +10,11 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{Rng, SeedableRng};
 
 use crate::delivery::{Delivered, Delivery};
-use crate::history::{Held, History, Refusal};
+use crate::history::{Held, History, Refusal, Retention};
 use crate::hyparview::{self, Membership};
 use crate::outbox::Outbox;
 use crate::plumtree::{self, Broadcast, Counters, Reach, SharedTree, Trees};
+use crate::retained::{Change, Earlier, Mark};
 use crate::{Bundle, Contact, Header, Now, StreamId, Time};
 
 /// The settings of a swarm, shared by all members of a simulation.
@@ -104,6 +105,10 @@ pub enum Output<P, C, B> {
     NeighbourDown(P),
     /// It is fixed where this member begins: what is published from now on will be delivered.
     Based,
+    /// A bundle was taken into history; told where changes are ([`crate::history::Config::tells_changes`]).
+    Held(Header<P>),
+    /// What is held has changed otherwise; told where changes are.
+    Changed(Change<P>),
     /// A subscriber gets this. The bundle is in history until time or the next bundle passes.
     Deliver(Delivered<P>),
     /// A publisher has signed two bundles for one place.
@@ -135,6 +140,7 @@ pub struct Swarm<C: Contact, B: Bundle<Peer = C::Peer>> {
     membership: Membership<C::Peer, C>,
     broadcast: Broadcast<B>,
     delivery: Delivery<C::Peer>,
+    tells_changes: bool,
     outputs: Outbox<OutputOf<C, B>>,
 }
 
@@ -144,6 +150,7 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
         let mut seed = [0; 32];
         rng.fill_bytes(&mut seed);
         Self {
+            tells_changes: config.broadcast.history.tells_changes,
             broadcast: Broadcast::new(me.peer(), config.broadcast, now),
             membership: Membership::new(me, config.membership, ChaCha8Rng::from_seed(seed), now),
             delivery: Delivery::new(),
@@ -268,7 +275,26 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
 
     /// Drops the oldest bundle of the history; returns the bytes freed.
     pub fn drop_oldest(&mut self) -> usize {
-        self.broadcast.drop_oldest()
+        let freed = self.broadcast.drop_oldest();
+        self.drain_changes();
+        freed
+    }
+
+    /// Holds more or less from now on.
+    pub fn set_retention(&mut self, retention: Retention, now: Now) {
+        self.broadcast.set_retention(retention, now.time);
+        self.drain_changes();
+    }
+
+    /// Takes in bundles from before this member's base, oldest first; returns which ones are held now. They aren't delivered.
+    pub fn take_earlier(&mut self, earlier: Vec<Earlier<B>>, now: Now) -> Vec<bool> {
+        self.broadcast.take_earlier(earlier, now)
+    }
+
+    /// Returns what is known of a stream and doesn't follow from its bundles; none where the stream isn't known.
+    pub fn mark(&self, id: StreamId<C::Peer>) -> Option<Mark> {
+        let history = self.broadcast.history();
+        history.mark(id, self.delivery.due(id))
     }
 
     /// Returns what has been counted.
@@ -312,6 +338,13 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
                 break;
             }
         }
+        self.drain_changes();
+    }
+
+    fn drain_changes(&mut self) {
+        while let Some(change) = self.broadcast.poll_change() {
+            self.outputs.push_back(Output::Changed(change));
+        }
     }
 
     fn membership_output(&mut self, output: hyparview::Output<C::Peer, C>, now: Now) {
@@ -350,6 +383,9 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
                 self.outputs.push_back(Output::Broadcast { to, message });
             }
             plumtree::Output::New(header) => {
+                if self.tells_changes {
+                    self.outputs.push_back(Output::Held(header));
+                }
                 if self.broadcast.has_base() {
                     self.delivery.received(&header, &self.broadcast, now);
                     self.drain_delivery();

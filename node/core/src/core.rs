@@ -2,6 +2,7 @@
 //!
 //! The parts are one file each: [`links`] (liveness), [`lanes`] (how much waits on them), [`dials`] (how they are made), [`book`] (own descriptor and known peers), [`join`] (into
 //! the network, for ever), [`dht`] (the structured layer), [`topics`] (who is a member of what), [`look`] (what is shown of all that), [`publish`] (bundles and their pace),
+//! [`logs`] (what is kept of topics) and [`journal`] (its way to disk),
 //! [`reach`] (how peers of the structured layer are reached), [`store`] (the replicated store's place in the node). They share [`Core`]'s fields and
 //! call each other downwards only: topics and publish use swarms, swarms use links.
 
@@ -9,8 +10,10 @@ mod book;
 mod dht;
 mod dials;
 mod join;
+mod journal;
 mod lanes;
 mod links;
+mod logs;
 mod look;
 mod publish;
 mod reach;
@@ -39,6 +42,7 @@ use dht::Structured;
 use dials::{Dial, PendingDial};
 use join::JoinAddress;
 use links::Link;
+use logs::Logs;
 use publish::OwnStream;
 use store::Stored;
 use swarms::Entry;
@@ -85,6 +89,7 @@ pub struct Core {
     /// Topics on which publishes wait.
     publishing: BTreeSet<TopicId>,
     history_bytes: usize,
+    logs: Logs,
 
     structured: Structured,
     stored: Stored,
@@ -154,6 +159,7 @@ impl Core {
             timers: BTreeSet::new(),
             publishing: BTreeSet::new(),
             history_bytes: 0,
+            logs: Logs::new(config.epoch),
             members: Members::default(),
             announce_at: Time::NEVER,
             own_streams: BTreeMap::new(),
@@ -205,6 +211,7 @@ impl Core {
             Input::Persisted { id, result } => {
                 self.tell_store(kept::Input::Persisted { id, result }, now);
             }
+            Input::Recorded { id, result } => self.log_written(id, result, now),
             Input::Loaded { id, records } => {
                 self.tell_store(kept::Input::Loaded { id, records }, now);
             }
@@ -222,6 +229,7 @@ impl Core {
             self.tick_book(now);
             self.tick_joins(now);
             self.tick_topics(now);
+            self.tick_logs(now);
             self.tick_dht(now);
             self.tick_store(now);
         }
@@ -251,7 +259,8 @@ impl Core {
     /// Carries on what a fact has made possible, and fixes when to wake.
     fn settle(&mut self, now: Now) {
         self.pump_publishing(now);
-        self.bound_history();
+        self.bound_history(now);
+        self.write_logs(now);
         let swarms = self.timers.first().map_or(Time::NEVER, |(at, _)| *at);
         self.wake_by = swarms
             .min(self.next_link_tick())
@@ -259,6 +268,7 @@ impl Core {
             .min(self.persist_at)
             .min(self.next_join_tick())
             .min(self.next_topic_tick())
+            .min(self.logs.poll_timeout())
             .min(self.structured.poll_timeout())
             .min(self.stored.poll_timeout());
         if self.stopping {
@@ -355,6 +365,7 @@ impl Core {
         for topic in topics {
             self.close_swarm(topic, now);
         }
+        self.end_logs(now);
         let peers: Vec<PeerId> = self.links.keys().copied().collect();
         for peer in peers {
             self.outputs.push_back(Output::Close {

@@ -6,6 +6,7 @@ use weft_dht::store;
 use weft_dht::{Key, Message};
 use weft_identity::PeerId;
 
+use crate::log::WriteId;
 use crate::wire::Frame;
 use crate::{Address, KadPeer, TopicName};
 
@@ -143,6 +144,13 @@ pub enum Input {
         /// Which.
         id: store::OrderId,
         /// Whether all of it is on disk, or nothing.
+        result: Result<(), store::DiskError>,
+    },
+    /// What came of an order to write topics' logs.
+    Recorded {
+        /// Which.
+        id: WriteId,
+        /// Whether all of it is on disk; otherwise all of it may be, or nothing.
         result: Result<(), store::DiskError>,
     },
     /// What came of an order to read the store's records.

@@ -11,6 +11,7 @@ pub mod core;
 pub mod descriptor;
 pub mod input;
 pub mod kad;
+pub mod log;
 pub mod message;
 pub mod output;
 pub mod topic;

@@ -11,6 +11,7 @@ use weft_identity::PeerId;
 use weft_overlay::UnixMicros;
 
 use crate::config::PreviousRun;
+use crate::log::{LogOp, WriteId};
 use crate::wire::OutFrame;
 use crate::{
     Address, DialError, DialId, KadContact, KadQueryId, PeerContact, RequestId, TopicBundle,
@@ -85,12 +86,52 @@ pub enum Output {
         /// Why, for the log.
         reason: &'static str,
     },
+    /// A topic's arrival log begins. Every other order about it stands between this and its [`Output::EndLog`].
+    BeginLog {
+        /// The topic.
+        topic: TopicName,
+        /// What tells the log from earlier ones of the topic.
+        life: u64,
+        /// The place that its first arrival gets.
+        place: u64,
+    },
     /// Something arrived for the topic's arrival log, in order for each publisher.
     Deliver {
         /// The topic.
         topic: TopicName,
+        /// The place of its first message; past all that were there before.
+        place: u64,
         /// What.
         item: Delivered,
+    },
+    /// Put what came before all else in front of the topic's arrival log.
+    Backfill {
+        /// The topic.
+        topic: TopicName,
+        /// The place of the first message; those of all items follow each other, and end where the log began.
+        first_place: u64,
+        /// What, oldest first.
+        items: Vec<Delivered>,
+    },
+    /// Drop the front of the topic's arrival log.
+    TrimLog {
+        /// The topic.
+        topic: TopicName,
+        /// The first place that stays.
+        below: u64,
+    },
+    /// The topic's arrival log ends, with all that is in it.
+    EndLog {
+        /// The topic.
+        topic: TopicName,
+    },
+    /// Write all of this or nothing; ends in Recorded once it would survive a loss of power. There is one such order at a
+    /// time, but for those that follow a Stop.
+    Record {
+        /// Names the outcome.
+        id: WriteId,
+        /// What to write, in order.
+        ops: Vec<LogOp>,
     },
     /// Write all of this or nothing; ends in Persisted once it would survive a loss of power. There is one such order at a time.
     Persist {
@@ -270,6 +311,11 @@ pub enum Event {
         from: u64,
         /// To.
         to: u64,
+    },
+    /// The disk took topics' logs more slowly than they came; what was dropped isn't there after a restart.
+    LogsFellBehind {
+        /// Bytes that were dropped since this was last told.
+        bytes: u64,
     },
     /// This process was stopped for a while and has resumed.
     Stalled {

@@ -6,6 +6,7 @@
 use std::path::Path;
 
 use tokio::sync::mpsc;
+use weft_core::log::{LogOp, WriteId};
 use weft_core::{Input, PeerContact};
 use weft_dht::kv::{KvKey, RecordId};
 use weft_dht::store::{Kept, Op, OrderId, Restored};
@@ -24,6 +25,8 @@ pub(super) enum Outcome {
     Told(Input),
     /// A batch isn't known to be on disk; the core is to be told.
     Unwritten(OrderId, PersistError),
+    /// Changes to topics' logs aren't known to be on disk; the core is to be told.
+    Unrecorded(WriteId, PersistError),
     /// Something was found out.
     Found(Finding),
 }
@@ -93,6 +96,24 @@ impl Keeper {
                 kept.write(ops);
                 tell(Ok(()));
             }
+        }
+    }
+
+    /// Writes a batch of changes to topics' logs; the outcome follows. In memory there is nothing to do: what is there is there.
+    pub(super) fn record(&self, id: WriteId, ops: Vec<LogOp>) {
+        let outcomes = self.outcomes.clone();
+        let tell = move |outcome| {
+            let _ = outcomes.send(match outcome {
+                Ok(()) => {
+                    let result = Ok(());
+                    Outcome::Told(Input::Recorded { id, result })
+                }
+                Err(error) => Outcome::Unrecorded(id, error),
+            });
+        };
+        match &self.place {
+            Place::Store(store) => store.persist(kept::logs::changes(ops), tell),
+            Place::Memory(_) => tell(Ok(())),
         }
     }
 

@@ -82,6 +82,10 @@ impl EventLog {
                     tracing::warn!(%topic, %publisher, epoch, from, to, "messages are lost: no neighbour has them any more");
                 }
             }
+            Event::LogsFellBehind { bytes } => tracing::warn!(
+                bytes,
+                "the disk takes what arrives on topics more slowly than it comes; what it missed is not there after a restart"
+            ),
             Event::Stalled { late } => tracing::warn!(
                 late_ms = u64::try_from(late.as_millis()).unwrap_or(u64::MAX),
                 "this process was stopped for a while; peers are probed again before any is given up"

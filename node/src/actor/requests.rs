@@ -190,7 +190,9 @@ impl Requests {
         match (owed, reply) {
             (Owed::Published(to), Reply::Published(outcome)) => drop(to.send(outcome)),
             (Owed::Subscribed(topic, start, to), Reply::Subscribed { neighbours }) => {
-                let log = arrivals.log(&topic);
+                let Some(log) = arrivals.log(&topic) else {
+                    return tracing::error!(%topic, "a member without a log; this is a bug");
+                };
                 let subscription = Subscription::new(topic, log, neighbours, self.gone.clone());
                 // One that can't begin where it should is dropped, and so unsubscribes.
                 let begun = subscription.begin_at(&start);

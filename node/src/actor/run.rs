@@ -32,8 +32,8 @@ const FACTS_A_DRAIN: usize = 256;
 /// How soon lanes that hold something are looked at again: nobody says that a writer has emptied one, and publishers and supplies
 /// wait for that. At 100 MB/s a lane that is half full lasts twice as long.
 const LANES_INTERVAL: Duration = Duration::from_millis(5);
-/// How often arrival logs are looked through for what is too old.
-const EXPIRE_INTERVAL: Duration = Duration::from_secs(10);
+/// How soon an address book that could not be written is tried again.
+const BOOK_RETRIED: Duration = Duration::from_secs(10);
 /// How long a stopping node waits for its links: their own bound, and a little for the tasks to be run.
 const STOP_MAX: Duration = CLOSE_TIMEOUT.saturating_add(Duration::from_millis(300));
 /// How long a stopping node waits for its disk.
@@ -76,7 +76,7 @@ pub(super) struct Actor {
     /// Where answers go: the core gives each at once, in the orders that follow the query.
     kad_replies: BTreeMap<KadQueryId, oneshot::Sender<Option<Bytes>>>,
     facts: usize,
-    expire_at: Instant,
+    retry_at: Instant,
     /// The address book on its way to disk.
     writing: Option<JoinHandle<std::io::Result<()>>>,
     /// Whether the book has changed since that began.
@@ -113,7 +113,7 @@ impl Actor {
             kad_queries: 0,
             kad_replies: BTreeMap::new(),
             facts: 0,
-            expire_at: Instant::now() + EXPIRE_INTERVAL,
+            retry_at: Instant::now() + BOOK_RETRIED,
             writing: None,
             write_again: false,
             write_failed: false,
@@ -205,7 +205,7 @@ impl Actor {
         [core, lanes, self.stop_by]
             .into_iter()
             .flatten()
-            .fold(self.expire_at, Instant::min)
+            .fold(self.retry_at, Instant::min)
     }
 
     fn tell(&mut self, input: Input) {
@@ -392,7 +392,7 @@ impl Actor {
                 self.tell(Input::Command(command));
             }
             Call::Look(look) => look(&self.core, self.clock.now()),
-            Call::Log { topic, reply } => drop(reply.send(self.arrivals.existing(&topic))),
+            Call::Log { topic, reply } => drop(reply.send(self.arrivals.log(&topic))),
             Call::Stop => self.stop(),
         }
     }
@@ -433,9 +433,8 @@ impl Actor {
         if self.core.poll_timeout().is_some_and(|at| at <= now.time) {
             self.core.handle_timeout(now);
         }
-        if Instant::now() >= self.expire_at {
-            self.expire_at = Instant::now() + EXPIRE_INTERVAL;
-            self.arrivals.expire(Instant::now());
+        if Instant::now() >= self.retry_at {
+            self.retry_at = Instant::now() + BOOK_RETRIED;
             if std::mem::take(&mut self.write_failed) {
                 self.persist();
             }
@@ -445,7 +444,6 @@ impl Actor {
     /// Carries out the core's orders, then wakes each writer and each subscriber that has something to do, once.
     fn drain(&mut self) {
         self.facts = 0;
-        let arrived_at = Instant::now();
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Send { peer, lane, frame } => {
@@ -461,7 +459,16 @@ impl Actor {
                         self.dirty.push(peer);
                     }
                 }
-                Output::Deliver { topic, item } => self.arrivals.push(&topic, item, arrived_at),
+                Output::BeginLog { topic, life, place } => self.arrivals.begin(topic, life, place),
+                Output::Deliver { topic, place, item } => self.arrivals.push(&topic, place, item),
+                Output::Backfill {
+                    topic,
+                    first_place,
+                    items,
+                } => self.arrivals.put_in_front(&topic, first_place, items),
+                Output::TrimLog { topic, below } => self.arrivals.trim(&topic, below),
+                Output::EndLog { topic } => self.arrivals.end(&topic),
+                Output::Record { id, ops } => self.keeper.record(id, ops),
                 Output::Dial {
                     dial,
                     peer,
@@ -550,6 +557,12 @@ impl Actor {
                 self.log.unwritten(&error);
                 let result = Err(kept::disk_error(&error));
                 self.tell(Input::Persisted { id, result });
+            }
+            Outcome::Unrecorded(id, error) => {
+                self.core.count("disk_errors");
+                self.log.unwritten(&error);
+                let result = Err(kept::disk_error(&error));
+                self.tell(Input::Recorded { id, result });
             }
             Outcome::Found(finding) => {
                 self.core.count("disk_errors");

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use weft_core::log::WriteId;
 use weft_core::wire::{self, Decoder, KnownBodies};
 use weft_core::{
     Address, Command, Config, Core, Delivered, DialError, DialId, Direction, DownReason, Event,
@@ -89,6 +90,7 @@ pub struct Member {
 enum DiskOrder {
     Write(OrderId, Vec<Op<PeerContact>>),
     Read(OrderId, Vec<(KvKey, RecordId<PeerId>)>),
+    Log(WriteId),
 }
 
 fn topic() -> TopicName {
@@ -238,7 +240,14 @@ impl Member {
                     }
                 }
                 Output::Deliver { item, .. } => delivered.push(item),
-                Output::PersistAddressBook => {}
+                Output::Record { id, .. } => {
+                    self.order_disk(DiskOrder::Log(id), SYNCED_AFTER, now);
+                }
+                Output::BeginLog { .. }
+                | Output::Backfill { .. }
+                | Output::TrimLog { .. }
+                | Output::EndLog { .. }
+                | Output::PersistAddressBook => {}
                 Output::Persist { id, ops } => {
                     self.order_disk(DiskOrder::Write(id, ops), SYNCED_AFTER, now);
                 }
@@ -317,6 +326,10 @@ impl Member {
                     let records = disks.of(self.me).read(&wanted);
                     Input::Loaded { id, records }
                 }
+                DiskOrder::Log(id) => {
+                    let result = Ok(());
+                    Input::Recorded { id, result }
+                }
             };
             self.tell(input, now);
         }
@@ -376,6 +389,7 @@ impl Member {
             | Event::Isolated
             | Event::JoinFailed { .. }
             | Event::Lost { .. }
+            | Event::LogsFellBehind { .. }
             | Event::Stalled { .. } => {}
         }
     }

@@ -170,7 +170,7 @@ impl Member {
                     Order::Violation(what)
                 }
                 Output::WantContacts => Order::WantContacts,
-                Output::Refused { .. } => continue,
+                Output::Refused { .. } | Output::Held(_) | Output::Changed(_) => continue,
                 Output::Misbehaviour { what, .. } => Order::Accused { what },
             });
         }

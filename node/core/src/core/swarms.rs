@@ -9,13 +9,14 @@ use weft_overlay::plumtree::{self, Push, Start};
 use weft_overlay::{Now, Swarm, Time, hyparview, swarm};
 
 use super::Core;
+use super::logs::LOG_AGE_MAX;
 use super::publish::Publishing;
 use crate::wire::{OutFrame, encode_broadcast, encode_membership};
 use crate::{
     Delivered, Event, Lane, Output, PeerContact, Reply, RequestId, TopicBundle, TopicId, TopicName,
 };
 
-/// Bytes of history that a node holds over all topics (the design's bound before retention can be set).
+/// Bytes of history that a node holds over all topics: bodies are in memory, whether they are on disk too or not.
 const HISTORY_BYTES_MAX: usize = 128 * 1024 * 1024;
 /// The root swarm holds announcements, which expire after a minute: longer than that, with the skew of clocks.
 const ROOT_HISTORY: std::time::Duration = std::time::Duration::from_secs(120);
@@ -35,6 +36,8 @@ pub(super) struct Entry {
     pub(super) joined_at: Time,
     pub(super) used_at: Time,
     pub(super) subscriptions: usize,
+    /// Whether this node is one of those that keep the topic's history.
+    pub(super) keeps: bool,
     /// Subscribers that wait for the base.
     pub(super) waiting: Vec<RequestId>,
     pub(super) publishing: Publishing,
@@ -59,6 +62,10 @@ impl Core {
         } else {
             // The root swarm looks for lost peers; a topic's hears of the link that it makes.
             Arc::make_mut(&mut config.membership).probe_interval = TOPIC_PROBES;
+            let history = &mut Arc::make_mut(&mut config.broadcast).history;
+            history.horizon = LOG_AGE_MAX;
+            history.tells_changes = true;
+            self.begin_log(topic, name.clone(), now);
         }
         let entry = Entry {
             swarm: Swarm::new(self.contact.clone(), config, &mut self.rng, now),
@@ -67,6 +74,7 @@ impl Core {
             joined_at: now.time,
             used_at: now.time,
             subscriptions: 0,
+            keeps: false,
             waiting: Vec::new(),
             publishing: Publishing::default(),
             history_bytes: 0,
@@ -244,8 +252,13 @@ impl Core {
             }
             swarm::Output::NeighbourUp(peer) => self.neighbour_up(topic, peer, now),
             swarm::Output::NeighbourDown(peer) => self.neighbour_down(topic, peer, now),
-            swarm::Output::Based => self.based(topic),
+            swarm::Output::Based => {
+                self.log_based(topic);
+                self.based(topic);
+            }
             swarm::Output::WantContacts => self.feed(topic, now),
+            swarm::Output::Held(header) => self.log_held(topic, &header),
+            swarm::Output::Changed(change) => self.log_changed(topic, change, now),
             swarm::Output::Deliver(due) => self.deliver(topic, due, now),
             swarm::Output::Equivocation(header) => {
                 self.count("equivocations");
@@ -390,26 +403,29 @@ impl Core {
                 to,
             });
         }
-        self.outputs
-            .push_back(Output::Deliver { topic: name, item });
+        if let Some(place) = self.log_arrival(topic, &item, now) {
+            self.outputs.push_back(Output::Deliver {
+                topic: name,
+                place,
+                item,
+            });
+        }
     }
 
     /// Keeps the histories of all topics together within their bound.
-    pub(super) fn bound_history(&mut self) {
+    pub(super) fn bound_history(&mut self, now: Now) {
         while self.history_bytes > HISTORY_BYTES_MAX {
-            let Some(entry) = self
+            let largest = self
                 .swarms
-                .values_mut()
-                .max_by_key(|entry| entry.history_bytes)
-            else {
+                .iter_mut()
+                .max_by_key(|(_, entry)| entry.history_bytes);
+            let Some((&topic, entry)) = largest else {
                 return;
             };
-            let freed = entry.swarm.drop_oldest();
-            if freed == 0 {
+            if entry.swarm.drop_oldest() == 0 {
                 return;
             }
-            entry.history_bytes -= freed;
-            self.history_bytes -= freed;
+            self.drain(topic, now);
         }
     }
 }

@@ -178,6 +178,7 @@ impl Core {
         if entry.subscriptions == 1 {
             self.announce_soon(name, now);
         }
+        self.record_topic(topic, now);
         self.answer_subscriber(request, topic);
     }
 
@@ -301,12 +302,14 @@ impl Core {
             .filter(|(topic, entry)| {
                 **topic != self.root
                     && entry.subscriptions == 0
+                    && !entry.keeps
                     && entry.publishing.is_idle()
                     && now.time.since(entry.used_at) > TOPIC_UNUSED
             })
             .map(|(topic, _)| *topic)
             .collect();
         for topic in unused {
+            self.end_log(topic);
             self.close_swarm(topic, now);
         }
     }

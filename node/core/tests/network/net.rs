@@ -655,8 +655,16 @@ impl Net {
                         );
                     }
                 }
-                Output::Deliver { topic, item } => self.deliver(node, topic, item),
-                Output::PersistAddressBook => {}
+                Output::Deliver { topic, item, .. } => self.deliver(node, topic, item),
+                Output::Record { id, .. } => {
+                    let result = Ok(());
+                    self.tell(node, Input::Recorded { id, result });
+                }
+                Output::BeginLog { .. }
+                | Output::Backfill { .. }
+                | Output::TrimLog { .. }
+                | Output::EndLog { .. }
+                | Output::PersistAddressBook => {}
                 Output::Reply { request, reply } => {
                     self.nodes[node]
                         .as_mut()

@@ -588,7 +588,7 @@ impl Network {
                 }
             }
             // Nobody is known outside of the swarm.
-            Output::WantContacts => {}
+            Output::WantContacts | Output::Held(_) | Output::Changed(_) => {}
             Output::NeighbourDown(peer) => {
                 assert!(self.node(at).up.remove(&peer), "{at}: {peer} was not up");
             }
