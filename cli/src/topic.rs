@@ -1,17 +1,17 @@
-//! `weft topic`: publish, subscribe, list, read history. `weft pub` and `weft sub` are the same in short.
+//! `weft topic`: publish, subscribe, look, read history. `weft pub` and `weft sub` are the same in short.
+
+mod look;
 
 use std::time::SystemTime;
 
 use weft_node::TopicName;
 use weft_rpc::Start;
-use weft_rpc::method::TopicList;
-use weft_rpc::types::NoParams;
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
-use crate::{history, output, publish, subscribe};
+use crate::{history, publish, subscribe};
 
-/// Publishes to, subscribes to and lists topics, and reads their history
+/// Publishes to and subscribes to topics, shows them, and reads their history
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -25,6 +25,8 @@ enum Command {
     History(history::Args),
     /// Lists the topics that the node is a member of or knows members of
     Ls,
+    Members(look::MembersArgs),
+    Stats(look::StatsArgs),
 }
 
 pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
@@ -32,33 +34,10 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
         Command::Pub(args) => publish::run(global, args).await,
         Command::Sub(args) => subscribe::run(global, args).await,
         Command::History(args) => history::run(global, args).await,
-        Command::Ls => ls(global).await,
+        Command::Ls => look::ls(global).await,
+        Command::Members(args) => look::members(global, args).await,
+        Command::Stats(args) => look::stats(global, args).await,
     }
-}
-
-async fn ls(global: &Global) -> Result<(), Failure> {
-    let topics = global.call::<TopicList>(NoParams {}).await?;
-    if global.json {
-        return output::json(&topics);
-    }
-    if topics.topics.is_empty() {
-        global.note("no topics yet; weft sub TOPIC joins one");
-    }
-    let rows: Vec<_> = topics
-        .topics
-        .iter()
-        .map(|topic| {
-            [
-                topic.topic.clone(),
-                topic.subscriptions.to_string(),
-                topic.members_known.to_string(),
-            ]
-        })
-        .collect();
-    output::text(&output::table(
-        ["TOPIC", "SUBSCRIPTIONS HERE", "OTHER MEMBERS KNOWN"],
-        &rows,
-    ))
 }
 
 /// Reads where to begin before a daemon is asked: it is a matter of usage. What counts back counts from now.

@@ -19,6 +19,7 @@ use weft_core::{TopicBundle, TopicName};
 use weft_identity::PeerId;
 use weft_overlay::{Bundle, UnixMicros};
 use weft_rpc::Start;
+use weft_rpc::types::TopicLog;
 
 pub use cursor::CursorError;
 pub(crate) use cursor::LogId;
@@ -163,6 +164,16 @@ impl Log {
     /// Returns the place after the last item.
     pub(crate) fn end(&self) -> u64 {
         self.ring().next
+    }
+
+    /// Returns where it begins and ends, and how many items it has.
+    pub(crate) fn extent(&self) -> TopicLog {
+        let ring = self.ring();
+        TopicLog {
+            first: ring.oldest(),
+            next: ring.next,
+            items: ring.entries.iter().map(|entry| entry.items).sum(),
+        }
     }
 
     /// Returns the place to begin at.
@@ -376,7 +387,8 @@ fn due(bundle: &TopicBundle, from: u64) -> impl Iterator<Item = (u64, &bytes::By
     bundle.messages().skip_while(move |&(seq, _)| seq < from)
 }
 
-fn system_time(unix: UnixMicros) -> SystemTime {
+/// Writes a moment as the system has it.
+pub(crate) fn system_time(unix: UnixMicros) -> SystemTime {
     UNIX_EPOCH
         .checked_add(Duration::from_micros(unix.0))
         .unwrap_or(UNIX_EPOCH)

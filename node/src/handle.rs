@@ -29,11 +29,13 @@ pub use error::{
     SubscribeError,
 };
 pub use subscription::{Delivery, History, Item, Subscription};
+pub(crate) use views::moment;
 pub use weft_core::{
     Attributes, AttributesError, Message, Receipt, Roles, TopicName, TopicNameError,
 };
 
 use crate::actor::{self, Ask, Call, Gone};
+use crate::arrivals::Log;
 use crate::links::DIAL_TIMEOUT;
 use crate::links::address::{net_peer, pack};
 
@@ -154,10 +156,34 @@ impl Node {
 
     /// Returns the topics that the node is a member of or knows members of; none once it has stopped.
     pub async fn topics(&self) -> Option<types::Topics> {
-        let topics = self.look(|core, _| core.topics()).await?;
+        let topics = self.look(Core::topics).await?;
         Some(types::Topics {
             topics: topics.iter().map(views::topic).collect(),
         })
+    }
+
+    /// Returns who else is known to be a member of a topic; none where the node neither is a member nor knows one, or has
+    /// stopped.
+    pub async fn topic_members(&self, topic: &TopicName) -> Option<types::TopicMembers> {
+        let name = topic.clone();
+        let members = self.look(move |core, now| core.topic_members(&name, now));
+        Some(views::members(topic.as_str(), &members.await??))
+    }
+
+    /// Returns what the node holds of a topic and has counted; none where it knows nothing of it, or has stopped.
+    pub async fn topic_stats(&self, topic: &TopicName) -> Option<types::TopicStats> {
+        let name = topic.clone();
+        let stats = self.look(move |core, now| core.topic_stats(&name, now));
+        let (stats, log) = (stats.await?, self.log(topic).await?);
+        if stats.is_none() && log.is_none() {
+            return None;
+        }
+        let log = log.map(|log| log.extent());
+        Some(views::stats(
+            topic.as_str(),
+            &stats.unwrap_or_default(),
+            log,
+        ))
     }
 
     /// Dials a peer and keeps it in the address book; a peer id at the address's end pins who must answer.
@@ -253,11 +279,7 @@ impl Node {
         items_max: usize,
         bytes_max: usize,
     ) -> Result<History, HistoryError> {
-        let (reply, answer) = oneshot::channel();
-        let topic = topic.clone();
-        let asked = self.calls.send(Call::Log { topic, reply }).await;
-        asked.map_err(|_| HistoryError::Stopped)?;
-        let log = answer.await.map_err(|_| HistoryError::Stopped)?;
+        let log = self.log(topic).await.ok_or(HistoryError::Stopped)?;
         let log = log.ok_or(HistoryError::None)?;
         Ok(History::read(&log, start, items_max, bytes_max)?)
     }
@@ -302,6 +324,14 @@ impl Node {
         let answer = answer.await.ok();
         guard.request = None;
         answer
+    }
+
+    /// Finds a topic's arrival log, which may not exist; none once the node has stopped.
+    async fn log(&self, topic: &TopicName) -> Option<Option<Arc<Log>>> {
+        let (reply, answer) = oneshot::channel();
+        let topic = topic.clone();
+        self.calls.send(Call::Log { topic, reply }).await.ok()?;
+        answer.await.ok()
     }
 
     /// Looks at the core; none once the node has stopped.

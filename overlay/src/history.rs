@@ -410,6 +410,13 @@ impl<B: Bundle> History<B> {
         self.streams.get(&id)?.held_at(seq)
     }
 
+    /// Returns every held bundle, stream by stream.
+    pub fn all_held(&self) -> impl Iterator<Item = &Held<B>> {
+        self.streams
+            .values()
+            .flat_map(|stream| stream.held.values())
+    }
+
     /// Returns whether a bundle of a stream has come since.
     pub(crate) fn changed_since(&self, id: StreamId<B::Peer>, since: Time) -> bool {
         let stream = self.streams.get(&id);

@@ -102,6 +102,10 @@ methods! {
         "Publishes a batch of messages in order; one batch at a time on a connection.";
     TopicList = "topic_list" (types::NoParams) -> types::Topics, [],
         "Lists the topics that the node is a member of or knows members of.";
+    TopicMembers = "topic_members" (types::TopicParams) -> types::TopicMembers, [required("topic")],
+        "Lists the other members of a topic that the node knows of.";
+    TopicStats = "topic_stats" (types::TopicParams) -> types::TopicStats, [required("topic")],
+        "Answers what the node holds of a topic, and what it has counted.";
     TopicHistory = "topic_history" (types::HistoryParams) -> types::History, [required("topic"), optional("from"), optional("items_max")],
         "Reads what the node holds of a topic without subscribing, a page at a time.";
     TopicSubscribe = "topic_subscribe" (types::SubscribeParams) -> Value, [required("topic"), optional("from")],
@@ -237,6 +241,8 @@ mod tests {
             (OverlayViews::NAME, known::<OverlayViews>()),
             (OverlayTree::NAME, known::<OverlayTree>()),
             (TopicPublish::NAME, known::<TopicPublish>()),
+            (TopicMembers::NAME, known::<TopicMembers>()),
+            (TopicStats::NAME, known::<TopicStats>()),
             (TopicSubscribe::NAME, known::<TopicSubscribe>()),
             (TopicHistory::NAME, known::<TopicHistory>()),
             (TopicUnsubscribe::NAME, known::<TopicUnsubscribe>()),

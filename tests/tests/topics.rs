@@ -13,6 +13,7 @@ use weft_tests::command::{Done, Running, SOON, Weft};
 use weft_tests::daemon::Daemon;
 use weft_tests::http;
 use weft_tests::net::Base;
+use weft_tests::wait;
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
 
@@ -143,4 +144,93 @@ fn a_batch_that_is_asked_for_again_is_published_once() {
     let got = lines(&subscriber.wait(SOON).expect_code(0));
     let got: Vec<_> = got.iter().map(|line| line["data"].clone()).collect();
     assert_eq!(got, ["first", "second", "third", "fourth"]);
+}
+
+#[test]
+fn members_and_stats_say_how_a_topic_stands_at_a_node() {
+    let base = Base::new();
+    let weft = base.weft(WEFT);
+    weft.run(["testnet", "up", "--nodes", "3", "--detach"])
+        .expect_code(0);
+    let on = |node: &str, more: &[&str]| weft.run([&["--node", node], more].concat());
+    let ids = ["n1", "n2", "n3"].map(|node| {
+        let id = on(node, &["--json", "id"]).json()["peer_id"].clone();
+        id.as_str().unwrap().to_owned()
+    });
+    // Of a topic that nobody has heard of there is nothing to tell.
+    for look in ["members", "stats"] {
+        on("n1", &["topic", look, "news"])
+            .expect_code(5)
+            .expect_stderr("is no member of the topic news");
+        on("n1", &["topic", look, "@me"]).expect_code(2);
+    }
+    let mut subscriber = weft.start(["--node", "n2", "sub", "news"], Stdio::null());
+    subscriber.wait_stderr("subscribed", SOON);
+    on("n1", &["pub", "news", "one"]).expect_code(0);
+    on("n1", &["pub", "news", "two"]).expect_code(0);
+    subscriber.wait_stdout("two", SOON);
+
+    // n1 published, n2 is subscribed, and n3 knows of both from what they announce.
+    wait::until("both members, as n3 knows them", SOON, || {
+        let members = on("n3", &["--json", "topic", "members", "news"]);
+        let members = members.succeeded().then(|| members.json())?;
+        let members = members["members"].as_array().unwrap().clone();
+        let said: Vec<_> = members
+            .iter()
+            .map(|member| (member["peer_id"].clone(), member["subscribed"].clone()))
+            .collect();
+        let mut expected = vec![(json!(ids[0]), json!(false)), (json!(ids[1]), json!(true))];
+        expected.sort_by_key(|(peer, _)| peer.to_string());
+        let mut sorted = said;
+        sorted.sort_by_key(|(peer, _)| peer.to_string());
+        let is_all = sorted == expected;
+        if is_all {
+            assert!(members.iter().all(|member| member["neighbour"] == false));
+            assert!(members.iter().all(|member| member["age_s"].is_number()));
+        }
+        is_all.then_some(())
+    });
+    let members = on("n2", &["topic", "members", "news"])
+        .expect_code(0)
+        .text();
+    let line = members.lines().find(|line| line.contains(&ids[0])).unwrap();
+    let cells: Vec<_> = line.split_whitespace().collect();
+    assert_eq!(cells[1..3], ["no", "yes"], "{members}");
+
+    let stats = on("n2", &["--json", "topic", "stats", "news"]).expect_code(0);
+    let stats = stats.json();
+    for (key, value) in [
+        ("topic", json!("news")),
+        ("member", json!(true)),
+        ("subscriptions", json!(1)),
+        ("members_known", json!(1)),
+        ("streams", json!(1)),
+        ("bundles_held", json!(2)),
+        ("messages_held", json!(2)),
+        ("delivered", json!(2)),
+        ("lost", json!(0)),
+    ] {
+        assert_eq!(stats[key], value, "{key} of {stats}");
+    }
+    assert!(stats["bytes_held"].as_u64().unwrap() > 0, "{stats}");
+    assert!(stats["oldest"].as_str() <= stats["newest"].as_str());
+    assert!(stats["oldest"].is_string(), "{stats}");
+    let log = &stats["log"];
+    assert_eq!(log["items"], 2, "{stats}");
+    let places = [&log["first"], &log["next"]].map(|place| place.as_u64().unwrap());
+    assert_eq!(places[1] - places[0], 2, "{stats}");
+    let text = on("n2", &["topic", "stats", "news"]).expect_code(0).text();
+    assert!(
+        text.contains("2 messages in 2 bundles of 1 streams"),
+        "{text}"
+    );
+    // n3 is no member: it knows some, and holds nothing.
+    let stats = on("n3", &["--json", "topic", "stats", "news"]).json();
+    assert_eq!(stats["member"], false, "{stats}");
+    assert_eq!(stats["members_known"], 2, "{stats}");
+    assert_eq!(
+        (&stats["messages_held"], &stats["log"], &stats["oldest"]),
+        (&json!(0), &Value::Null, &Value::Null)
+    );
+    weft.run(["testnet", "down"]).expect_code(0);
 }

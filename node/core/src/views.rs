@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use weft_identity::PeerId;
+use weft_overlay::UnixMicros;
 
 use crate::{Address, Direction, KadContact, TopicName};
 
@@ -156,8 +157,46 @@ pub struct TopicView {
     pub topic: TopicName,
     /// Subscriptions of this node's clients.
     pub subscriptions: usize,
-    /// Other members that have announced themselves.
+    /// Other members that it knows of.
     pub members_known: usize,
+}
+
+/// Somebody else who is known to be a member of a topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemberView {
+    /// Its id.
+    pub peer: PeerId,
+    /// Whether it is subscribed, or only publishes and forwards; none where it has not announced itself.
+    pub subscribed: Option<bool>,
+    /// Whether it is this node's neighbour in the topic's swarm.
+    pub is_neighbour: bool,
+    /// How long ago it was last heard to be a member.
+    pub age: Duration,
+}
+
+/// What a node holds of a topic, and has counted of it since it joined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TopicStatsView {
+    /// Whether the node is a member.
+    pub is_member: bool,
+    /// Subscriptions of this node's clients.
+    pub subscriptions: usize,
+    /// Other members that it knows of.
+    pub members_known: usize,
+    /// Streams that are known: runs of publishers.
+    pub streams: usize,
+    /// Bundles that are held.
+    pub bundles_held: u64,
+    /// Messages in them.
+    pub messages_held: u64,
+    /// Bytes that they cost.
+    pub bytes_held: usize,
+    /// When the oldest of them came.
+    pub oldest: Option<UnixMicros>,
+    /// When the newest of them came.
+    pub newest: Option<UnixMicros>,
+    /// What was counted.
+    pub counters: SwarmCounters,
 }
 
 /// What a node has counted in one swarm since it joined.

@@ -84,6 +84,8 @@ fn a_reader_that_fell_behind_is_told_what_it_lost() {
         arrivals.push(&topic, FIRST + n, gap(n));
     }
     arrivals.trim(&topic, 104);
+    let extent = log.extent();
+    assert_eq!((extent.first, extent.next, extent.items), (104, 105, 1));
     let Read::Items(items, 104) = log.read(101, 10, 10) else {
         panic!("no gap");
     };

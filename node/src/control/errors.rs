@@ -38,6 +38,15 @@ pub(super) fn no_member(topic: &str) -> Error {
     .hint("weft topic ls shows its topics; subscribing or publishing joins one")
 }
 
+/// A topic of which this node knows nothing.
+pub(super) fn unknown_topic(topic: &str) -> Error {
+    Error::new(
+        Kind::NotFound,
+        format!("this node is no member of the topic {topic}, and knows none"),
+    )
+    .hint("weft topic ls shows the topics that it knows; subscribing or publishing joins one")
+}
+
 /// A message above the bound; nothing of its batch was published.
 pub(super) fn message_too_large(index: usize, bytes: usize) -> Error {
     Error::new(

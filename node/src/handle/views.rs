@@ -6,8 +6,10 @@ use libp2p::Multiaddr;
 use weft_core::topic::NETWORK;
 use weft_core::{Address, Direction, views};
 use weft_identity::PeerId;
+use weft_overlay::UnixMicros;
 use weft_rpc::types;
 
+use crate::arrivals::system_time;
 use crate::links::address::unpack;
 
 pub(super) fn health(status: &views::StatusView) -> types::Health {
@@ -148,6 +150,48 @@ pub(super) fn topic(view: &views::TopicView) -> types::Topic {
         subscriptions: view.subscriptions,
         members_known: view.members_known,
     }
+}
+
+pub(super) fn members(topic: &str, views: &[views::MemberView]) -> types::TopicMembers {
+    let member = |view: &views::MemberView| types::TopicMember {
+        peer_id: view.peer.to_string(),
+        subscribed: view.subscribed,
+        neighbour: view.is_neighbour,
+        age_s: view.age.as_secs_f64(),
+    };
+    types::TopicMembers {
+        topic: topic.to_owned(),
+        members: views.iter().map(member).collect(),
+    }
+}
+
+pub(super) fn stats(
+    topic: &str,
+    view: &views::TopicStatsView,
+    log: Option<types::TopicLog>,
+) -> types::TopicStats {
+    types::TopicStats {
+        topic: topic.to_owned(),
+        member: view.is_member,
+        subscriptions: view.subscriptions,
+        members_known: view.members_known,
+        streams: view.streams,
+        bundles_held: view.bundles_held,
+        messages_held: view.messages_held,
+        bytes_held: view.bytes_held as u64,
+        oldest: view.oldest.map(moment),
+        newest: view.newest.map(moment),
+        delivered: view.counters.messages_delivered,
+        lost: view.counters.messages_lost,
+        duplicates: view.counters.bundles_duplicate,
+        log,
+    }
+}
+
+/// Writes a moment as RFC 3339 has it, in UTC. What peers say stays before the year 10000, where that ends: the wire refuses
+/// what lies beyond.
+pub(crate) fn moment(at: UnixMicros) -> String {
+    humantime::format_rfc3339_micros(system_time(at)).to_string()
 }
 
 /// Returns the topics of a node without the swarm that every node is in.

@@ -20,8 +20,82 @@ pub struct Topic {
     pub topic: String,
     /// Subscriptions of this node's clients.
     pub subscriptions: usize,
-    /// Other members that have announced themselves.
+    /// Other members that it knows of.
     pub members_known: usize,
+}
+
+/// What `topic_members` and `topic_stats` take.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TopicParams {
+    /// The topic's name.
+    pub topic: String,
+}
+
+/// What `topic_members` answers; a topic that the node neither is a member of nor knows one of is the error `not_found`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopicMembers {
+    /// The topic's name.
+    pub topic: String,
+    /// Other members that the node knows of, by peer id.
+    pub members: Vec<TopicMember>,
+}
+
+/// A member as the asked node knows it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopicMember {
+    /// Its peer id.
+    pub peer_id: String,
+    /// Whether it is subscribed, or only publishes and forwards; null where it has not announced itself.
+    pub subscribed: Option<bool>,
+    /// Whether it is a neighbour of the asked node in the topic's swarm.
+    pub neighbour: bool,
+    /// Seconds since it was last heard to be a member.
+    pub age_s: f64,
+}
+
+/// What `topic_stats` answers; a topic of which the node knows nothing is the error `not_found`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicStats {
+    /// The topic's name.
+    pub topic: String,
+    /// Whether the node is a member.
+    pub member: bool,
+    /// Subscriptions of this node's clients.
+    pub subscriptions: usize,
+    /// Other members that the node knows of.
+    pub members_known: usize,
+    /// Streams that it knows of: runs of publishers.
+    pub streams: usize,
+    /// Bundles that it holds, to supply others.
+    pub bundles_held: u64,
+    /// Messages in them.
+    pub messages_held: u64,
+    /// Bytes that they cost.
+    pub bytes_held: u64,
+    /// When the oldest of them came; null where there is none.
+    pub oldest: Option<String>,
+    /// When the newest of them came; null where there is none.
+    pub newest: Option<String>,
+    /// Messages delivered in their publishers' order since it joined.
+    pub delivered: u64,
+    /// Messages told as lost since it joined.
+    pub lost: u64,
+    /// Copies of bundles that came again since it joined.
+    pub duplicates: u64,
+    /// What subscribers read; null where there was none.
+    pub log: Option<TopicLog>,
+}
+
+/// An arrival log: what came of a topic, in the order in which it came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicLog {
+    /// The place of its oldest item.
+    pub first: u64,
+    /// The place that the next item will have.
+    pub next: u64,
+    /// How many items it has. Places between them may be left out.
+    pub items: u64,
 }
 
 /// What `topic_publish` takes: one topic and a batch of messages, published in order.

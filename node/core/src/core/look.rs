@@ -1,6 +1,7 @@
 //! What the core shows of itself: the node, its peers, its swarms and topics.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use weft_identity::PeerId;
 use weft_overlay::{Bundle, Now};
@@ -9,7 +10,8 @@ use super::Core;
 use super::swarms::Entry;
 use crate::TopicName;
 use crate::views::{
-    ActiveView, Equivocation, PeerView, StatusView, SwarmCounters, SwarmView, TopicView, TreeView,
+    ActiveView, Equivocation, MemberView, PeerView, StatusView, SwarmCounters, SwarmView,
+    TopicStatsView, TopicView, TreeView,
 };
 
 impl Core {
@@ -126,27 +128,101 @@ impl Core {
     }
 
     /// Returns the topics that the node is a member of or knows members of, by name.
-    pub fn topics(&self) -> Vec<TopicView> {
-        let mut topics: BTreeMap<&TopicName, TopicView> = BTreeMap::new();
-        for (name, members_known) in self.members.topics() {
-            topics.insert(
-                name,
-                TopicView {
-                    topic: name.clone(),
-                    subscriptions: 0,
-                    members_known,
-                },
-            );
+    pub fn topics(&self, now: Now) -> Vec<TopicView> {
+        let own = self.swarms.iter().filter(|(topic, _)| **topic != self.root);
+        let own = own.map(|(_, entry)| (&entry.name, Some(entry)));
+        let mut topics: BTreeMap<&TopicName, Option<&Entry>> = own.collect();
+        for name in self.members.topics() {
+            topics.entry(name).or_default();
         }
-        for (_, entry) in self.swarms.iter().filter(|(topic, _)| **topic != self.root) {
-            let view = topics.entry(&entry.name).or_insert_with(|| TopicView {
-                topic: entry.name.clone(),
-                subscriptions: 0,
-                members_known: 0,
+        let view = |(name, entry): (&TopicName, Option<&Entry>)| TopicView {
+            topic: name.clone(),
+            subscriptions: entry.map_or(0, |entry| entry.subscriptions),
+            members_known: self.members_known(name, entry, now).len(),
+        };
+        topics.into_iter().map(view).collect()
+    }
+
+    /// Returns who else is known to be a member of a topic, in ascending order of peer; none where the node neither is a
+    /// member nor knows one.
+    pub fn topic_members(&self, name: &TopicName, now: Now) -> Option<Vec<MemberView>> {
+        let entry = self.topic(name);
+        let members = self.members_known(name, entry, now);
+        let is_known = !members.is_empty() || entry.is_some();
+        is_known.then(|| members.into_values().collect())
+    }
+
+    /// Returns what the node holds and has counted of a topic; none where it neither is a member nor knows one. Walks through
+    /// all that is held.
+    pub fn topic_stats(&self, name: &TopicName, now: Now) -> Option<TopicStatsView> {
+        let entry = self.topic(name);
+        let stats = TopicStatsView {
+            members_known: self.members_known(name, entry, now).len(),
+            ..TopicStatsView::default()
+        };
+        let Some(entry) = entry else {
+            return (stats.members_known > 0).then_some(stats);
+        };
+        let history = entry.swarm.history();
+        let mut stats = TopicStatsView {
+            is_member: true,
+            subscriptions: entry.subscriptions,
+            streams: history.streams().count(),
+            bytes_held: history.bytes(),
+            counters: entry.counters(),
+            ..stats
+        };
+        for held in history.all_held() {
+            let header = held.bundle.header();
+            stats.bundles_held += 1;
+            stats.messages_held += header.last - header.first + 1;
+            let at = held.received_at;
+            stats.oldest = Some(stats.oldest.map_or(at, |oldest| oldest.min(at)));
+            stats.newest = stats.newest.max(Some(at));
+        }
+        Some(stats)
+    }
+
+    fn topic(&self, name: &TopicName) -> Option<&Entry> {
+        self.swarms.get(&name.id(&self.network))
+    }
+
+    /// Gathers the members that have announced themselves and those that the topic's views hold.
+    fn members_known(
+        &self,
+        name: &TopicName,
+        entry: Option<&Entry>,
+        now: Now,
+    ) -> BTreeMap<PeerId, MemberView> {
+        let announced = self.members.current(name, now.time).map(|(peer, member)| {
+            let view = MemberView {
+                peer: *peer,
+                subscribed: Some(member.subscribed),
+                is_neighbour: false,
+                age: now.time.since(member.heard_at),
+            };
+            (*peer, view)
+        });
+        let mut members: BTreeMap<_, _> = announced.collect();
+        let Some(entry) = entry else {
+            return members;
+        };
+        let membership = entry.swarm.membership();
+        let passive = membership
+            .passive_view()
+            .map(|passive| (passive.peer, false, now.time.since(passive.heard_at)));
+        let active = membership.active().map(|peer| (peer, true, Duration::ZERO));
+        for (peer, is_neighbour, age) in passive.chain(active) {
+            let member = members.entry(peer).or_insert(MemberView {
+                peer,
+                subscribed: None,
+                is_neighbour,
+                age,
             });
-            view.subscriptions = entry.subscriptions;
+            member.is_neighbour |= is_neighbour;
+            member.age = member.age.min(age);
         }
-        topics.into_values().collect()
+        members
     }
 }
 

@@ -35,8 +35,9 @@ const NETWORK_SETTLES: Duration = Duration::from_secs(1);
 
 /// A peer that has announced to be a member of a topic.
 #[derive(Debug)]
-struct Member {
-    subscribed: bool,
+pub(super) struct Member {
+    pub(super) subscribed: bool,
+    pub(super) heard_at: Time,
     expires_at: Time,
     issued_at: UnixMicros,
     contact: PeerContact,
@@ -67,19 +68,16 @@ impl ContactSource for MembersOf<'_> {
 
     fn contacts(&mut self, now: Now) -> Vec<PeerContact> {
         self.members
-            .of(self.topic)
-            .filter(|(_, member)| member.expires_at > now.time)
+            .current(self.topic, now.time)
             .map(|(_, member)| member.contact.clone())
             .collect()
     }
 }
 
 impl Members {
-    /// Returns the topics that anybody is known to be a member of, with how many.
-    pub(super) fn topics(&self) -> impl Iterator<Item = (&TopicName, usize)> {
-        self.topics
-            .iter()
-            .map(|(name, members)| (name, members.len()))
+    /// Returns the topics that anybody has announced to be a member of.
+    pub(super) fn topics(&self) -> impl Iterator<Item = &TopicName> {
+        self.topics.keys()
     }
 
     /// Returns the members of a topic, to take contacts from.
@@ -92,9 +90,19 @@ impl Members {
 
     /// Returns how many others are subscribed.
     pub(super) fn subscribed(&self, topic: &TopicName, now: Time) -> usize {
-        self.of(topic)
-            .filter(|(_, member)| member.subscribed && member.expires_at > now)
+        self.current(topic, now)
+            .filter(|(_, member)| member.subscribed)
             .count()
+    }
+
+    /// Returns the others whose announcements hold, in ascending order of peer.
+    pub(super) fn current(
+        &self,
+        topic: &TopicName,
+        now: Time,
+    ) -> impl Iterator<Item = (&PeerId, &Member)> {
+        self.of(topic)
+            .filter(move |(_, member)| member.expires_at > now)
     }
 
     fn of(&self, topic: &TopicName) -> impl Iterator<Item = (&PeerId, &Member)> {
@@ -340,6 +348,7 @@ impl Core {
         for TopicMembership { name, subscribed } in announced.topics {
             let member = Member {
                 subscribed,
+                heard_at: now.time,
                 expires_at: now.time + lasts,
                 issued_at: announced.issued_at,
                 contact: announced.contact.clone(),
@@ -389,6 +398,7 @@ mod tests {
         let insert = |topic: usize| {
             let member = Member {
                 subscribed: true,
+                heard_at: now.time,
                 expires_at: Time::NEVER,
                 issued_at: now.unix,
                 contact: contact.clone(),
@@ -409,7 +419,7 @@ mod tests {
         for who in 100..130 {
             assert_eq!(announce(&mut members, who, 0..64), 64);
         }
-        let counted: usize = members.topics().map(|(_, members)| members).sum();
+        let counted: usize = members.topics.values().map(BTreeMap::len).sum();
         assert_eq!(counted, members.count);
         assert!(members.count <= MEMBERSHIPS_MAX);
         let kept = |who: u8| {

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's harness fails by panicking")]
 
 mod dht;
+mod look;
 mod net;
 
 use std::time::Duration;

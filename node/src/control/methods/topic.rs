@@ -29,6 +29,16 @@ pub(super) fn register(module: &mut RpcModule<Context>) {
             .await
             .ok_or_else(errors::stopping)
     });
+    on::<method::TopicMembers, _, _>(module, |call, params| async move {
+        let topic = topic_name(&params.topic)?;
+        let members = call.context.node.topic_members(&topic).await;
+        members.ok_or_else(|| errors::unknown_topic(&params.topic))
+    });
+    on::<method::TopicStats, _, _>(module, |call, params| async move {
+        let topic = topic_name(&params.topic)?;
+        let stats = call.context.node.topic_stats(&topic).await;
+        stats.ok_or_else(|| errors::unknown_topic(&params.topic))
+    });
     on::<method::TopicHistory, _, _>(
         module,
         |call, params| async move { call.history(params).await },

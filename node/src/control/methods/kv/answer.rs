@@ -1,7 +1,7 @@
 //! What became of a call, as a client is told.
 
 use std::cmp::Reverse;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use weft_dht::kv::{Content, Crowded, Header, Invalid, KvKey, Record, slot};
@@ -16,7 +16,7 @@ use weft_rpc::types::{
 use weft_rpc::{Error, Kind};
 
 use super::ask::token;
-use crate::handle::hex;
+use crate::handle::{hex, moment};
 
 /// Returns the wall clock's moment.
 pub(super) fn now() -> UnixMicros {
@@ -278,11 +278,6 @@ fn holder(holder: &Holder<PeerId>) -> KvHolder {
             .as_ref()
             .map(|heads| heads.iter().map(version).collect()),
     }
-}
-
-fn moment(at: UnixMicros) -> String {
-    // What peers say stays before the year 10000: the wire refuses what lies beyond.
-    humantime::format_rfc3339_micros(UNIX_EPOCH + Duration::from_micros(at.0)).to_string()
 }
 
 #[cfg(test)]

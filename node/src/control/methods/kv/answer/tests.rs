@@ -1,5 +1,7 @@
 //! What clients are told: the keys that scripts rely on, and which error says what.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use weft_dht::kv::{Context, Dot, OverQuota, Quota, Seq, Untimely, Usage};
 use weft_dht::store::Reply;

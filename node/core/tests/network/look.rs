@@ -1,0 +1,79 @@
+//! What a core shows of its topics.
+
+use std::time::Duration;
+
+use super::net::Net;
+use super::{TOPIC, message, publish_steadily, seconds, subscribed, topic};
+
+/// Which node, whether it is subscribed, whether it is a neighbour, and how long ago it was heard of.
+type Known = (usize, Option<bool>, bool, Duration);
+
+fn members(net: &Net, node: usize) -> Option<Vec<Known>> {
+    let members = net.node(node).core.topic_members(&topic(), net.now())?;
+    let number = |peer| (0..5).find(|node| net.peer_at(*node) == peer).unwrap();
+    let mut members: Vec<_> = members
+        .iter()
+        .map(|member| {
+            let who = number(member.peer);
+            (who, member.subscribed, member.is_neighbour, member.age)
+        })
+        .collect();
+    members.sort_unstable();
+    Some(members)
+}
+
+#[test]
+fn members_are_those_that_announced_themselves_and_say_who_is_a_neighbour() {
+    let mut net = subscribed(5, 4);
+    publish_steadily(&mut net, 0, 3);
+    net.run(seconds(2));
+    // Of five members each is a neighbour of every other. Node 0 only publishes.
+    for node in 0..5 {
+        let others = (0..5).filter(|other| *other != node);
+        let expected: Vec<_> = others
+            .map(|other| (other, Some(other != 0), true, Duration::ZERO))
+            .collect();
+        assert_eq!(members(&net, node), Some(expected), "of node {node}");
+        let unheard_of = "nobody/listens".parse().unwrap();
+        let core = &net.node(node).core;
+        assert_eq!(core.topic_members(&unheard_of, net.now()), None);
+        assert_eq!(core.topic_stats(&unheard_of, net.now()), None);
+        let listed = core.topics(net.now());
+        assert_eq!((listed.len(), listed[0].members_known), (1, 4));
+    }
+    // Who has gone without a word is known until its announcement ends, and no neighbour meanwhile.
+    net.crash(4);
+    net.run(seconds(10));
+    let known = members(&net, 1).unwrap();
+    let gone = known.iter().find(|(who, ..)| *who == 4).unwrap();
+    assert_eq!((gone.1, gone.2), (Some(true), false));
+    assert!(gone.3 >= seconds(5), "{gone:?}");
+    net.run_until(seconds(120), "the announcement has ended", |net| {
+        let known = members(net, 1).unwrap();
+        known
+            .iter()
+            .all(|(who, subscribed, ..)| *who != 4 || subscribed.is_none())
+    });
+}
+
+#[test]
+fn stats_count_what_is_held_and_what_was_delivered() {
+    let mut net = subscribed(5, 4);
+    let began = net.now().unix;
+    publish_steadily(&mut net, 0, 20);
+    net.publish(2, TOPIC, vec![message("a batch"), message("of two")]);
+    net.run(seconds(1));
+    for node in 0..5 {
+        let stats = net.node(node).core.topic_stats(&topic(), net.now());
+        let stats = stats.unwrap();
+        assert!(stats.is_member);
+        assert_eq!(stats.subscriptions, usize::from(node != 0));
+        assert_eq!((stats.members_known, stats.streams), (4, 2));
+        assert_eq!((stats.bundles_held, stats.messages_held), (21, 22));
+        assert!(stats.bytes_held > 22 * 256, "{stats:?}");
+        let (oldest, newest) = (stats.oldest.unwrap(), stats.newest.unwrap());
+        assert!(began < oldest && oldest < newest && newest < net.now().unix);
+        assert_eq!(stats.counters.messages_delivered, 22, "of node {node}");
+        assert_eq!(stats.counters.messages_lost, 0);
+    }
+}
