@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, Read, Write};
 
 use weft_rpc::limits::MESSAGE_BYTES_MAX;
 use weft_rpc::method::TopicPublish;
-use weft_rpc::types::{NewMessage, PublishParams, Receipt};
+use weft_rpc::types::{Ack, NewMessage, PublishParams, Receipt};
 use weft_rpc::{CallError, Client};
 
 use crate::failure::{Exit, Failure};
@@ -24,8 +24,8 @@ weft pub news < page.html --content-type text/html
 tail -F log | weft pub news -    publishes a message for each line, as it comes
 
 A line is published without its newline; an empty line is an empty message. Exit code 0 means
-that the node has taken the messages and queued them to its neighbours; with --json each has a
-receipt.";
+that the messages are queued to neighbours and on this node's disk, or what --ack asks for; with
+--json each has a receipt.";
 
 /// Publishes a message to a topic, or a message for each line of standard input
 #[derive(Debug, clap::Args)]
@@ -35,6 +35,10 @@ pub(crate) struct Args {
     topic: String,
     /// The message; - for a message a line of standard input; without it, all of standard input
     message: Option<String>,
+    /// What to wait for: sent (queued to neighbours), local (on this node's disk), link (a neighbour has it) or keepers (most of
+    /// the topic's keepers have it on disk)
+    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
+    ack: Wait,
     #[command(flatten)]
     said: SaidArgs,
     /// A number of your choice: a repeat of the command with it is answered as the first was, and publishes nothing more
@@ -42,11 +46,33 @@ pub(crate) struct Args {
     request_id: Option<String>,
 }
 
+/// What to wait for.
+#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
+enum Wait {
+    Sent,
+    #[default]
+    Local,
+    Link,
+    Keepers,
+}
+
+impl From<Wait> for Ack {
+    fn from(wait: Wait) -> Self {
+        match wait {
+            Wait::Sent => Self::Sent,
+            Wait::Local => Self::Local,
+            Wait::Link => Self::Link,
+            Wait::Keepers => Self::Keepers,
+        }
+    }
+}
+
 pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     topic::check_name(&args.topic)?;
     let mut publisher = Publisher {
         global,
         topic: &args.topic,
+        ack: args.ack.into(),
         said: args.said.read()?,
         prints_receipts: global.json,
         summary: Summary::default(),
@@ -84,7 +110,8 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
             let receipts = global
                 .within(async {
                     let client = global.connect().await?;
-                    call(&client, &args.topic, vec![message], args.request_id).await
+                    let ack = args.ack.into();
+                    call(&client, &args.topic, vec![message], ack, args.request_id).await
                 })
                 .await?;
             publisher.take(receipts)?;
@@ -126,12 +153,14 @@ async fn call(
     client: &Client,
     topic: &str,
     messages: Vec<NewMessage>,
+    ack: Ack,
     request_id: Option<String>,
 ) -> Result<Vec<Receipt>, Failure> {
     let params = PublishParams {
         topic: topic.to_owned(),
         messages,
         request_id,
+        ack: Some(ack),
     };
     Ok(client.call::<TopicPublish>(params).await?.receipts)
 }
@@ -147,6 +176,7 @@ struct Summary {
 struct Publisher<'a> {
     global: &'a Global,
     topic: &'a str,
+    ack: Ack,
     said: Said,
     prints_receipts: bool,
     summary: Summary,
@@ -167,7 +197,7 @@ impl Publisher<'_> {
             match batch {
                 Ok(batch) => {
                     let messages = batch.iter().map(|line| self.said.of(line)).collect();
-                    let receipts = call(&client, self.topic, messages, None).await?;
+                    let receipts = call(&client, self.topic, messages, self.ack, None).await?;
                     self.take(receipts)?;
                 }
                 Err(Stopped::End) => return Ok(()),

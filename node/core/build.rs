@@ -2,12 +2,14 @@
 
 use std::error::Error;
 
-const FILES: [&str; 6] = [
+const FILES: [&str; 8] = [
     "descriptor.proto",
     "bundle.proto",
     "kad.proto",
     "record.proto",
     "store.proto",
+    "streams.proto",
+    "topics.proto",
     "frame.proto",
 ];
 

@@ -35,7 +35,7 @@ use tokio::task::JoinHandle;
 use weft_rpc::limits::{ANSWER_BYTES_MAX, BATCH_REQUESTS_MAX, BODY_BYTES_MAX};
 use weft_rpc::types::KvWritten;
 
-use crate::{Node, Receipt};
+use crate::{Node, Published, Receipt};
 use connection::Connection;
 use gate::Gate;
 use once::Once;
@@ -70,7 +70,7 @@ struct Context {
     /// Writes to the store, by their clients' names for them.
     writes: Once<KvWritten>,
     /// Batches of messages, by their clients' names for them.
-    publishes: Once<Vec<Receipt>>,
+    publishes: Once<Published>,
 }
 
 /// A running control socket.
@@ -105,7 +105,7 @@ pub fn serve(
             set_log_level,
             // It names at most eight replicas.
             writes: Once::new(|_| 0),
-            publishes: Once::new(|receipts| receipts.len() * size_of::<Receipt>()),
+            publishes: Once::new(|published| published.receipts.len() * size_of::<Receipt>()),
         }),
     )
 }

@@ -30,8 +30,9 @@ pub use error::{
 };
 pub use subscription::{Delivery, History, Item, Subscription};
 pub(crate) use views::moment;
+pub use weft_core::input::Ack;
 pub use weft_core::{
-    Attributes, AttributesError, Message, Receipt, Roles, TopicName, TopicNameError,
+    Attributes, AttributesError, Message, Published, Receipt, Roles, TopicName, TopicNameError,
 };
 
 use crate::actor::{self, Ask, Call, Gone};
@@ -231,24 +232,30 @@ impl Node {
         }
     }
 
-    /// Publishes messages in order; resolves once they are in history and queued to links. None of them is published where
-    /// it fails. Dropping the future gives up a batch of which nothing has been published yet; one that has begun is published whole.
+    /// Publishes messages in order; resolves once they are in history, queued to links, and acknowledged as `ack` says. None of them
+    /// is published where it fails, unless the error says otherwise. Dropping the future gives up a batch of which nothing has been published yet; one that has begun is published whole.
     pub async fn publish(
         &self,
         topic: &TopicName,
         messages: impl IntoIterator<Item = impl Into<Message>>,
-    ) -> Result<Vec<Receipt>, PublishError> {
+        ack: Ack,
+    ) -> Result<Published, PublishError> {
         let messages = messages.into_iter().map(Into::into).collect();
         let topic = topic.clone();
         let published = self.ask(|reply| Ask::Publish {
             topic,
             messages,
+            ack,
             reply,
         });
         let outcome = published.await.ok_or(PublishError::Stopped)?;
         outcome.map_err(|error| match error {
             weft_core::PublishError::TooLarge { index, bytes } => {
                 PublishError::TooLarge { index, bytes }
+            }
+            weft_core::PublishError::NotWritten { full } => PublishError::NotWritten { full },
+            weft_core::PublishError::Unacknowledged { ack, got, need } => {
+                PublishError::Unacknowledged { ack, got, need }
             }
             weft_core::PublishError::Busy => PublishError::Busy,
             weft_core::PublishError::Stopping => PublishError::Stopped,

@@ -21,7 +21,7 @@ pub use weft_identity::{Keypair, PeerId};
 pub use weft_rpc::Start;
 
 pub use handle::{
-    AddPeerError, Attributes, AttributesError, Config, CursorError, Delivery, DhtError, History,
-    HistoryError, Item, Message, Node, PingError, PublishError, Receipt, Roles, StartError,
-    SubscribeError, Subscription, TopicName, TopicNameError,
+    Ack, AddPeerError, Attributes, AttributesError, Config, CursorError, Delivery, DhtError,
+    History, HistoryError, Item, Message, Node, PingError, PublishError, Published, Receipt, Roles,
+    StartError, SubscribeError, Subscription, TopicName, TopicNameError,
 };

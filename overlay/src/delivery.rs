@@ -126,6 +126,11 @@ impl<P: Peer> Delivery<P> {
         epochs.find_map(|(epoch, next)| (epoch == id.epoch).then_some(next))
     }
 
+    /// Returns whether some publisher's messages wait for earlier ones.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.recheck_at != Time::NEVER
+    }
+
     /// The base is fixed: every publisher that is known begins where it says.
     pub fn start<B: Bundle<Peer = P>>(&mut self, broadcast: &Broadcast<B>, now: Now) {
         let mut publishers: Vec<P> = broadcast

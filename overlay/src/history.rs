@@ -405,6 +405,13 @@ impl<B: Bundle> History<B> {
         self.streams.get(&id).map_or(0, |stream| stream.base)
     }
 
+    /// Returns the seq from which on all that was seen of a stream is held; 1 where the stream isn't known.
+    pub fn supplies_from(&self, id: StreamId<B::Peer>) -> u64 {
+        self.streams
+            .get(&id)
+            .map_or(1, |stream| stream.supplies_from)
+    }
+
     /// Returns the held bundle that holds a seq.
     pub fn held(&self, id: StreamId<B::Peer>, seq: u64) -> Option<&Held<B>> {
         self.streams.get(&id)?.held_at(seq)

@@ -57,6 +57,13 @@ pub enum Input<P, B> {
         /// The message.
         message: Message<P, B>,
     },
+    /// A bundle came that was asked for outside of the swarm.
+    Fetched {
+        /// From whom, neighbour or not.
+        from: P,
+        /// The bundle.
+        bundle: B,
+    },
     /// This member publishes; the bundle's stream is its own and its seqs follow the last.
     Publish(B),
     /// A neighbour's lane for data has become full, or has room again.
@@ -194,6 +201,7 @@ impl<B: Bundle> Broadcast<B> {
             Input::NeighbourUp(peer) => self.neighbour_up(peer, now),
             Input::NeighbourDown(peer) => self.neighbour_down(peer, now),
             Input::Received { from, message } => self.received(from, message, now),
+            Input::Fetched { from, bundle } => self.bundle(from, &bundle, 1, Push::Supplied, now),
             Input::Publish(bundle) => self.publish(&bundle, now),
             Input::Congested { peer, congested } => {
                 if let Some(neighbour) = self.neighbours.get_mut(&peer) {
@@ -305,6 +313,13 @@ impl<B: Bundle> Broadcast<B> {
         upto.sort_unstable_by(|a, b| b.cmp(a));
         let half = upto.len().div_ceil(2);
         upto.get(half.checked_sub(1)?).copied()
+    }
+
+    /// Returns up to which seq the furthest neighbour has everything of a stream.
+    pub(crate) fn furthest(&self, id: StreamId<B::Peer>) -> u64 {
+        let neighbours = self.neighbours.values();
+        let upto = neighbours.map(|neighbour| neighbour.contiguous(id));
+        upto.max().unwrap_or(0)
     }
 
     fn neighbour_up(&mut self, peer: B::Peer, now: Now) {

@@ -43,6 +43,13 @@ pub enum Input<P, C, B> {
         /// The message.
         message: plumtree::Message<P, B>,
     },
+    /// A bundle came that was asked for outside of the swarm, of somebody who need not be a neighbour.
+    Fetched {
+        /// From whom.
+        from: P,
+        /// The bundle.
+        bundle: B,
+    },
     /// A peer's link went down, or could not be made.
     PeerLost(P),
     /// A link to a peer has come up.
@@ -169,6 +176,10 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
                 self.broadcast
                     .handle(plumtree::Input::Received { from, message }, now);
             }
+            Input::Fetched { from, bundle } => {
+                self.broadcast
+                    .handle(plumtree::Input::Fetched { from, bundle }, now);
+            }
             Input::PeerLost(peer) => self
                 .membership
                 .handle(hyparview::Input::PeerLost { peer }, now),
@@ -206,6 +217,11 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
         let reach = self.broadcast.last_reach();
         self.drain(now);
         reach
+    }
+
+    /// Returns whether a publisher's messages wait for earlier ones.
+    pub fn is_blocked(&self) -> bool {
+        self.delivery.is_blocked()
     }
 
     /// Supplies what a neighbour asked for, up to `bytes`; returns the bytes that were ordered.
@@ -315,6 +331,11 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
     /// Returns up to which seq at least half of the neighbours have a stream; none without neighbours.
     pub fn acknowledged(&self, id: StreamId<C::Peer>) -> Option<u64> {
         self.broadcast.acknowledged(id)
+    }
+
+    /// Returns up to which seq the furthest neighbour has everything of a stream; 0 where none has its beginning.
+    pub fn furthest(&self, id: StreamId<C::Peer>) -> u64 {
+        self.broadcast.furthest(id)
     }
 
     /// Returns whether something is missing here that a neighbour has.

@@ -30,7 +30,7 @@ pub use peer::{
     Direction, Peer, PeerAddParams, PeerAdded, PeerParams, PeerPinged, PeerRemoved, Peers,
 };
 pub use topic::{
-    CreditParams, Credited, Gap, GapReason, History, HistoryParams, Item, Items, Message,
+    Ack, CreditParams, Credited, Gap, GapReason, History, HistoryParams, Item, Items, Message,
     NewMessage, Notification, PublishParams, Published, Ready, Receipt, SubscribeParams, Topic,
     TopicLog, TopicMember, TopicMembers, TopicParams, TopicStats, Topics, UnsubscribeParams,
 };

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, anyhow, bail};
 use tokio::task::JoinHandle;
 use weft_rpc::payload::Payload;
-use weft_rpc::types::{Item, Message, NoParams, Notification, PublishParams, Receipt};
+use weft_rpc::types::{Ack, Item, Message, NoParams, Notification, PublishParams, Receipt};
 use weft_rpc::{Client, Start, TopicStream, method};
 
 /// How long a daemon may take to connect, subscribe or take one message. `topic_publish` waits up to a second for a
@@ -260,6 +260,8 @@ impl Publisher {
             topic: self.topic.clone(),
             messages: vec![Payload::of(text.as_bytes()).into()],
             request_id: None,
+            // What is measured is the way through the network.
+            ack: Some(Ack::Sent),
         };
         let answer = tokio::time::timeout(
             CALL_WAIT_MAX,

@@ -20,7 +20,7 @@ use weft_identity::{Keypair, PeerId};
 use weft_overlay::hyparview::{Message, Priority};
 use weft_overlay::plumtree::Message as Broadcast;
 use weft_rpc::payload::Payload;
-use weft_rpc::types::{Item, Notification, PublishParams};
+use weft_rpc::types::{Ack, Item, Notification, PublishParams};
 use weft_rpc::{Client, method};
 use weft_tests::net::{Net, names};
 use weft_tests::peer::{Manners, Peer, contact, key};
@@ -114,6 +114,7 @@ impl Load {
             topic: TOPIC.to_owned(),
             messages: vec![Payload::of(text.as_bytes()).into(); BATCH],
             request_id: None,
+            ack: Some(Ack::Sent),
         };
         let before = self.published;
         let (began, mut rss, mut look_at) = (Instant::now(), self.rss(), Instant::now());

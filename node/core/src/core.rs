@@ -1,22 +1,27 @@
 //! The node as a value: the parent of every swarm, who drains them in one place and translates.
 //!
 //! The parts are one file each: [`links`] (liveness), [`lanes`] (how much waits on them), [`dials`] (how they are made), [`book`] (own descriptor and known peers), [`join`] (into
-//! the network, for ever), [`dht`] (the structured layer), [`topics`] (who is a member of what), [`look`] (what is shown of all that), [`publish`] (bundles and their pace),
+//! the network, for ever), [`dht`] (the structured layer), [`topics`] (who is a member of what), [`look`] (what is shown of all that), [`rendezvous`] (how members find
+//! a topic's keepers), [`keepers`] (what a keeper does), [`exchange`] (what is taken over from one), [`publish`] (bundles and their pace),
 //! [`logs`] (what is kept of topics) and [`journal`] (its way to disk),
 //! [`reach`] (how peers of the structured layer are reached), [`store`] (the replicated store's place in the node). They share [`Core`]'s fields and
 //! call each other downwards only: topics and publish use swarms, swarms use links.
 
+mod acks;
 mod book;
 mod dht;
 mod dials;
+mod exchange;
 mod join;
 mod journal;
+mod keepers;
 mod lanes;
 mod links;
 mod logs;
 mod look;
 mod publish;
 mod reach;
+mod rendezvous;
 mod store;
 mod swarms;
 mod topics;
@@ -29,6 +34,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use weft_dht::store as kept;
 use weft_identity::{KeyCache, Keypair, PeerId};
+use weft_overlay::plumtree::Start;
 use weft_overlay::{Contact, Now, Time};
 
 use crate::config::PreviousRun;
@@ -37,13 +43,16 @@ use crate::{
     AddPeerError, Command, Config, DialId, Event, Input, KadContact, KadPeer, Output, PeerContact,
     PublishError, Reply, RequestId, Roles, TopicId, TopicName,
 };
+use acks::Unacknowledged;
 use book::AddressBook;
 use dht::Structured;
 use dials::{Dial, PendingDial};
 use join::JoinAddress;
+use keepers::Keeping;
 use links::Link;
 use logs::Logs;
 use publish::OwnStream;
+use rendezvous::Asking;
 use store::Stored;
 use swarms::Entry;
 use topics::Members;
@@ -88,6 +97,8 @@ pub struct Core {
     timers: BTreeSet<(Time, TopicId)>,
     /// Topics on which publishes wait.
     publishing: BTreeSet<TopicId>,
+    /// Publishes that wait to be acknowledged; each has a caller who waits.
+    acks: Vec<Unacknowledged>,
     history_bytes: usize,
     logs: Logs,
 
@@ -95,6 +106,8 @@ pub struct Core {
     stored: Stored,
     members: Members,
     announce_at: Time,
+    asking: Asking,
+    keeping: Keeping,
     own_streams: BTreeMap<TopicName, OwnStream>,
     keys: KeyCache,
 
@@ -158,10 +171,13 @@ impl Core {
             swarms: BTreeMap::new(),
             timers: BTreeSet::new(),
             publishing: BTreeSet::new(),
+            acks: Vec::new(),
             history_bytes: 0,
             logs: Logs::new(config.epoch),
             members: Members::default(),
             announce_at: Time::NEVER,
+            asking: Asking::default(),
+            keeping: Keeping::new(now),
             own_streams: BTreeMap::new(),
             keys: KeyCache::default(),
             wake_by: Time::NEVER,
@@ -169,7 +185,7 @@ impl Core {
             counters: BTreeMap::new(),
             outputs: VecDeque::new(),
         };
-        core.open_swarm(TopicName::network(), now);
+        core.open_swarm(TopicName::network(), Start::Retained, now);
         core.settle(now);
         core
     }
@@ -230,6 +246,8 @@ impl Core {
             self.tick_joins(now);
             self.tick_topics(now);
             self.tick_logs(now);
+            self.tick_rendezvous(now);
+            self.tick_keeping(now);
             self.tick_dht(now);
             self.tick_store(now);
         }
@@ -259,6 +277,8 @@ impl Core {
     /// Carries on what a fact has made possible, and fixes when to wake.
     fn settle(&mut self, now: Now) {
         self.pump_publishing(now);
+        self.check_confirming(now);
+        self.check_acks(now);
         self.bound_history(now);
         self.write_logs(now);
         let swarms = self.timers.first().map_or(Time::NEVER, |(at, _)| *at);
@@ -269,6 +289,9 @@ impl Core {
             .min(self.next_join_tick())
             .min(self.next_topic_tick())
             .min(self.logs.poll_timeout())
+            .min(self.next_ack_tick())
+            .min(self.asking.at)
+            .min(self.keeping.poll_timeout())
             .min(self.structured.poll_timeout())
             .min(self.stored.poll_timeout());
         if self.stopping {
@@ -308,6 +331,7 @@ impl Core {
             Frame::Broadcast { topic, message } => self.broadcast_came(peer, topic, message, now),
             Frame::Kad { request, message } => self.kad_came(peer, request, message, now),
             Frame::Store { request, message } => self.store_came(peer, request, *message, now),
+            Frame::Topics { request, message } => self.topics_came(peer, request, *message, now),
             Frame::Unknown => self.count("unknown_frames"),
         }
     }
@@ -321,8 +345,13 @@ impl Core {
                 request,
                 topic,
                 messages,
-            } => self.publish(request, topic, messages, now),
-            Command::Subscribe { request, topic } => self.subscribe(request, topic, now),
+                ack,
+            } => self.publish(request, topic, messages, ack, now),
+            Command::Subscribe {
+                request,
+                topic,
+                reach,
+            } => self.subscribe(request, topic, reach, now),
             Command::Unsubscribe { topic } => self.unsubscribe(&topic, now),
             Command::AddPeer { request, address } => self.add_peer(request, address, now),
             Command::RemovePeer { request, peer } => self.remove_peer(request, peer, now),
@@ -358,6 +387,7 @@ impl Core {
 
     fn stop(&mut self, request: RequestId, now: Now) {
         self.end_publishing(now);
+        self.end_acks(now);
         self.refuse_waiting();
         // From here on nothing is dialled, and the neighbours that go are no loss.
         self.stopping = true;
@@ -382,6 +412,7 @@ impl Core {
         let swarms = self.swarms.values_mut();
         let subscribers: Vec<RequestId> = swarms
             .flat_map(|entry| std::mem::take(&mut entry.waiting))
+            .map(|waiting| waiting.request)
             .collect();
         for request in subscribers {
             self.reply(request, Reply::TooManyTopics);

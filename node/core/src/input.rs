@@ -169,10 +169,36 @@ pub enum Input {
     Command(Command),
 }
 
+/// How far back a subscriber wants to read, beyond what came while this node was a member of the topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Reach {
+    /// No further.
+    Base,
+    /// So many of the newest messages of each publisher.
+    Last(u64),
+    /// All that is held.
+    All,
+}
+
+/// What a publish waits for after its messages have left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Ack {
+    /// Nothing: they are in history and queued to links.
+    Sent,
+    /// They are on this node's disk, and sent again after a restart.
+    #[default]
+    Local,
+    /// A neighbour has them.
+    Link,
+    /// Most of the topic's keepers have them on disk.
+    Keepers,
+}
+
 /// What a caller wants. Each is answered by one [`crate::Output::Reply`], now or later, unless it says otherwise.
 #[derive(Debug)]
 pub enum Command {
-    /// Publish messages in order, each at most [`crate::bundle::MESSAGE_BYTES_MAX`]; answered once they are in history and queued to links.
+    /// Publish messages in order, each at most [`crate::bundle::MESSAGE_BYTES_MAX`]; answered once they
+    /// are in history and queued to links, and acknowledged as `ack` says.
     Publish {
         /// Names the reply.
         request: RequestId,
@@ -180,13 +206,18 @@ pub enum Command {
         topic: TopicName,
         /// The messages, in order.
         messages: Vec<crate::Message>,
+        /// What the answer waits for.
+        ack: Ack,
     },
-    /// Open a subscription; answered once the node is a member and its starting place is fixed.
+    /// Open a subscription; answered once the node is a member, its starting place is fixed, and it has got what is to be had from before
+    /// that.
     Subscribe {
         /// Names the reply.
         request: RequestId,
         /// The topic.
         topic: TopicName,
+        /// How far back the subscriber reads.
+        reach: Reach,
     },
     /// Close a subscription that was answered. Not answered.
     Unsubscribe {

@@ -11,6 +11,7 @@ pub mod core;
 pub mod descriptor;
 pub mod input;
 pub mod kad;
+pub mod keeping;
 pub mod log;
 pub mod message;
 pub mod output;
@@ -26,5 +27,7 @@ pub use descriptor::{Descriptor, PeerContact, Roles};
 pub use input::{Command, DialError, DialId, Direction, DownReason, Input, KadQueryId, RequestId};
 pub use kad::{KadContact, KadPeer};
 pub use message::{Attributes, AttributesError, Message};
-pub use output::{AddPeerError, Delivered, Event, Lane, Output, PublishError, Receipt, Reply};
+pub use output::{
+    AddPeerError, Delivered, Event, Lane, Output, PublishError, Published, Receipt, Reply,
+};
 pub use topic::{TopicId, TopicName, TopicNameError};

@@ -11,6 +11,7 @@ use weft_identity::PeerId;
 use weft_overlay::UnixMicros;
 
 use crate::config::PreviousRun;
+use crate::input::Ack;
 use crate::log::{LogOp, WriteId};
 use crate::wire::OutFrame;
 use crate::{
@@ -190,8 +191,8 @@ pub enum Delivered {
 /// A request's answer.
 #[derive(Debug)]
 pub enum Reply {
-    /// To Publish: a receipt a message.
-    Published(Result<Vec<Receipt>, PublishError>),
+    /// To Publish.
+    Published(Result<Published, PublishError>),
     /// To Subscribe: neighbours in the topic's swarm.
     Subscribed {
         /// How many.
@@ -220,6 +221,15 @@ pub enum Reply {
     Stopped(PreviousRun),
 }
 
+/// What became of a publish.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// A receipt a message.
+    pub receipts: Vec<Receipt>,
+    /// The keepers that are known to have all of them on disk.
+    pub keepers: Vec<PeerId>,
+}
+
 /// A published message's place and how it left.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Receipt {
@@ -235,7 +245,7 @@ pub struct Receipt {
     pub subscribers_known: usize,
 }
 
-/// Why messages were not published; none of them was.
+/// Why a publish has failed. None of its messages was published, unless it says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PublishError {
     /// A message is too large.
@@ -247,6 +257,20 @@ pub enum PublishError {
     },
     /// Too many publishes wait already, or the node is a member of as many topics as it may be.
     Busy,
+    /// They were published, but this node's disk has not taken them.
+    NotWritten {
+        /// Whether it is full.
+        full: bool,
+    },
+    /// They were published, but not acknowledged in time.
+    Unacknowledged {
+        /// What was waited for.
+        ack: Ack,
+        /// How many have acknowledged them.
+        got: usize,
+        /// How many had to.
+        need: usize,
+    },
     /// The node is stopping.
     Stopping,
 }

@@ -20,6 +20,7 @@ mod known;
 mod plumtree;
 mod record;
 mod store;
+mod topics;
 
 pub mod book;
 pub(crate) mod descriptor;
@@ -39,7 +40,7 @@ pub use self::book::{decode_descriptors, encode_descriptors};
 pub(crate) use self::bundle::publish;
 pub use self::encode::{
     encode_broadcast, encode_hello, encode_kad, encode_membership, encode_ping, encode_pong,
-    encode_store,
+    encode_store, encode_topics,
 };
 pub use self::known::KnownBodies;
 pub use self::record::{RECORD_BYTES_MAX, read_record, restore_record, write_record};
@@ -48,7 +49,7 @@ pub use self::store::{StoreMessage, decode_claim, encode_claim};
 use self::checker::Checker;
 use self::fields::{Fields, Refused, malformed, once};
 use crate::kad::KadPeer;
-use crate::{PeerContact, TopicBundle, TopicId};
+use crate::{PeerContact, TopicBundle, TopicId, keeping};
 
 /// The messages of `proto/`, as prost sees them.
 #[allow(
@@ -118,6 +119,13 @@ pub enum Frame {
         request: RequestId,
         /// The message, every record in it verified.
         message: Box<StoreMessage>,
+    },
+    /// A message between a member of topics and a keeper.
+    Topics {
+        /// Pairs an answer with its query.
+        request: u64,
+        /// The message, every bundle in it verified.
+        message: Box<keeping::Message>,
     },
     /// A kind that this version doesn't know; counted and skipped.
     Unknown,
@@ -198,12 +206,12 @@ impl Decoder {
         let mut kind = None;
         for field in Fields::new(frame) {
             let (number, value) = field?;
-            if let 1..=7 = number {
+            if let 1..=8 = number {
                 once(&mut kind, (number, value.bytes()?))?;
             }
         }
         let (number, bytes) = kind.ok_or(Refused::Unknown)?;
-        if !matches!(number, 5 | 7) && bytes.len() > CONTROL_BYTES_MAX {
+        if !matches!(number, 5 | 7 | 8) && bytes.len() > CONTROL_BYTES_MAX {
             return malformed("a control frame of over 256 KiB");
         }
         match number {
@@ -220,6 +228,7 @@ impl Decoder {
             }
             6 => kad::decode(bytes, self.peer, &mut self.checker),
             7 => store::decode(bytes, self.peer, &mut self.checker),
+            8 => topics::decode(bytes, self.peer, &mut self.checker),
             _ => {
                 let (topic, message) = plumtree::decode(bytes, &mut self.checker)?;
                 Ok(Frame::Broadcast { topic, message })

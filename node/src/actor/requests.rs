@@ -6,8 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use weft_core::input::{Ack, Reach};
 use weft_core::{
-    AddPeerError, Address, Command, Core, Message, PublishError, Receipt, Reply, RequestId,
+    AddPeerError, Address, Command, Core, Message, PublishError, Published, Reply, RequestId,
     TopicName,
 };
 use weft_dht::Key;
@@ -54,7 +55,8 @@ pub(crate) enum Ask {
     Publish {
         topic: TopicName,
         messages: Vec<Message>,
-        reply: oneshot::Sender<Result<Vec<Receipt>, PublishError>>,
+        ack: Ack,
+        reply: oneshot::Sender<Result<Published, PublishError>>,
     },
     Subscribe {
         topic: TopicName,
@@ -87,6 +89,17 @@ pub(crate) enum Ask {
     },
 }
 
+/// Returns how far before this node's own log a reader begins.
+const fn reach(start: &Start) -> Reach {
+    match start {
+        // A cursor is a place in the log.
+        Start::Latest | Start::After(_) => Reach::Base,
+        Start::Last(messages) => Reach::Last(*messages),
+        // When what came, the log doesn't know of what it hasn't got.
+        Start::Earliest | Start::Since(_) => Reach::All,
+    }
+}
+
 /// What has gone without a word.
 #[derive(Debug)]
 pub(crate) enum Gone {
@@ -98,7 +111,7 @@ pub(crate) enum Gone {
 
 /// Where the answer to a request goes.
 enum Owed {
-    Published(oneshot::Sender<Result<Vec<Receipt>, PublishError>>),
+    Published(oneshot::Sender<Result<Published, PublishError>>),
     Subscribed(
         TopicName,
         Start,
@@ -133,6 +146,7 @@ impl Requests {
             Ask::Publish {
                 topic,
                 messages,
+                ack,
                 reply,
             } => (
                 Owed::Published(reply),
@@ -140,16 +154,23 @@ impl Requests {
                     request,
                     topic,
                     messages,
+                    ack,
                 },
             ),
             Ask::Subscribe {
                 topic,
                 start,
                 reply,
-            } => (
-                Owed::Subscribed(topic.clone(), start, reply),
-                Command::Subscribe { request, topic },
-            ),
+            } => {
+                let reach = reach(&start);
+                let owed = Owed::Subscribed(topic.clone(), start, reply);
+                let command = Command::Subscribe {
+                    request,
+                    topic,
+                    reach,
+                };
+                (owed, command)
+            }
             Ask::AddPeer { address, reply } => (
                 Owed::PeerAdded(reply),
                 Command::AddPeer { request, address },

@@ -4,7 +4,7 @@ use weft_rpc::limits::MESSAGE_BYTES_MAX;
 use weft_rpc::{Error, Kind};
 
 use crate::{
-    AddPeerError, CursorError, DhtError, HistoryError, PingError, PublishError, SubscribeError,
+    Ack, AddPeerError, CursorError, DhtError, HistoryError, PingError, PublishError, SubscribeError,
 };
 
 /// The node stops, so nobody is left to carry out a call.
@@ -131,6 +131,29 @@ pub(super) fn peer_not_found(peer: &str) -> Error {
 pub(super) fn publish(error: &PublishError) -> Error {
     match error {
         PublishError::TooLarge { index, bytes } => message_too_large(*index, *bytes),
+        PublishError::NotWritten { .. } => Error::new(
+            Kind::Disk,
+            format!("{error}; if the daemon dies now it may be lost"),
+        )
+        .hint("free space on the disk, or publish with ack `keepers` or `sent`"),
+        PublishError::Unacknowledged { ack, got, need } => {
+            let (kind, hint) = match ack {
+                Ack::Keepers => (
+                    Kind::QuorumNotMet,
+                    "it was published and may yet reach them; publishing again would make it another message. `weft topic members` shows who is there",
+                ),
+                Ack::Sent | Ack::Local | Ack::Link => (
+                    Kind::Timeout,
+                    "it was published and may yet arrive; publishing again would make it another message",
+                ),
+            };
+            let mut failed = Error::new(kind, error.to_string())
+                .hint(hint)
+                .detail("got", *got)
+                .detail("need", *need);
+            failed.retryable = false;
+            failed
+        }
         PublishError::Busy => Error::new(
             Kind::Busy,
             "the node has too many batches under way; nothing was published",

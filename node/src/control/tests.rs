@@ -262,6 +262,7 @@ async fn a_second_batch_on_one_connection_is_busy() {
         topic: "t".into(),
         messages: Vec::new(),
         request_id: None,
+        ack: None,
     };
     let client = Client::connect(temp.path()).await.unwrap();
     let batches = [(), ()].map(|()| Box::pin(client.call::<method::TopicPublish>(params())));
@@ -298,6 +299,7 @@ async fn a_message_of_a_mebibyte_fits_however_badly_it_escapes() {
             topic: "t".into(),
             messages,
             request_id: None,
+            ack: None,
         })
         .await
         .unwrap();

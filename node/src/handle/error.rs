@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use libp2p::Multiaddr;
+use weft_core::input::Ack;
 use weft_identity::PeerId;
 
 pub use crate::arrivals::CursorError;
@@ -99,7 +100,7 @@ pub enum DhtError {
     Stopped,
 }
 
-/// Why messages were not published; none of the batch was.
+/// Why messages were not published; none of the batch was, unless it says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PublishError {
     /// A message is too large.
@@ -112,6 +113,22 @@ pub enum PublishError {
         index: usize,
         /// Its bytes, attributes counted.
         bytes: usize,
+    },
+    /// They were published, but this node's disk has not taken them: they are lost if it ends now.
+    #[error("published, but this node's disk {}", if *.full { "is full" } else { "has not taken it" })]
+    NotWritten {
+        /// Whether it is full.
+        full: bool,
+    },
+    /// They were published, but not acknowledged in time.
+    #[error("published, but only {got} of {need} have acknowledged it in time")]
+    Unacknowledged {
+        /// What was waited for.
+        ack: Ack,
+        /// How many have acknowledged them.
+        got: usize,
+        /// How many had to.
+        need: usize,
     },
     /// Too much waits already, or the node is a member of as many topics as it may be: try again later.
     #[error("too much waits to be published, or too many topics are in use")]

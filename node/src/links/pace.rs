@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use weft_core::keeping;
 use weft_core::wire::{Frame, StoreMessage};
 use weft_dht::{Answer, Message, Query, store::messages as store};
 use weft_overlay::hyparview::Message as Membership;
@@ -28,6 +29,10 @@ const RECORDS_A_UNIT: usize = 4;
 const RANGES_A_UNIT: usize = 64;
 /// Units of a comparison: a node that holds 100,000 records makes its list of items in 12 milliseconds.
 const COMPARISON_UNITS: usize = 48;
+/// Units of a page of a topic's digests: a thousand of them are made and encoded. A guess.
+const PAGE_UNITS: usize = 16;
+/// Units of supplying bundles that a keeper is asked for: a quarter of a mebibyte is copied.
+const SUPPLY_UNITS: usize = 4;
 
 /// What one peer has spent.
 #[derive(Debug)]
@@ -84,6 +89,7 @@ fn work(frame: &Frame) -> u32 {
             Query::FindNode { .. } | Query::GetProviders { .. } => QUERY,
         },
         Frame::Store { message, .. } => store_work(message),
+        Frame::Topics { message, .. } => topics_work(message),
         Frame::Membership { .. }
         | Frame::Hello { .. }
         | Frame::Ping { .. }
@@ -119,6 +125,27 @@ fn store_work(message: &StoreMessage) -> usize {
             | store::Answer::Claim { .. }
             | store::Answer::Pushed { .. }
             | store::Answer::Unable => 0,
+        },
+    }
+}
+
+/// Returns the units beyond one that a message about topics makes. Bundles pay for themselves, here as elsewhere.
+fn topics_work(message: &keeping::Message) -> usize {
+    match message {
+        keeping::Message::Query(query) => match query {
+            keeping::Query::Meet(membership) => membership.topics.len() / STREAMS_A_UNIT,
+            keeping::Query::Digests { .. } => PAGE_UNITS,
+            keeping::Query::Fetch { streams, .. } => SUPPLY_UNITS + streams.len() / STREAMS_A_UNIT,
+            keeping::Query::Confirm { .. } | keeping::Query::Hand { .. } => 0,
+        },
+        keeping::Message::Answer(answer) => match answer {
+            keeping::Answer::Met { topics, contacts } => {
+                contacts.len() + topics.len() / STREAMS_A_UNIT
+            }
+            keeping::Answer::Digests { streams, .. } => streams.len() / STREAMS_A_UNIT,
+            keeping::Answer::Fetched { .. }
+            | keeping::Answer::Confirmed { .. }
+            | keeping::Answer::Unable => 0,
         },
     }
 }

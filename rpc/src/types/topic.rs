@@ -109,6 +109,25 @@ pub struct PublishParams {
     /// 1 to 64 bytes of the client's choice: a call that repeats one is answered as the first was, and publishes nothing more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// What the answer waits for: `sent` (queued to neighbours), `local` (on this node's disk), `link` (a neighbour has them) or
+    /// `keepers` (most of the topic's keepers have them on disk); absent, `local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ack: Option<Ack>,
+}
+
+/// What a publish waits for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ack {
+    /// Nothing: they are queued to neighbours.
+    Sent,
+    /// They are on this node's disk, and sent again after a restart.
+    #[default]
+    Local,
+    /// A neighbour has them.
+    Link,
+    /// Most of the topic's keepers have them on disk.
+    Keepers,
 }
 
 /// A message to publish: at most 1 MiB, what is said of it included.
@@ -166,7 +185,7 @@ pub struct Receipt {
     pub eager: usize,
     /// Neighbours it is announced to.
     pub lazy: usize,
-    /// Keepers that hold it; empty until there are keepers.
+    /// Keepers that are known to have it on disk; they are asked where the publish waits for them.
     pub keepers: Vec<String>,
     /// Subscribed nodes that this node knows of, itself included.
     pub subscribers_known: usize,

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use weft_core::input::{Ack, Reach};
 use weft_core::log::WriteId;
 use weft_core::wire::{self, Decoder, KnownBodies};
 use weft_core::{
@@ -141,6 +142,7 @@ impl Member {
             request,
             topic: topic(),
             messages: data,
+            ack: Ack::Sent,
         };
         self.tell(Input::Command(command), now);
     }
@@ -342,9 +344,9 @@ impl Member {
 
     fn reply(&mut self, request: RequestId, reply: Reply) {
         match reply {
-            Reply::Published(Ok(receipts)) => {
+            Reply::Published(Ok(published)) => {
                 let marks = self.publishing.remove(&request.0).unwrap_or_default();
-                for (receipt, mark) in receipts.iter().zip(marks) {
+                for (receipt, mark) in published.receipts.iter().zip(marks) {
                     let first = Place {
                         publisher: self.me,
                         epoch: receipt.epoch,
@@ -491,7 +493,12 @@ impl Machine for Member {
         member.tell(Input::Listening(vec![address(node)]), now);
         let request = member.request();
         let topic = topic();
-        member.tell(Input::Command(Command::Subscribe { request, topic }), now);
+        let subscribe = Command::Subscribe {
+            request,
+            topic,
+            reach: Reach::Base,
+        };
+        member.tell(Input::Command(subscribe), now);
         member
     }
 

@@ -319,7 +319,7 @@ impl Core {
                 message,
             } => self.ask(to, &contact, request, &message, now),
             dht::Output::Reply { id, outcome, stats } => {
-                if self.store_found(id, &outcome, now) {
+                if self.store_found(id, &outcome, now) || self.topic_found(id, &outcome, now) {
                     return;
                 }
                 if let Some(request) = self.structured.calls.remove(&id) {

@@ -172,6 +172,7 @@ impl Core {
             if !pending.questions.is_empty() {
                 self.dht_lost(peer, now);
                 self.store_lost(peer, now);
+                self.keeper_lost(peer, now);
             }
             self.doubt(peer, now);
         }

@@ -109,7 +109,7 @@ impl Core {
             return;
         };
         if topic != self.root {
-            let contacts = self.members.of_topic(&entry.name).contacts(now);
+            let contacts = self.members.contacts_of(&entry.name, now);
             return self.tell_swarm(topic, swarm::Input::Learned(contacts), now);
         }
         // The table has an even sample of who answers; the book holds what was linked, so its entries are tried even when

@@ -136,6 +136,12 @@ impl Core {
         }
     }
 
+    /// Whether a peer may be supplied with more now.
+    pub(super) fn has_room_for_supplies(&self, peer: PeerId) -> bool {
+        let link = self.links.get(&peer);
+        link.is_some_and(|link| link.repair_bytes < REPAIR_BYTES)
+    }
+
     /// A peer has asked for supplies in a swarm.
     pub(super) fn owe(&mut self, peer: PeerId, topic: TopicId, now: Now) {
         if let Some(link) = self.links.get_mut(&peer) {

@@ -259,6 +259,7 @@ impl Core {
             self.peer_lost(peer, now);
             self.dht_lost(peer, now);
             self.store_lost(peer, now);
+            self.keeper_lost(peer, now);
         }
     }
 
@@ -272,6 +273,7 @@ impl Core {
         self.peer_lost(peer, now);
         self.dht_lost(peer, now);
         self.store_lost(peer, now);
+        self.keeper_lost(peer, now);
     }
 
     /// Returns how long a link that no swarm needs may be idle.

@@ -85,13 +85,11 @@ impl Logs {
     }
 
     /// Returns the ticket of all that was changed so far, and has it written without delay: [`Core::recorded`] tells of it.
-    #[expect(dead_code, reason = "acknowledgements of what is on disk ask for it")]
     pub(super) fn ticket(&mut self) -> Ticket {
         self.journal.ticket()
     }
 
     /// Returns whether a ticket's changes are on disk.
-    #[expect(dead_code, reason = "acknowledgements of what is on disk ask for it")]
     pub(super) fn is_written(&self, ticket: Ticket) -> bool {
         self.journal.is_written(ticket)
     }
@@ -312,7 +310,6 @@ impl Core {
 
     /// Puts bundles from before this member's base in front of a topic's log, oldest first, each from the first seq that is
     /// wanted of it. What is here already or isn't from before is left out.
-    #[expect(dead_code, reason = "what a keeper answers a late subscriber with")]
     pub(super) fn put_in_front(
         &mut self,
         topic: TopicId,
@@ -464,10 +461,11 @@ impl Core {
     }
 
     /// Changes are on disk up to a ticket or, where that failed, are not known to be: they are tried again, and whoever waits
-    /// for one of these tickets must be told now. Those who do hook in here.
+    /// for one of these tickets is told now.
     fn recorded(&mut self, written: &Written) {
         if written.result.is_err() {
             self.count("topic_log_errors");
+            self.refuse_unwritten(written);
         }
     }
 }

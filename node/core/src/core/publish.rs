@@ -14,7 +14,10 @@ use super::Core;
 use super::swarms::Entry;
 use crate::bundle::{MESSAGE_BYTES_MAX, Place, fits};
 use crate::config::PreviousRun;
-use crate::{Message, PublishError, Receipt, Reply, RequestId, TopicBundle, TopicId, TopicName};
+use crate::input::Ack;
+use crate::{
+    Message, PublishError, Published, Receipt, Reply, RequestId, TopicBundle, TopicId, TopicName,
+};
 
 /// How long a publisher that has just joined a topic waits for a first neighbour (the design's bound).
 const NEIGHBOUR_WAIT: Duration = Duration::from_secs(1);
@@ -39,6 +42,7 @@ pub(super) struct OwnStream {
 #[derive(Debug)]
 struct Job {
     request: RequestId,
+    ack: Ack,
     messages: VecDeque<Message>,
     receipts: Vec<Receipt>,
 }
@@ -102,6 +106,7 @@ impl Core {
         request: RequestId,
         name: TopicName,
         messages: Vec<Message>,
+        ack: Ack,
         now: Now,
     ) {
         let oversize = messages
@@ -124,10 +129,11 @@ impl Core {
         };
         entry.used_at = now.time;
         if messages.is_empty() {
-            return self.reply(request, Reply::Published(Ok(Vec::new())));
+            return self.reply(request, Reply::Published(Ok(Published::default())));
         }
         entry.publishing.jobs.push_back(Job {
             request,
+            ack,
             receipts: Vec::with_capacity(messages.len()),
             messages: messages.into(),
         });
@@ -233,7 +239,7 @@ impl Core {
             if job.messages.is_empty()
                 && let Some(job) = entry.publishing.jobs.pop_front()
             {
-                self.reply(job.request, Reply::Published(Ok(job.receipts)));
+                self.published(job.request, topic, job.ack, job.receipts, now);
             }
         }
     }
@@ -248,6 +254,7 @@ impl Core {
         let entry = self.swarms.get_mut(&topic)?;
         let name = entry.name.clone();
         let subscribed_here = usize::from(entry.subscriptions > 0);
+        let known_to_keepers = entry.rendezvous.subscribed();
         let count = messages.len() as u64;
         let previous_epoch = previous_epoch(self.previous_run.as_ref(), &name);
         let stream = self.own_streams.entry(name.clone()).or_insert(OwnStream {
@@ -281,7 +288,8 @@ impl Core {
             seq: place.first,
             eager: reach.eager,
             lazy: reach.lazy,
-            subscribers_known: self.members.subscribed(&name, now.time) + subscribed_here,
+            subscribers_known: (self.members.subscribed(&name, now.time) + subscribed_here)
+                .max(known_to_keepers),
         };
         Some(receipt)
     }
@@ -300,6 +308,7 @@ impl Core {
     }
 
     pub(super) fn forget_publish(&mut self, request: RequestId) {
+        self.forget_ack(request);
         // What its caller gave up on is published all the same where it has begun: a batch is never torn by a client that left.
         for entry in self.swarms.values_mut() {
             entry

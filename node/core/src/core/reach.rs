@@ -28,13 +28,13 @@ const UNREACHABLE_FOR: Duration = Duration::from_secs(60);
 /// A question that is ready to be sent.
 #[derive(Debug)]
 pub(super) struct Question {
-    /// The layer's own number for it; none for a question of the store, which has its own clocks.
+    /// The layer's own number for it; none for a question of the store's or of topics, whose clocks don't ask when it left.
     pub(super) request: Option<weft_dht::RequestId>,
     pub(super) frame: OutFrame,
 }
 
 impl Question {
-    pub(super) const fn of_store(frame: OutFrame) -> Self {
+    pub(super) const fn unhurried(frame: OutFrame) -> Self {
         Self {
             request: None,
             frame,

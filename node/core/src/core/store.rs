@@ -167,7 +167,7 @@ impl Core {
     }
 
     /// Returns the peers closest to a point that store and are alive, as far as the table knows; the closest first.
-    fn near(&self, point: Point, now: Now) -> Vec<PeerContact> {
+    pub(super) fn near(&self, point: Point, now: Now) -> Vec<PeerContact> {
         let stores = |contact: &KadContact| contact.stores() && contact.expires_at() > now.unix;
         let table = self.table();
         let near = table.closest_where(point, K, |entry| {
@@ -281,7 +281,7 @@ impl Core {
             // An answer goes back the way its question came, or not at all.
             None => match contact {
                 Some(contact) => {
-                    self.link_for_dht(contact, Some(Question::of_store(frame)), now);
+                    self.link_for_dht(contact, Some(Question::unhurried(frame)), now);
                 }
                 None => self.count("store_answers_left_out"),
             },

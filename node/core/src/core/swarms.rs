@@ -9,11 +9,14 @@ use weft_overlay::plumtree::{self, Push, Start};
 use weft_overlay::{Now, Swarm, Time, hyparview, swarm};
 
 use super::Core;
+use super::exchange::Exchange;
 use super::logs::LOG_AGE_MAX;
 use super::publish::Publishing;
+use super::rendezvous::Rendezvous;
+use crate::input::Reach;
 use crate::wire::{OutFrame, encode_broadcast, encode_membership};
 use crate::{
-    Delivered, Event, Lane, Output, PeerContact, Reply, RequestId, TopicBundle, TopicId, TopicName,
+    Delivered, Event, Lane, Output, PeerContact, RequestId, TopicBundle, TopicId, TopicName,
 };
 
 /// Bytes of history that a node holds over all topics: bodies are in memory, whether they are on disk too or not.
@@ -38,25 +41,36 @@ pub(super) struct Entry {
     pub(super) subscriptions: usize,
     /// Whether this node is one of those that keep the topic's history.
     pub(super) keeps: bool,
-    /// Subscribers that wait for the base.
-    pub(super) waiting: Vec<RequestId>,
+    /// Subscribers that wait for the base, and for what lies before it.
+    pub(super) waiting: Vec<Waiting>,
+    pub(super) rendezvous: Rendezvous,
+    pub(super) exchange: Option<Exchange>,
+    /// How far before the base the history reaches that keepers had.
+    pub(super) reached: Reach,
     pub(super) publishing: Publishing,
     pub(super) history_bytes: usize,
     pub(super) messages_delivered: u64,
     pub(super) messages_lost: u64,
 }
 
+/// A subscriber that waits.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Waiting {
+    pub(super) request: RequestId,
+    pub(super) reach: Reach,
+}
+
 impl Core {
     /// Becomes a member of a topic's swarm.
-    pub(super) fn open_swarm(&mut self, name: TopicName, now: Now) -> TopicId {
+    pub(super) fn open_swarm(&mut self, name: TopicName, start: Start, now: Now) -> TopicId {
         let topic = name.id(&self.network);
         if self.swarms.contains_key(&topic) {
             return topic;
         }
         let mut config = swarm::Config::default();
+        let broadcast = Arc::make_mut(&mut config.broadcast);
+        broadcast.start = start;
         if topic == self.root {
-            let broadcast = Arc::make_mut(&mut config.broadcast);
-            broadcast.start = Start::Retained;
             broadcast.history.age_max = ROOT_HISTORY;
             broadcast.history.bytes_max = ROOT_HISTORY_BYTES;
         } else {
@@ -76,6 +90,9 @@ impl Core {
             subscriptions: 0,
             keeps: false,
             waiting: Vec::new(),
+            rendezvous: Rendezvous::new(now),
+            exchange: None,
+            reached: Reach::Base,
             publishing: Publishing::default(),
             history_bytes: 0,
             messages_delivered: 0,
@@ -254,7 +271,7 @@ impl Core {
             swarm::Output::NeighbourDown(peer) => self.neighbour_down(topic, peer, now),
             swarm::Output::Based => {
                 self.log_based(topic);
-                self.based(topic);
+                self.based(topic, now);
             }
             swarm::Output::WantContacts => self.feed(topic, now),
             swarm::Output::Held(header) => self.log_held(topic, &header),
@@ -340,17 +357,9 @@ impl Core {
             .count()
     }
 
-    fn based(&mut self, topic: TopicId) {
-        let Some(entry) = self.swarms.get_mut(&topic) else {
-            return;
-        };
-        let neighbours = entry.swarm.membership().active().count();
-        for request in std::mem::take(&mut entry.waiting) {
-            self.outputs.push_back(Output::Reply {
-                request,
-                reply: Reply::Subscribed { neighbours },
-            });
-        }
+    fn based(&mut self, topic: TopicId, now: Now) {
+        self.exchange_if_due(topic, now);
+        self.answer_subscribers(topic, now);
     }
 
     fn deliver(&mut self, topic: TopicId, due: Due<PeerId>, now: Now) {

@@ -7,20 +7,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weft_identity::PeerId;
-use weft_overlay::hyparview::ContactSource;
+use weft_overlay::plumtree::Start;
 use weft_overlay::{Now, Time, UnixMicros, swarm};
 
 use super::Core;
+use super::swarms::Waiting;
+use crate::input::Reach;
 use crate::wire::membership::{self, Membership, TOPICS_MAX, TopicMembership};
-use crate::{PeerContact, Reply, RequestId, TopicBundle, TopicId, TopicName};
+use crate::{Output, PeerContact, Reply, RequestId, TopicBundle, TopicId, TopicName};
 
 /// An announced membership holds for this long, and is renewed three times in it (the design's bounds).
-const MEMBERSHIP_VALID: Duration = Duration::from_secs(60);
-const MEMBERSHIP_RENEWED: Duration = Duration::from_secs(20);
+pub(super) const MEMBERSHIP_VALID: Duration = Duration::from_secs(60);
+pub(super) const MEMBERSHIP_RENEWED: Duration = Duration::from_secs(20);
 /// Changes are announced together after this long: a node that subscribes to 200 topics at once says so in one message.
-const ANNOUNCE_AFTER: Duration = Duration::from_millis(5);
+pub(super) const ANNOUNCE_AFTER: Duration = Duration::from_millis(5);
 /// A topic that the node has not used for this long is left (the design's bound).
-const TOPIC_UNUSED: Duration = Duration::from_secs(300);
+pub(super) const TOPIC_UNUSED: Duration = Duration::from_secs(300);
 /// Topics that a node is a member of: a swarm takes some 20 kB at rest.
 const MEMBER_OF_MAX: usize = 1_024;
 /// Announced memberships that are remembered, some 300 bytes each; 1,000 nodes with 64 topics each fit.
@@ -57,35 +59,17 @@ pub(super) struct Members {
     sweep_at: Time,
 }
 
-/// Who has announced to be a member of one topic.
-pub(super) struct MembersOf<'a> {
-    members: &'a Members,
-    topic: &'a TopicName,
-}
-
-impl ContactSource for MembersOf<'_> {
-    type Contact = PeerContact;
-
-    fn contacts(&mut self, now: Now) -> Vec<PeerContact> {
-        self.members
-            .current(self.topic, now.time)
-            .map(|(_, member)| member.contact.clone())
-            .collect()
-    }
-}
-
 impl Members {
     /// Returns the topics that anybody has announced to be a member of.
     pub(super) fn topics(&self) -> impl Iterator<Item = &TopicName> {
         self.topics.keys()
     }
 
-    /// Returns the members of a topic, to take contacts from.
-    pub(super) const fn of_topic<'a>(&'a self, topic: &'a TopicName) -> MembersOf<'a> {
-        MembersOf {
-            members: self,
-            topic,
-        }
+    /// Returns how to reach the members of a topic.
+    pub(super) fn contacts_of(&self, topic: &TopicName, now: Now) -> Vec<PeerContact> {
+        self.current(topic, now.time)
+            .map(|(_, member)| member.contact.clone())
+            .collect()
     }
 
     /// Returns how many others are subscribed.
@@ -174,7 +158,13 @@ impl Members {
 }
 
 impl Core {
-    pub(super) fn subscribe(&mut self, request: RequestId, name: TopicName, now: Now) {
+    pub(super) fn subscribe(
+        &mut self,
+        request: RequestId,
+        name: TopicName,
+        reach: Reach,
+        now: Now,
+    ) {
         let Some(topic) = self.join_topic(name.clone(), now) else {
             return self.reply(request, Reply::TooManyTopics);
         };
@@ -183,22 +173,31 @@ impl Core {
         };
         entry.subscriptions += 1;
         entry.used_at = now.time;
+        entry.waiting.push(Waiting { request, reach });
         if entry.subscriptions == 1 {
             self.announce_soon(name, now);
+            self.meet_soon(topic, now);
         }
         self.record_topic(topic, now);
-        self.answer_subscriber(request, topic);
+        self.exchange_if_due(topic, now);
+        self.answer_subscribers(topic, now);
     }
 
-    fn answer_subscriber(&mut self, request: RequestId, topic: TopicId) {
+    /// Answers the subscribers that wait, as far as they have what they wait for.
+    pub(super) fn answer_subscribers(&mut self, topic: TopicId, _now: Now) {
         let Some(entry) = self.swarms.get_mut(&topic) else {
             return;
         };
-        if entry.swarm.has_base() {
-            let neighbours = entry.swarm.membership().active().count();
-            self.reply(request, Reply::Subscribed { neighbours });
-        } else {
-            entry.waiting.push(request);
+        if !entry.swarm.has_base() {
+            return;
+        }
+        let neighbours = entry.swarm.membership().active().count();
+        let has_all = entry.is_filled();
+        let reached = entry.reached;
+        let is_served = |waiting: &mut Waiting| has_all || waiting.reach <= reached;
+        for Waiting { request, .. } in entry.waiting.extract_if(.., is_served) {
+            let reply = Reply::Subscribed { neighbours };
+            self.outputs.push_back(Output::Reply { request, reply });
         }
     }
 
@@ -211,6 +210,7 @@ impl Core {
             entry.used_at = now.time;
             if entry.subscriptions == 0 {
                 self.announce_soon(name.clone(), now);
+                self.meet_soon(topic, now);
             }
         }
     }
@@ -221,23 +221,30 @@ impl Core {
         if self.swarms.contains_key(&topic) {
             return Some(topic);
         }
-        if self.swarms.len() > MEMBER_OF_MAX {
+        if !self.has_room_for_topics() {
             return None;
         }
-        self.open_swarm(name.clone(), now);
-        let contacts = self.members.of_topic(&name).contacts(now);
-        let input = if contacts.is_empty() && self.knows_the_network(now) {
+        self.open_swarm(name.clone(), Start::Latest, now);
+        let contacts = self.members.contacts_of(&name, now);
+        let is_alone = contacts.is_empty() && self.is_alone_with(topic, now);
+        let input = if is_alone && self.knows_the_network(now) {
             swarm::Input::Alone
         } else {
             swarm::Input::Learned(contacts)
         };
         self.tell_swarm(topic, input, now);
         self.announce_soon(name, now);
+        self.meet_soon(topic, now);
         Some(topic)
     }
 
+    /// Whether this node may be a member of one more topic.
+    pub(super) fn has_room_for_topics(&self) -> bool {
+        self.swarms.len() <= MEMBER_OF_MAX
+    }
+
     /// Whether the node has been in the network for long enough to have heard who is a member of what.
-    fn knows_the_network(&self, now: Now) -> bool {
+    pub(super) fn knows_the_network(&self, now: Now) -> bool {
         self.swarms.get(&self.root).is_some_and(|entry| {
             entry.swarm.has_base()
                 && now.time.since(entry.joined_at) >= NETWORK_SETTLES
@@ -254,7 +261,7 @@ impl Core {
         swarms.map(|(topic, _)| *topic).collect()
     }
 
-    fn announce_soon(&mut self, name: TopicName, now: Now) {
+    pub(super) fn announce_soon(&mut self, name: TopicName, now: Now) {
         self.members.unannounced.insert(name);
         self.announce_at = self.announce_at.min(now.time + ANNOUNCE_AFTER);
     }
@@ -336,7 +343,7 @@ impl Core {
         }
     }
 
-    fn announced(&mut self, publisher: PeerId, announced: Membership, now: Now) {
+    pub(super) fn announced(&mut self, publisher: PeerId, announced: Membership, now: Now) {
         let lasts = announced
             .expires_at
             .since(now.unix)
@@ -371,7 +378,7 @@ impl Core {
             let at = entry
                 .waiting
                 .iter()
-                .position(|waiting| *waiting == request)?;
+                .position(|waiting| waiting.request == request)?;
             entry.waiting.remove(at);
             Some(entry.name.clone())
         });

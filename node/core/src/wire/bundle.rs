@@ -65,6 +65,34 @@ pub(super) fn decode(
             push,
         });
     }
+    Ok(Message::Bundle {
+        bundle: verified(&parts, outline, hash, topic, checker)?,
+        hops,
+        push,
+    })
+}
+
+/// Reads a SignedBundle of a topic that was asked for.
+pub(super) fn asked_for(
+    bytes: &[u8],
+    topic: TopicId,
+    checker: &mut Checker,
+) -> Result<TopicBundle, Refused> {
+    if bytes.len() > BYTES_MAX {
+        return malformed("a bundle over its limit");
+    }
+    let parts = SignedParts::read(bytes)?;
+    let outline = Outline::read(parts.body)?;
+    verified(&parts, outline, Hash::of(parts.body), topic, checker)
+}
+
+fn verified(
+    parts: &SignedParts<'_>,
+    outline: Outline,
+    hash: Hash,
+    topic: TopicId,
+    checker: &mut Checker,
+) -> Result<TopicBundle, Refused> {
     // The one copy: history doesn't keep read buffers, and every frame that forwards the bundle ends in these bytes.
     let body = Bytes::copy_from_slice(parts.body);
     let signed = Signed {
@@ -77,11 +105,16 @@ pub(super) fn decode(
         return Err(Refused::Because(DecodeError::Forged("bundle")));
     };
     checker.known().insert(topic, hash);
-    Ok(Message::Bundle {
-        bundle: TopicBundle(Arc::new(verified)),
-        hops,
-        push,
-    })
+    Ok(TopicBundle(Arc::new(verified)))
+}
+
+/// Returns what stands for a bundle in an answer. The body is copied when that is encoded.
+pub(super) fn value(bundle: &TopicBundle) -> proto::SignedBundle {
+    let signed = &bundle.0;
+    proto::SignedBundle {
+        signature: id(&signed.signature.0),
+        body: signed.body.clone(),
+    }
 }
 
 /// Encodes and signs a bundle.

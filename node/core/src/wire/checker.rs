@@ -55,6 +55,11 @@ impl Checker {
         }
     }
 
+    /// Returns the network's name.
+    pub(super) fn network(&self) -> &str {
+        &self.network
+    }
+
     /// Locks what is known: for a look or an insertion, never while a signature is checked.
     pub(super) fn known(&self) -> MutexGuard<'_, KnownBodies> {
         // Each change is one insertion: whoever panicked with the lock held has left the sets whole.

@@ -8,9 +8,9 @@ use weft_identity::PeerId;
 use weft_overlay::hyparview;
 use weft_overlay::plumtree::{Message, Push};
 
-use super::{OutFrame, StoreMessage, descriptor, plumtree, proto, store};
+use super::{OutFrame, StoreMessage, descriptor, plumtree, proto, store, topics};
 use crate::kad::KadContact;
-use crate::{PeerContact, TopicBundle, TopicId};
+use crate::{PeerContact, TopicBundle, TopicId, keeping};
 
 /// Encodes the first frame of a link's direction.
 pub fn encode_hello(contact: Option<&PeerContact>) -> OutFrame {
@@ -63,6 +63,12 @@ pub fn encode_broadcast(topic: TopicId, message: &Message<PeerId, TopicBundle>) 
 /// Encodes a message of the store. Its lists are within the bounds of [`weft_dht::store::messages`].
 pub fn encode_store(request: RequestId, message: &StoreMessage) -> OutFrame {
     whole(proto::frame::Kind::Store(store::encode(request, message)))
+}
+
+/// Encodes a message between a member of topics and a keeper; an answer returns its query's `request`. Its lists are within the
+/// bounds of [`crate::keeping`].
+pub fn encode_topics(request: u64, message: &keeping::Message) -> OutFrame {
+    whole(proto::frame::Kind::Topics(topics::encode(request, message)))
 }
 
 /// Copies an id, hash or signature into a field.

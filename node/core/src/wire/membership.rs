@@ -41,6 +41,11 @@ pub struct TopicMembership {
 
 /// Encodes an announcement as a message's payload.
 pub fn encode(membership: &Membership) -> Bytes {
+    value(membership).encode_to_vec().into()
+}
+
+/// Returns what stands for an announcement on the wire.
+pub(super) fn value(membership: &Membership) -> proto::TopicMemberships {
     debug_assert!(membership.topics.len() <= TOPICS_MAX, "receivers refuse it");
     proto::TopicMemberships {
         topics: membership
@@ -56,8 +61,6 @@ pub fn encode(membership: &Membership) -> Bytes {
         issued_at: membership.issued_at.0,
         expires_at: membership.expires_at.0,
     }
-    .encode_to_vec()
-    .into()
 }
 
 /// Decodes the payload that `publisher` has signed, and checks that the descriptor in it is its own.
@@ -66,13 +69,18 @@ pub fn decode(
     publisher: PeerId,
     keys: &mut KeyCache,
 ) -> Result<Membership, DecodeError> {
-    if payload.len() > BYTES_MAX {
-        return Err(DecodeError::Malformed("an announcement of over 128 KiB"));
-    }
     Ok(read(payload, publisher, keys)?)
 }
 
-fn read(payload: &[u8], publisher: PeerId, keys: &mut KeyCache) -> Result<Membership, Refused> {
+/// Reads the announcement of `publisher`, at most [`BYTES_MAX`] bytes.
+pub(super) fn read(
+    payload: &[u8],
+    publisher: PeerId,
+    keys: &mut KeyCache,
+) -> Result<Membership, Refused> {
+    if payload.len() > BYTES_MAX {
+        return malformed("an announcement of over 128 KiB");
+    }
     let mut topics = Vec::new();
     let (mut contact, mut issued_at, mut expires_at) = (None, None, None);
     for field in Fields::new(payload) {
@@ -98,24 +106,27 @@ fn read(payload: &[u8], publisher: PeerId, keys: &mut KeyCache) -> Result<Member
     })
 }
 
+/// Reads a topic's name.
+pub(super) fn name(bytes: &[u8]) -> Result<TopicName, Refused> {
+    let name = std::str::from_utf8(bytes).ok();
+    match name.and_then(|name| name.parse().ok()) {
+        Some(name) => Ok(name),
+        None => malformed("a topic's name that is none"),
+    }
+}
+
 fn topic(bytes: &[u8]) -> Result<TopicMembership, Refused> {
-    let (mut name, mut subscribed) = (None, None);
+    let (mut of, mut subscribed) = (None, None);
     for field in Fields::new(bytes) {
         let (number, value) = field?;
         match number {
-            1 => once(&mut name, value.bytes()?)?,
+            1 => once(&mut of, name(value.bytes()?)?)?,
             2 => once(&mut subscribed, value.flag()?)?,
             _ => {}
         }
     }
-    let name = std::str::from_utf8(required(name)?)
-        .ok()
-        .and_then(|name| name.parse().ok());
-    match name {
-        Some(name) => Ok(TopicMembership {
-            name,
-            subscribed: subscribed.unwrap_or(false),
-        }),
-        None => malformed("a topic's name that is none"),
-    }
+    Ok(TopicMembership {
+        name: required(of)?,
+        subscribed: subscribed.unwrap_or(false),
+    })
 }

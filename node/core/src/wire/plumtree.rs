@@ -15,7 +15,7 @@ use super::{CONTROL_BYTES_MAX, SEQ_MAX, bundle, proto};
 use crate::{TopicBundle, TopicId};
 
 /// Bytes of what lists streams: 1,024 of them with 64 ranges of two 8-byte varints each and 128 bytes beside them.
-const STREAMS_BYTES_MAX: usize = STREAMS_PER_FRAME_MAX * (RANGES_MAX * 16 + 128);
+pub(super) const STREAMS_BYTES_MAX: usize = STREAMS_PER_FRAME_MAX * (RANGES_MAX * 16 + 128);
 /// Trees in one frame: as many as a frame can tell of streams.
 pub(super) const TREES_MAX: usize = STREAMS_PER_FRAME_MAX;
 
@@ -66,17 +66,21 @@ pub(super) fn encode(message: &Broadcast) -> Option<proto::broadcast::Message> {
         }),
         Message::Want { ranges } => M::Want(proto::Want {
             streams: bounded(ranges, STREAMS_PER_FRAME_MAX)
-                .map(|(stream, seqs)| proto::StreamSeqs {
-                    publisher: id(stream.publisher.as_bytes()),
-                    epoch: stream.epoch,
-                    seqs: encode_seqs(seqs),
-                })
+                .map(|(stream, seqs)| encode_stream_seqs(*stream, seqs))
                 .collect(),
         }),
     })
 }
 
-fn encode_digest(digest: &StreamDigest<PeerId>) -> proto::StreamDigest {
+pub(super) fn encode_stream_seqs(stream: StreamId<PeerId>, seqs: &Seqs) -> proto::StreamSeqs {
+    proto::StreamSeqs {
+        publisher: id(stream.publisher.as_bytes()),
+        epoch: stream.epoch,
+        seqs: encode_seqs(seqs),
+    }
+}
+
+pub(super) fn encode_digest(digest: &StreamDigest<PeerId>) -> proto::StreamDigest {
     proto::StreamDigest {
         publisher: id(digest.stream.publisher.as_bytes()),
         epoch: digest.stream.epoch,
@@ -188,7 +192,7 @@ fn digest(bytes: &[u8]) -> Result<Broadcast, Refused> {
     })
 }
 
-fn stream_digest(bytes: &[u8]) -> Result<StreamDigest<PeerId>, Refused> {
+pub(super) fn stream_digest(bytes: &[u8]) -> Result<StreamDigest<PeerId>, Refused> {
     let (mut publisher, mut epoch, mut ranges) = (None, None, None);
     let (mut supplies_from, mut head, mut head_age) = (None, None, None);
     for field in Fields::new(bytes) {
@@ -307,7 +311,7 @@ fn want(bytes: &[u8]) -> Result<Broadcast, Refused> {
     Ok(Message::Want { ranges })
 }
 
-fn stream_seqs(bytes: &[u8]) -> Result<(StreamId<PeerId>, Seqs), Refused> {
+pub(super) fn stream_seqs(bytes: &[u8]) -> Result<(StreamId<PeerId>, Seqs), Refused> {
     let (mut publisher, mut epoch, mut ranges) = (None, None, None);
     for field in Fields::new(bytes) {
         let (number, value) = field?;

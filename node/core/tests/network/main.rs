@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test's harness fails by panicking")]
 
 mod dht;
+mod keepers;
 mod look;
 mod net;
 
@@ -11,6 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use net::{Got, Net};
 use weft_core::config::PreviousRun;
+use weft_core::input::Ack;
 use weft_core::{Command, Event, PublishError, Reply, RequestId, TopicName};
 
 const TOPIC: &str = "logs";
@@ -326,10 +328,16 @@ fn publishing_to_nobody_succeeds_and_says_so() {
     let mut net = whole(5, 2);
     let request = net.publish(2, "nobody/listens", vec![message("hello")]);
     net.run(Duration::from_millis(1_100));
-    let Some(Reply::Published(Ok(receipts))) = net.node(2).replies.get(&request) else {
+    let Some(Reply::Published(Ok(published))) = net.node(2).replies.get(&request) else {
         panic!("published within the second that a first neighbour is waited for");
     };
-    assert_eq!((receipts[0].seq, receipts[0].subscribers_known), (1, 0));
+    assert_eq!(
+        (
+            published.receipts[0].seq,
+            published.receipts[0].subscribers_known
+        ),
+        (1, 0)
+    );
 }
 
 #[test]
@@ -440,6 +448,7 @@ fn a_stopping_node_answers_everybody_and_refuses_what_comes_later() {
         request,
         topic: topic(),
         messages: vec![message("later").into()],
+        ack: Ack::Sent,
     });
     assert!(refused(net.node(0).replies.get(&later)));
 }
@@ -457,10 +466,10 @@ fn a_batch_that_has_begun_is_whole_when_its_node_stops() {
     );
     let stop = net.command(0, |request| Command::Stop { request });
     let replies = &net.node(0).replies;
-    let Some(Reply::Published(Ok(receipts))) = replies.get(&begun) else {
+    let Some(Reply::Published(Ok(published))) = replies.get(&begun) else {
         panic!("{:?}", replies.get(&begun));
     };
-    assert_eq!(receipts.len(), 1_000);
+    assert_eq!(published.receipts.len(), 1_000);
     assert!(matches!(
         replies.get(&waiting),
         Some(Reply::Published(Err(PublishError::Stopping)))

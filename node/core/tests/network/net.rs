@@ -11,6 +11,7 @@ use bytes::Bytes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_core::config::PreviousRun;
+use weft_core::input::{Ack, Reach};
 use weft_core::wire::{Decoder, Frame, KnownBodies};
 use weft_core::{
     Address, Command, Config, Core, Delivered, DialError, DialId, Direction, DownReason,
@@ -275,16 +276,35 @@ impl Net {
     }
 
     pub(crate) fn subscribe(&mut self, node: usize, topic: &str) -> u64 {
+        self.subscribe_from(node, topic, Reach::Base)
+    }
+
+    pub(crate) fn subscribe_from(&mut self, node: usize, topic: &str, reach: Reach) -> u64 {
         let topic: TopicName = topic.parse().unwrap();
-        self.command(node, |request| Command::Subscribe { request, topic })
+        self.command(node, |request| Command::Subscribe {
+            request,
+            topic,
+            reach,
+        })
     }
 
     pub(crate) fn publish(&mut self, node: usize, topic: &str, messages: Vec<Bytes>) -> u64 {
+        self.publish_for(node, topic, messages, Ack::Sent)
+    }
+
+    pub(crate) fn publish_for(
+        &mut self,
+        node: usize,
+        topic: &str,
+        messages: Vec<Bytes>,
+        ack: Ack,
+    ) -> u64 {
         let topic: TopicName = topic.parse().unwrap();
         self.command(node, |request| Command::Publish {
             request,
             topic,
             messages: messages.into_iter().map(Into::into).collect(),
+            ack,
         })
     }
 
@@ -631,7 +651,12 @@ impl Net {
                     self.at(Duration::from_millis(1), Event::KadFailed { node, peer });
                 }
                 // The store has a network of its own in crate dht, and whole nodes with disks in the simulator.
-                Output::Persist { .. } | Output::Load { .. } => panic!("nobody stores"),
+                // What nodes claim of the store is all that there is to be written.
+                Output::Persist { id, .. } => {
+                    let result = Ok(());
+                    self.tell(node, Input::Persisted { id, result });
+                }
+                Output::Load { .. } => panic!("nobody has put anything"),
                 Output::KadReply { .. } => panic!("nobody asks over streams"),
                 Output::Close { peer, .. } => {
                     let to = self.index_of(peer);
@@ -655,13 +680,13 @@ impl Net {
                         );
                     }
                 }
-                Output::Deliver { topic, item, .. } => self.deliver(node, topic, item),
+                Output::Deliver { topic, item, .. } => self.deliver(node, &topic, item),
                 Output::Record { id, .. } => {
                     let result = Ok(());
                     self.tell(node, Input::Recorded { id, result });
                 }
+                Output::Backfill { topic, items, .. } => self.backfill(node, &topic, items),
                 Output::BeginLog { .. }
-                | Output::Backfill { .. }
                 | Output::TrimLog { .. }
                 | Output::EndLog { .. }
                 | Output::PersistAddressBook => {}
@@ -694,13 +719,22 @@ impl Net {
         (0..self.nodes.len()).find(|node| self.peers[*node] == peer)
     }
 
-    fn deliver(&mut self, node: usize, topic: TopicName, item: Delivered) {
-        let got = self.nodes[node]
-            .as_mut()
-            .unwrap()
-            .got
-            .entry(topic)
-            .or_default();
+    fn backfill(&mut self, node: usize, topic: &TopicName, items: Vec<Delivered>) {
+        let live = self.got(node, topic);
+        let since = std::mem::take(live);
+        for item in items {
+            self.deliver(node, topic, item);
+        }
+        self.got(node, topic).extend(since);
+    }
+
+    fn got(&mut self, node: usize, topic: &TopicName) -> &mut Vec<Got> {
+        let node = self.nodes[node].as_mut().unwrap();
+        node.got.entry(topic.clone()).or_default()
+    }
+
+    fn deliver(&mut self, node: usize, topic: &TopicName, item: Delivered) {
+        let got = self.got(node, topic);
         match item {
             Delivered::Bundle { bundle, from, .. } => {
                 let value = &bundle.0.value;

@@ -15,7 +15,7 @@ use super::super::items::Writer;
 use super::super::once::Named;
 use super::super::{Context, errors};
 use super::{Call, on, topic_name};
-use crate::{Attributes, Message};
+use crate::{Ack, Attributes, Message};
 
 pub(super) fn register(module: &mut RpcModule<Context>) {
     on::<method::TopicPublish, _, _>(
@@ -92,13 +92,16 @@ impl Call {
         let named = Named::call::<method::TopicPublish>(params.request_id.as_deref(), &params)?;
         let messages = decode(params.messages)?;
         let node = self.context.node.clone();
+        let ack = ack(params.ack.unwrap_or_default());
         let work = async move {
-            let receipts = node.publish(&topic, messages).await;
-            receipts.map_err(|error| errors::publish(&error))
+            let published = node.publish(&topic, messages, ack).await;
+            published.map_err(|error| errors::publish(&error))
         };
-        let receipts = self.context.publishes.run(named, work).await?;
+        let published = self.context.publishes.run(named, work).await?;
         let publisher = self.context.node.peer_id().to_string();
-        let receipts = receipts
+        let keepers: Vec<String> = published.keepers.iter().map(ToString::to_string).collect();
+        let receipts = published
+            .receipts
             .into_iter()
             .map(|receipt| types::Receipt {
                 topic: params.topic.clone(),
@@ -107,11 +110,21 @@ impl Call {
                 seq: receipt.seq,
                 eager: receipt.eager,
                 lazy: receipt.lazy,
-                keepers: Vec::new(),
+                keepers: keepers.clone(),
                 subscribers_known: receipt.subscribers_known,
             })
             .collect();
         Ok(types::Published { receipts })
+    }
+}
+
+/// Returns what a publish waits for.
+const fn ack(ack: types::Ack) -> Ack {
+    match ack {
+        types::Ack::Sent => Ack::Sent,
+        types::Ack::Local => Ack::Local,
+        types::Ack::Link => Ack::Link,
+        types::Ack::Keepers => Ack::Keepers,
     }
 }
 

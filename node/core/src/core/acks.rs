@@ -1,0 +1,254 @@
+//! Acknowledgements: what a publish waits for after its messages have left.
+//!
+//! A caller may want more than that: that they are on this node's disk, that a neighbour has them, or that most of the topic's
+//! keepers have them on theirs. Keepers are members of the swarm, so they get messages along its trees; they are asked whether
+//! they have, and get by hand what they lack.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use weft_dht::store::DiskError;
+use weft_identity::PeerId;
+use weft_overlay::{Now, Seqs, StreamId, Time};
+
+use super::Core;
+use super::journal::{Ticket, Written};
+use super::rendezvous::What;
+use crate::input::Ack;
+use crate::keeping::{KEEPERS, Query};
+use crate::{PublishError, Published, Receipt, Reply, RequestId, TopicId};
+
+/// How long a publish waits for its acknowledgement: several times what a killed keeper takes to be replaced.
+const ACK_WAIT: Duration = Duration::from_secs(10);
+/// How often keepers are asked that have not said yes.
+const ASKED_EVERY: Duration = Duration::from_millis(500);
+
+/// A publish that waits for its acknowledgement.
+#[derive(Debug)]
+pub(super) struct Unacknowledged {
+    request: RequestId,
+    topic: TopicId,
+    ack: Ack,
+    receipts: Vec<Receipt>,
+    ticket: Ticket,
+    /// Keepers that have all of it on disk.
+    keepers: BTreeSet<PeerId>,
+    ask_at: Time,
+    until: Time,
+}
+
+impl Unacknowledged {
+    /// Returns the seqs that it published.
+    fn seqs(&self) -> Seqs {
+        let first = self.receipts.first().map_or(1, |receipt| receipt.seq);
+        let last = self.receipts.last().map_or(0, |receipt| receipt.seq);
+        Seqs::range(first, last)
+    }
+}
+
+/// How an acknowledgement stands.
+enum Standing {
+    Given,
+    /// So many have it, of so many that must.
+    Open {
+        got: usize,
+        need: usize,
+    },
+}
+
+impl Core {
+    /// All messages of a publish have left: it is answered now or when it is acknowledged.
+    pub(super) fn published(
+        &mut self,
+        request: RequestId,
+        topic: TopicId,
+        ack: Ack,
+        receipts: Vec<Receipt>,
+        now: Now,
+    ) {
+        self.acks.push(Unacknowledged {
+            request,
+            topic,
+            ack,
+            receipts,
+            // Only who waits for the disk makes it hurry.
+            ticket: match ack {
+                Ack::Sent | Ack::Link => Ticket::default(),
+                Ack::Local | Ack::Keepers => self.logs.ticket(),
+            },
+            keepers: BTreeSet::new(),
+            ask_at: now.time,
+            until: now.time + ACK_WAIT,
+        });
+    }
+
+    pub(super) fn next_ack_tick(&self) -> Time {
+        let waits = self.acks.iter();
+        let asks = |it: &Unacknowledged| (it.ack == Ack::Keepers).then_some(it.ask_at);
+        let ticks = waits.map(|it| asks(it).unwrap_or(it.until).min(it.until));
+        ticks.min().unwrap_or(Time::NEVER)
+    }
+
+    /// Answers publishes that have what they wait for.
+    pub(super) fn check_acks(&mut self, now: Now) {
+        let mut at = 0;
+        while at < self.acks.len() {
+            match self.standing(&self.acks[at]) {
+                Standing::Given => {
+                    let given = self.acks.swap_remove(at);
+                    let keepers = self.keepers_of(&given);
+                    let receipts = given.receipts;
+                    let published = Published { receipts, keepers };
+                    self.reply(given.request, Reply::Published(Ok(published)));
+                }
+                Standing::Open { got, need } if self.acks[at].until <= now.time => {
+                    let late = self.acks.swap_remove(at);
+                    let ack = late.ack;
+                    let error = PublishError::Unacknowledged { ack, got, need };
+                    self.reply(late.request, Reply::Published(Err(error)));
+                }
+                Standing::Open { .. } => {
+                    self.ask_for_ack(at, now);
+                    at += 1;
+                }
+            }
+        }
+    }
+
+    fn standing(&self, waits: &Unacknowledged) -> Standing {
+        let open = |got| Standing::Open { got, need: 1 };
+        let entry = self.swarms.get(&waits.topic);
+        match waits.ack {
+            Ack::Sent => Standing::Given,
+            Ack::Local if self.logs.is_written(waits.ticket) => Standing::Given,
+            Ack::Local => open(0),
+            Ack::Link => {
+                let id = self.own_stream();
+                let reached = entry.map_or(0, |entry| entry.swarm.furthest(id));
+                match waits.seqs().last() {
+                    Some(last) if reached < last => open(0),
+                    _ => Standing::Given,
+                }
+            }
+            Ack::Keepers => {
+                let got = self.keepers_of(waits).len();
+                let Some(entry) = entry.filter(|entry| entry.rendezvous.is_over()) else {
+                    let need = KEEPERS / 2 + 1;
+                    return Standing::Open { got, need };
+                };
+                let keepers = entry.rendezvous.keepers.len() + usize::from(entry.keeps);
+                let need = keepers.min(KEEPERS) / 2 + 1;
+                match got >= need {
+                    true => Standing::Given,
+                    false => Standing::Open { got, need },
+                }
+            }
+        }
+    }
+
+    /// Returns the keepers that have a publish's messages on disk, this node among them if it is one.
+    fn keepers_of(&self, waits: &Unacknowledged) -> Vec<PeerId> {
+        let keeps = self.swarms.get(&waits.topic).is_some_and(|it| it.keeps);
+        let own = keeps && waits.ack == Ack::Keepers && self.logs.is_written(waits.ticket);
+        let own = own.then_some(self.me);
+        waits.keepers.iter().copied().chain(own).collect()
+    }
+
+    fn own_stream(&self) -> StreamId<PeerId> {
+        StreamId {
+            publisher: self.me,
+            epoch: self.epoch,
+        }
+    }
+
+    /// Asks the keepers that have not said yes.
+    fn ask_for_ack(&mut self, at: usize, now: Now) {
+        let stream = self.own_stream();
+        let waits = &mut self.acks[at];
+        if waits.ack != Ack::Keepers || waits.ask_at > now.time {
+            return;
+        }
+        waits.ask_at = now.time + ASKED_EVERY;
+        let (request, topic, seqs) = (waits.request, waits.topic, waits.seqs());
+        let Some(entry) = self.swarms.get(&topic) else {
+            return;
+        };
+        let keepers = entry.rendezvous.keepers.keys().copied();
+        let silent: Vec<PeerId> = keepers.filter(|it| !waits.keepers.contains(it)).collect();
+        let query = Query::Confirm {
+            topic,
+            stream,
+            seqs,
+        };
+        for keeper in silent {
+            self.ask_keeper(keeper, None, What::Confirm(request), &query, now);
+        }
+    }
+
+    /// A keeper says whether it has a publish's messages.
+    pub(super) fn confirmed(
+        &mut self,
+        request: RequestId,
+        peer: PeerId,
+        (durable, held): (bool, bool),
+        now: Now,
+    ) {
+        let Some(waits) = self.acks.iter_mut().find(|it| it.request == request) else {
+            return;
+        };
+        if durable {
+            waits.keepers.insert(peer);
+        }
+        if !held {
+            let (topic, seqs) = (waits.topic, waits.seqs());
+            self.hand_over(topic, &seqs, peer, now);
+        }
+    }
+
+    /// Gives a keeper what it lacks of this node's own messages.
+    fn hand_over(&mut self, topic: TopicId, seqs: &Seqs, to: PeerId, now: Now) {
+        let id = self.own_stream();
+        let Some(entry) = self.swarms.get(&topic) else {
+            return;
+        };
+        let name = entry.name.clone();
+        let bundles: Vec<_> = super::keepers::held_of(entry, id, seqs).cloned().collect();
+        for bundle in bundles {
+            let query = Query::Hand {
+                topic: name.clone(),
+                bundle,
+            };
+            // It is asked again whether it has all of them.
+            self.ask_keeper(to, None, What::Handed, &query, now);
+        }
+    }
+
+    /// A write has ended: whoever waited for it and can't get it is told at once.
+    pub(super) fn refuse_unwritten(&mut self, written: &Written) {
+        let Err(error) = written.result else {
+            return;
+        };
+        let lost = |it: &mut Unacknowledged| it.ack == Ack::Local && it.ticket <= written.upto;
+        for lost in self.acks.extract_if(.., lost) {
+            let full = error == DiskError::Full;
+            let error = PublishError::NotWritten { full };
+            let reply = Reply::Published(Err(error));
+            self.outputs.push_back(crate::Output::Reply {
+                request: lost.request,
+                reply,
+            });
+        }
+    }
+
+    pub(super) fn forget_ack(&mut self, request: RequestId) {
+        self.acks.retain(|waits| waits.request != request);
+    }
+
+    /// Answers everybody who waits, since this node stops: what is published is published.
+    pub(super) fn end_acks(&mut self, now: Now) {
+        for waits in &mut self.acks {
+            waits.until = now.time;
+        }
+        self.check_acks(now);
+    }
+}

@@ -1,0 +1,169 @@
+//! Topics over both layers: who keeps a topic, and what it is worth.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use weft_core::input::{Ack, Reach};
+use weft_core::{Published, Reply, Roles};
+use weft_dht::{Key, Peer};
+
+use super::net::{Net, Setup};
+use super::{TOPIC, message, seconds};
+
+const KEEPERS: usize = 3;
+
+/// A network whose nodes all keep things for others, whole and acquainted.
+fn network(count: usize, seed: u64) -> Net {
+    let setup = Setup {
+        roles: |_| Roles::SERVER,
+        ..Setup::default()
+    };
+    let mut net = Net::start_with(count, seed, setup);
+    net.run_until(seconds(5), "the network is whole", |net| {
+        net.is_whole("network")
+    });
+    net.run(seconds(5));
+    net
+}
+
+fn get_subscribed(net: &mut Net, node: usize, reach: Reach) -> Duration {
+    let request = net.subscribe_from(node, TOPIC, reach);
+    net.run_until(seconds(5), "the node is subscribed", |net| {
+        let reply = net.node(node).replies.get(&request);
+        matches!(reply, Some(Reply::Subscribed { .. }))
+    })
+}
+
+fn get_published(net: &mut Net, node: usize, messages: &[Bytes], ack: Ack) -> Published {
+    let request = net.publish_for(node, TOPIC, messages.to_vec(), ack);
+    net.run_until(seconds(15), "it is acknowledged", |net| {
+        net.node(node).replies.contains_key(&request)
+    });
+    match net.take_reply(node, request) {
+        Some(Reply::Published(Ok(published))) => published,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Those that are up, the closest to the topic's point first.
+fn closest(net: &Net) -> Vec<usize> {
+    let topic = TOPIC.parse::<weft_core::TopicName>().unwrap().id("test");
+    let point = Key::from_array(*topic.as_bytes()).point();
+    let mut nodes = net.live();
+    nodes.sort_by_key(|node| net.peer_at(*node).point() ^ point);
+    nodes
+}
+
+fn is_member(net: &Net, node: usize) -> bool {
+    let view = net.node(node).core.swarm_view(TOPIC, net.now());
+    view.is_some()
+}
+
+/// Nodes that are no keepers, with that many of them.
+fn others(net: &Net) -> Vec<usize> {
+    closest(net).split_off(KEEPERS)
+}
+
+fn numbered(count: usize) -> Vec<Bytes> {
+    (0..count)
+        .map(|n| message(format!("message {n}")))
+        .collect()
+}
+
+#[test]
+fn a_topic_is_kept_by_those_closest_to_its_point() {
+    let mut net = network(12, 1);
+    let (keepers, others) = (closest(&net)[..KEEPERS].to_vec(), others(&net));
+    let took = get_subscribed(&mut net, others[0], Reach::Base);
+    assert!(took < Duration::from_millis(500), "{took:?}");
+    net.run(seconds(1));
+    let members: Vec<usize> = net
+        .live()
+        .into_iter()
+        .filter(|n| is_member(&net, *n))
+        .collect();
+    let mut expected: Vec<usize> = keepers.iter().copied().chain([others[0]]).collect();
+    expected.sort_unstable();
+    assert_eq!(members, expected);
+    let published = get_published(&mut net, others[1], &numbered(3), Ack::Keepers);
+    assert!(published.keepers.len() > KEEPERS / 2, "{published:?}");
+    let peers: Vec<_> = keepers.iter().map(|node| net.peer_at(*node)).collect();
+    assert!(
+        published
+            .keepers
+            .iter()
+            .all(|keeper| peers.contains(keeper))
+    );
+    assert_eq!(published.receipts[0].subscribers_known, 1);
+}
+
+#[test]
+fn who_comes_after_everybody_has_gone_reads_everything() {
+    let mut net = network(12, 2);
+    let others = others(&net);
+    get_subscribed(&mut net, others[0], Reach::Base);
+    let messages = numbered(50);
+    let publisher = net.peer_at(others[1]);
+    for part in messages.chunks(10) {
+        get_published(&mut net, others[1], part, Ack::Keepers);
+    }
+    net.crash(others[0]);
+    net.crash(others[1]);
+    net.run(seconds(90));
+    get_subscribed(&mut net, others[2], Reach::All);
+    assert_eq!(net.messages(others[2], TOPIC, publisher), messages);
+    get_subscribed(&mut net, others[3], Reach::Last(7));
+    let newest = net.messages(others[3], TOPIC, publisher);
+    assert_eq!(newest, messages[40..], "bundles of ten");
+    get_subscribed(&mut net, others[4], Reach::Base);
+    net.run(seconds(2));
+    assert!(net.messages(others[4], TOPIC, publisher).is_empty());
+    for node in &others[2..5] {
+        assert!(net.gaps(*node, TOPIC).is_empty());
+    }
+}
+
+#[test]
+fn keepers_that_die_are_replaced_and_hand_over() {
+    let mut net = network(12, 3);
+    let others = others(&net);
+    get_subscribed(&mut net, others[0], Reach::Base);
+    let messages = numbered(30);
+    let publisher = net.peer_at(others[1]);
+    get_published(&mut net, others[1], &messages, Ack::Keepers);
+    net.crash(others[1]);
+    // One after the other, so that those that remain hand over.
+    for _ in 0..KEEPERS + 1 {
+        let keeper = closest(&net)[0];
+        if keeper != others[0] {
+            net.crash(keeper);
+        }
+        net.run(seconds(60));
+    }
+    net.crash(others[0]);
+    let late = *closest(&net).last().unwrap();
+    get_subscribed(&mut net, late, Reach::All);
+    assert_eq!(net.messages(late, TOPIC, publisher), messages);
+}
+
+#[test]
+fn a_reader_of_the_past_goes_on_with_the_present_without_a_seam() {
+    let mut net = network(12, 4);
+    let others = others(&net);
+    get_subscribed(&mut net, others[0], Reach::Base);
+    let messages = numbered(200);
+    let publisher = net.peer_at(others[1]);
+    let mut reader = None;
+    for (at, text) in messages.iter().enumerate() {
+        net.publish(others[1], TOPIC, vec![text.clone()]);
+        net.run(Duration::from_millis(10));
+        if at == 100 {
+            reader = Some(net.subscribe_from(others[2], TOPIC, Reach::All));
+        }
+    }
+    net.run(seconds(3));
+    let reply = net.take_reply(others[2], reader.unwrap());
+    assert!(matches!(reply, Some(Reply::Subscribed { .. })), "{reply:?}");
+    assert_eq!(net.messages(others[2], TOPIC, publisher), messages);
+    assert!(net.gaps(others[2], TOPIC).is_empty());
+}
