@@ -95,14 +95,14 @@ impl Core {
         while at < self.acks.len() {
             match self.standing(&self.acks[at]) {
                 Standing::Given => {
-                    let given = self.acks.swap_remove(at);
+                    let given = self.acks.remove(at);
                     let keepers = self.keepers_of(&given);
                     let receipts = given.receipts;
                     let published = Published { receipts, keepers };
                     self.reply(given.request, Reply::Published(Ok(published)));
                 }
                 Standing::Open { got, need } if self.acks[at].until <= now.time => {
-                    let late = self.acks.swap_remove(at);
+                    let late = self.acks.remove(at);
                     let ack = late.ack;
                     let error = PublishError::Unacknowledged { ack, got, need };
                     self.reply(late.request, Reply::Published(Err(error)));
