@@ -56,6 +56,24 @@ fn malformed_frames() -> Vec<Vec<u8>> {
         let packed: Vec<u8> = seqs.iter().flat_map(|&seq| varint(seq)).collect();
         [field(1, &[1; 32]), number(2, 5), field(3, &packed)].concat()
     };
+    // A bundle of two messages of which something is said. A signature that doesn't hold would not cost the link.
+    let bundle = |said: &[u8]| {
+        let two = [field(7, b"a"), field(7, b"b")].concat();
+        let place = [number(2, 5), number(3, 1), number(6, 1)].concat();
+        let body = [field(1, &[1; 32]), place, two, said.to_vec()].concat();
+        let signed = [field(1, &[0; 64]), field(2, &body)].concat();
+        broadcast(&field(
+            2,
+            &[number(1, 1), number(2, 1), field(3, &signed)].concat(),
+        ))
+    };
+    let said = |message: u64, what: &[u8]| field(8, &[number(1, message), field(2, what)].concat());
+    let content_type = field(1, b"a/b");
+    let header = |name: &[u8], value: &[u8]| field(2, &[field(1, name), field(2, value)].concat());
+    let headers = |names: &[&[u8]]| -> Vec<u8> {
+        let each = names.iter().map(|name| header(name, b""));
+        each.collect::<Vec<_>>().concat()
+    };
     vec![
         // A length beyond the frame, a varint without end, groups, unknown wire types, field zero.
         vec![0x0a, 0x7f],
@@ -89,6 +107,23 @@ fn malformed_frames() -> Vec<Vec<u8>> {
         broadcast(&field(5, &field(1, &[]).repeat(1_025))),
         // More ranges than a stream may have.
         broadcast(&field(7, &field(1, &stream(&[2, 0].repeat(65))))),
+        // Attributes of one message twice, of one that isn't there, and of nothing.
+        bundle(&said(0, &content_type).repeat(2)),
+        bundle(&said(2, &content_type)),
+        bundle(&said(0, &[])),
+        // A content type twice; headers that go down, one too many, and one that is too large.
+        bundle(&said(1, &content_type.repeat(2))),
+        bundle(&said(1, &headers(&[b"b", b"a"]))),
+        bundle(&said(1, &headers(&[&[b'x'; 65]]))),
+        bundle(&said(1, &header(b"a", &[b'x'; 1_025]))),
+        bundle(&said(
+            1,
+            &headers(
+                &(0..17)
+                    .map(|n| &b"abcdefghijklmnopq"[n..=n])
+                    .collect::<Vec<_>>(),
+            ),
+        )),
         // A ping of over 256 KiB.
         field(2, &field(9, &vec![0; 300 * 1024])),
     ]

@@ -152,8 +152,9 @@ impl Core {
         is_known.then(|| members.into_values().collect())
     }
 
-    /// Returns what the node holds and has counted of a topic; none where it neither is a member nor knows one. Walks through
-    /// all that is held.
+    /// Returns what the node holds and has counted of a topic; none where it neither is a member nor knows one.
+    ///
+    /// It walks through all that is held: 3 to 8 ms for 64 MiB of bundles of one message of 256 bytes.
     pub fn topic_stats(&self, name: &TopicName, now: Now) -> Option<TopicStatsView> {
         let entry = self.topic(name);
         let stats = TopicStatsView {
