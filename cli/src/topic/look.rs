@@ -70,11 +70,15 @@ fn describe_members(members: &types::TopicMembers) -> String {
                 member.peer_id.clone(),
                 member.subscribed.map_or_else(|| "-".to_owned(), yes),
                 yes(member.neighbour),
+                yes(member.keeper),
                 output::seconds(member.age_s),
             ]
         })
         .collect();
-    output::table(["MEMBER", "SUBSCRIBED", "NEIGHBOUR", "HEARD OF"], &rows)
+    output::table(
+        ["MEMBER", "SUBSCRIBED", "NEIGHBOUR", "KEEPER", "HEARD OF"],
+        &rows,
+    )
 }
 
 pub(super) async fn stats(global: &Global, args: StatsArgs) -> Result<(), Failure> {
@@ -89,10 +93,10 @@ pub(super) async fn stats(global: &Global, args: StatsArgs) -> Result<(), Failur
 }
 
 fn describe_stats(stats: &types::TopicStats) -> String {
-    let member = if stats.member {
-        "a member"
-    } else {
-        "no member"
+    let member = match (stats.member, stats.keeps) {
+        (false, _) => "no member",
+        (true, false) => "a member",
+        (true, true) => "a member and keeper",
     };
     let mut held = format!(
         "{} messages in {} bundles of {} streams, {} B",
@@ -113,9 +117,10 @@ fn describe_stats(stats: &types::TopicStats) -> String {
         [
             "node".to_owned(),
             format!(
-                "{member}, {} here, {} known",
+                "{member}, {} here; {} known, keepers among them: {}",
                 output::count(stats.subscriptions, "subscription"),
-                output::count(stats.members_known, "other member")
+                output::count(stats.members_known, "other member"),
+                stats.keepers_known
             ),
         ],
         ["held".to_owned(), held],
@@ -140,6 +145,7 @@ mod tests {
             peer_id: peer_id.to_owned(),
             subscribed,
             neighbour,
+            keeper: neighbour,
             age_s: 61.5,
         };
         let members = types::TopicMembers {
@@ -148,9 +154,9 @@ mod tests {
         };
         assert_eq!(
             describe_members(&members),
-            "MEMBER  SUBSCRIBED  NEIGHBOUR  HEARD OF\n\
-             A       yes         yes        1m 1s\n\
-             B       -           no         1m 1s\n"
+            "MEMBER  SUBSCRIBED  NEIGHBOUR  KEEPER  HEARD OF\n\
+             A       yes         yes        yes     1m 1s\n\
+             B       -           no         no      1m 1s\n"
         );
     }
 
@@ -159,8 +165,10 @@ mod tests {
         let mut stats = types::TopicStats {
             topic: "news".to_owned(),
             member: true,
+            keeps: false,
             subscriptions: 1,
             members_known: 2,
+            keepers_known: 1,
             streams: 1,
             bundles_held: 2,
             messages_held: 3,
@@ -179,7 +187,7 @@ mod tests {
         assert_eq!(
             describe_stats(&stats),
             "topic        news\n\
-             node         a member, 1 subscription here, 2 other members known\n\
+             node         a member, 1 subscription here; 2 other members known, keepers among them: 1\n\
              held         3 messages in 2 bundles of 1 streams, 900 B; came EARLY to LATE\n\
              counted      3 messages delivered, 0 lost; 1 bundles again\n\
              arrival log  3 items from place 4 on, the next one's is 7\n"

@@ -170,6 +170,8 @@ pub struct MemberView {
     pub subscribed: Option<bool>,
     /// Whether it is this node's neighbour in the topic's swarm.
     pub is_neighbour: bool,
+    /// Whether it has said to this node that it keeps the topic.
+    pub is_keeper: bool,
     /// How long ago it was last heard to be a member.
     pub age: Duration,
 }
@@ -179,10 +181,14 @@ pub struct MemberView {
 pub struct TopicStatsView {
     /// Whether the node is a member.
     pub is_member: bool,
+    /// Whether it keeps the topic for others.
+    pub keeps: bool,
     /// Subscriptions of this node's clients.
     pub subscriptions: usize,
     /// Other members that it knows of.
     pub members_known: usize,
+    /// Those of them that have said that they keep the topic.
+    pub keepers_known: usize,
     /// Streams that are known: runs of publishers.
     pub streams: usize,
     /// Bundles that are held.

@@ -157,6 +157,7 @@ pub(super) fn members(topic: &str, views: &[views::MemberView]) -> types::TopicM
         peer_id: view.peer.to_string(),
         subscribed: view.subscribed,
         neighbour: view.is_neighbour,
+        keeper: view.is_keeper,
         age_s: view.age.as_secs_f64(),
     };
     types::TopicMembers {
@@ -173,8 +174,10 @@ pub(super) fn stats(
     types::TopicStats {
         topic: topic.to_owned(),
         member: view.is_member,
+        keeps: view.keeps,
         subscriptions: view.subscriptions,
         members_known: view.members_known,
+        keepers_known: view.keepers_known,
         streams: view.streams,
         bundles_held: view.bundles_held,
         messages_held: view.messages_held,

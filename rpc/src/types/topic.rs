@@ -50,6 +50,8 @@ pub struct TopicMember {
     pub subscribed: Option<bool>,
     /// Whether it is a neighbour of the asked node in the topic's swarm.
     pub neighbour: bool,
+    /// Whether it has said to the asked node that it keeps the topic.
+    pub keeper: bool,
     /// Seconds since it was last heard to be a member.
     pub age_s: f64,
 }
@@ -61,10 +63,14 @@ pub struct TopicStats {
     pub topic: String,
     /// Whether the node is a member.
     pub member: bool,
+    /// Whether it keeps the topic for others.
+    pub keeps: bool,
     /// Subscriptions of this node's clients.
     pub subscriptions: usize,
     /// Other members that the node knows of.
     pub members_known: usize,
+    /// Those of them that have said that they keep the topic.
+    pub keepers_known: usize,
     /// Streams that it knows of: runs of publishers.
     pub streams: usize,
     /// Bundles that it holds, to supply others.

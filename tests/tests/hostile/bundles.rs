@@ -113,7 +113,7 @@ pub(crate) async fn replayed(scene: &Scene) {
 pub(crate) async fn expired(scene: &Scene) {
     let peer = scene.neighbour(scene.topic).await;
     for round in 0..scene.repeats {
-        let old = UnixMicros(unix().0 - 7 * 60 * 1_000_000);
+        let old = UnixMicros(unix().0 - 2 * 3_600 * 1_000_000);
         let bundle = first(scene, &peer.key, 1_000 + round, old, b"long ago");
         push(scene, &peer, &bundle, Push::Eager).await;
     }

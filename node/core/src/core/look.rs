@@ -167,6 +167,8 @@ impl Core {
         let history = entry.swarm.history();
         let mut stats = TopicStatsView {
             is_member: true,
+            keeps: entry.keeps,
+            keepers_known: entry.rendezvous.keepers.len(),
             subscriptions: entry.subscriptions,
             streams: history.streams().count(),
             bytes_held: history.bytes(),
@@ -188,7 +190,7 @@ impl Core {
         self.swarms.get(&name.id(&self.network))
     }
 
-    /// Gathers the members that have announced themselves and those that the topic's views hold.
+    /// Gathers the members that have announced themselves, the keepers, and those that the topic's views hold.
     fn members_known(
         &self,
         name: &TopicName,
@@ -200,6 +202,7 @@ impl Core {
                 peer: *peer,
                 subscribed: Some(member.subscribed),
                 is_neighbour: false,
+                is_keeper: false,
                 age: now.time.since(member.heard_at),
             };
             (*peer, view)
@@ -208,20 +211,27 @@ impl Core {
         let Some(entry) = entry else {
             return members;
         };
-        let membership = entry.swarm.membership();
-        let passive = membership
-            .passive_view()
-            .map(|passive| (passive.peer, false, now.time.since(passive.heard_at)));
-        let active = membership.active().map(|peer| (peer, true, Duration::ZERO));
-        for (peer, is_neighbour, age) in passive.chain(active) {
+        let mut hear = |peer, age, mark: fn(&mut MemberView)| {
             let member = members.entry(peer).or_insert(MemberView {
                 peer,
                 subscribed: None,
-                is_neighbour,
+                is_neighbour: false,
+                is_keeper: false,
                 age,
             });
-            member.is_neighbour |= is_neighbour;
             member.age = member.age.min(age);
+            mark(member);
+        };
+        for (peer, keeper) in &entry.rendezvous.keepers {
+            let age = now.time.since(keeper.heard_at);
+            hear(*peer, age, |member| member.is_keeper = true);
+        }
+        let membership = entry.swarm.membership();
+        for passive in membership.passive_view() {
+            hear(passive.peer, now.time.since(passive.heard_at), |_| ());
+        }
+        for peer in membership.active() {
+            hear(peer, Duration::ZERO, |member| member.is_neighbour = true);
         }
         members
     }

@@ -60,7 +60,8 @@ pub(super) struct Known {
     pub(super) exchanged_at: Option<Time>,
     /// When an exchange with it failed last.
     pub(super) failed_at: Option<Time>,
-    heard_at: Time,
+    /// When it last said that it keeps the topic.
+    pub(super) heard_at: Time,
 }
 
 impl Rendezvous {

@@ -13,7 +13,7 @@ use super::{TOPIC, message, seconds};
 const KEEPERS: usize = 3;
 
 /// A network whose nodes all keep things for others, whole and acquainted.
-fn network(count: usize, seed: u64) -> Net {
+pub(super) fn network(count: usize, seed: u64) -> Net {
     let setup = Setup {
         roles: |_| Roles::SERVER,
         ..Setup::default()
@@ -26,7 +26,7 @@ fn network(count: usize, seed: u64) -> Net {
     net
 }
 
-fn get_subscribed(net: &mut Net, node: usize, reach: Reach) -> Duration {
+pub(super) fn get_subscribed(net: &mut Net, node: usize, reach: Reach) -> Duration {
     let request = net.subscribe_from(node, TOPIC, reach);
     net.run_until(seconds(5), "the node is subscribed", |net| {
         let reply = net.node(node).replies.get(&request);
@@ -46,7 +46,7 @@ fn get_published(net: &mut Net, node: usize, messages: &[Bytes], ack: Ack) -> Pu
 }
 
 /// Those that are up, the closest to the topic's point first.
-fn closest(net: &Net) -> Vec<usize> {
+pub(super) fn closest(net: &Net) -> Vec<usize> {
     let topic = TOPIC.parse::<weft_core::TopicName>().unwrap().id("test");
     let point = Key::from_array(*topic.as_bytes()).point();
     let mut nodes = net.live();

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use weft_core::input::Reach;
+
+use super::keepers::{closest, get_subscribed, network};
 use super::net::Net;
 use super::{TOPIC, message, publish_steadily, seconds, subscribed, topic};
 
@@ -75,5 +78,29 @@ fn stats_count_what_is_held_and_what_was_delivered() {
         assert!(began < oldest && oldest < newest && newest < net.now().unix);
         assert_eq!(stats.counters.messages_delivered, 22, "of node {node}");
         assert_eq!(stats.counters.messages_lost, 0);
+    }
+}
+
+#[test]
+fn keepers_are_members_that_are_told_apart() {
+    let mut net = network(8, 4);
+    let nodes = closest(&net);
+    let subscriber = nodes[5];
+    get_subscribed(&mut net, subscriber, Reach::Base);
+    net.run(seconds(3));
+    let core = &net.node(subscriber).core;
+    let members = core.topic_members(&topic(), net.now()).unwrap();
+    let mut keepers: Vec<_> = nodes[..3].iter().map(|node| net.peer_at(*node)).collect();
+    keepers.sort_unstable();
+    let known: Vec<_> = members.iter().map(|member| member.peer).collect();
+    assert_eq!(known, keepers);
+    assert!(members.iter().all(|member| member.is_keeper));
+    let stats = core.topic_stats(&topic(), net.now()).unwrap();
+    assert_eq!((stats.keeps, stats.keepers_known), (false, 3));
+    for keeper in &nodes[..3] {
+        let stats = net.node(*keeper).core.topic_stats(&topic(), net.now());
+        let stats = stats.unwrap();
+        assert_eq!((stats.keeps, stats.keepers_known), (true, 2));
+        assert_eq!((stats.subscriptions, stats.members_known), (0, 3));
     }
 }
