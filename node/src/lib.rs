@@ -25,3 +25,8 @@ pub use handle::{
     History, HistoryError, Item, Message, Node, PingError, PublishError, Published, Receipt, Roles,
     StartError, SubscribeError, Subscription, TopicName, TopicNameError,
 };
+
+/// The README's example of a node in a program: it compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

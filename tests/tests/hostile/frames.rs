@@ -56,7 +56,7 @@ fn malformed_frames() -> Vec<Vec<u8>> {
         let packed: Vec<u8> = seqs.iter().flat_map(|&seq| varint(seq)).collect();
         [field(1, &[1; 32]), number(2, 5), field(3, &packed)].concat()
     };
-    // A bundle of two messages of which something is said. A signature that doesn't hold would not cost the link.
+    // A bundle of two messages of which something is said. One signature that doesn't hold would not cost the link.
     let bundle = |said: &[u8]| {
         let two = [field(7, b"a"), field(7, b"b")].concat();
         let place = [number(2, 5), number(3, 1), number(6, 1)].concat();
