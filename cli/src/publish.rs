@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, IsTerminal, Read, Write};
 
 use weft_rpc::limits::MESSAGE_BYTES_MAX;
 use weft_rpc::method::TopicPublish;
-use weft_rpc::types::{Ack, NewMessage, PublishParams, Receipt};
+use weft_rpc::types::{Ack, NewMessage, PublishParams, Receipt, Via};
 use weft_rpc::{CallError, Client};
 
 use crate::failure::{Exit, Failure};
@@ -35,10 +35,13 @@ pub(crate) struct Args {
     topic: String,
     /// The message; - for a message a line of standard input; without it, all of standard input
     message: Option<String>,
-    /// What to wait for: sent (queued to neighbours), local (on this node's disk), link (a neighbour has it) or keepers (most of
-    /// the topic's keepers have it on disk)
-    #[arg(long, value_name = "WHAT", value_enum, default_value_t)]
-    ack: Wait,
+    /// Which way: gossip (over this node's links alone), dht (through the topic's keepers, who spread it) or both
+    #[arg(long, value_name = "WAY", value_parser = one_of::<Via>, default_value = "both")]
+    via: Via,
+    /// What to wait for: sent (queued to neighbours), local (on this node's disk; the default), link (a neighbour has it) or
+    /// keepers (most of the topic's keepers have it on disk; the default with --via dht)
+    #[arg(long, value_name = "WHAT", value_parser = one_of::<Ack>)]
+    ack: Option<Ack>,
     #[command(flatten)]
     said: SaidArgs,
     /// A number of your choice: a repeat of the command with it is answered as the first was, and publishes nothing more
@@ -46,25 +49,9 @@ pub(crate) struct Args {
     request_id: Option<String>,
 }
 
-/// What to wait for.
-#[derive(Debug, Clone, Copy, Default, clap::ValueEnum)]
-enum Wait {
-    Sent,
-    #[default]
-    Local,
-    Link,
-    Keepers,
-}
-
-impl From<Wait> for Ack {
-    fn from(wait: Wait) -> Self {
-        match wait {
-            Wait::Sent => Self::Sent,
-            Wait::Local => Self::Local,
-            Wait::Link => Self::Link,
-            Wait::Keepers => Self::Keepers,
-        }
-    }
+/// Reads a word as JSON has it.
+fn one_of<T: serde::de::DeserializeOwned>(word: &str) -> Result<T, String> {
+    serde_json::from_value(word.into()).map_err(|error| error.to_string())
 }
 
 pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
@@ -72,7 +59,10 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     let mut publisher = Publisher {
         global,
         topic: &args.topic,
-        ack: args.ack.into(),
+        way: Way {
+            via: args.via,
+            ack: args.ack,
+        },
         said: args.said.read()?,
         prints_receipts: global.json,
         summary: Summary::default(),
@@ -110,8 +100,8 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
             let receipts = global
                 .within(async {
                     let client = global.connect().await?;
-                    let ack = args.ack.into();
-                    call(&client, &args.topic, vec![message], ack, args.request_id).await
+                    let way = publisher.way;
+                    call(&client, &args.topic, vec![message], way, args.request_id).await
                 })
                 .await?;
             publisher.take(receipts)?;
@@ -153,16 +143,24 @@ async fn call(
     client: &Client,
     topic: &str,
     messages: Vec<NewMessage>,
-    ack: Ack,
+    way: Way,
     request_id: Option<String>,
 ) -> Result<Vec<Receipt>, Failure> {
     let params = PublishParams {
         topic: topic.to_owned(),
         messages,
         request_id,
-        ack: Some(ack),
+        via: Some(way.via),
+        ack: way.ack,
     };
     Ok(client.call::<TopicPublish>(params).await?.receipts)
+}
+
+/// How messages leave, and what is waited for.
+#[derive(Debug, Clone, Copy)]
+struct Way {
+    via: Via,
+    ack: Option<Ack>,
 }
 
 /// What was published so far.
@@ -176,7 +174,7 @@ struct Summary {
 struct Publisher<'a> {
     global: &'a Global,
     topic: &'a str,
-    ack: Ack,
+    way: Way,
     said: Said,
     prints_receipts: bool,
     summary: Summary,
@@ -197,7 +195,7 @@ impl Publisher<'_> {
             match batch {
                 Ok(batch) => {
                     let messages = batch.iter().map(|line| self.said.of(line)).collect();
-                    let receipts = call(&client, self.topic, messages, self.ack, None).await?;
+                    let receipts = call(&client, self.topic, messages, self.way, None).await?;
                     self.take(receipts)?;
                 }
                 Err(Stopped::End) => return Ok(()),

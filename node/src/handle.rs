@@ -30,7 +30,7 @@ pub use error::{
 };
 pub use subscription::{Delivery, History, Item, Subscription};
 pub(crate) use views::moment;
-pub use weft_core::input::Ack;
+pub use weft_core::input::{Ack, Via};
 pub use weft_core::{
     Attributes, AttributesError, Message, Published, Receipt, Roles, TopicName, TopicNameError,
 };
@@ -238,6 +238,7 @@ impl Node {
         &self,
         topic: &TopicName,
         messages: impl IntoIterator<Item = impl Into<Message>>,
+        via: Via,
         ack: Ack,
     ) -> Result<Published, PublishError> {
         let messages = messages.into_iter().map(Into::into).collect();
@@ -245,6 +246,7 @@ impl Node {
         let published = self.ask(|reply| Ask::Publish {
             topic,
             messages,
+            via,
             ack,
             reply,
         });
@@ -253,6 +255,7 @@ impl Node {
             weft_core::PublishError::TooLarge { index, bytes } => {
                 PublishError::TooLarge { index, bytes }
             }
+            weft_core::PublishError::NoKeepers => PublishError::NoKeepers,
             weft_core::PublishError::NotWritten { full } => PublishError::NotWritten { full },
             weft_core::PublishError::Unacknowledged { ack, got, need } => {
                 PublishError::Unacknowledged { ack, got, need }

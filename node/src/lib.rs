@@ -23,7 +23,7 @@ pub use weft_rpc::Start;
 pub use handle::{
     Ack, AddPeerError, Attributes, AttributesError, Config, CursorError, Delivery, DhtError,
     History, HistoryError, Item, Message, Node, PingError, PublishError, Published, Receipt, Roles,
-    StartError, SubscribeError, Subscription, TopicName, TopicNameError,
+    StartError, SubscribeError, Subscription, TopicName, TopicNameError, Via,
 };
 
 /// The README's example of a node in a program: it compiles.

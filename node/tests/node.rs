@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use weft_identity::Keypair;
 use weft_node::{
     Ack, AddPeerError, Config, Item, Node, PingError, PublishError, Roles, Start, StartError,
-    Subscription, TopicName,
+    Subscription, TopicName, Via,
 };
 
 /// No test takes a tenth of it; one that hangs fails here.
@@ -91,7 +91,7 @@ async fn what_one_publishes_arrives_at_every_other_in_order() {
     let lines: Vec<Bytes> = (0..2_000).map(|n| format!("line {n}").into()).collect();
     for batch in lines.chunks(100) {
         let published = nodes[1]
-            .publish(&topic(), batch.to_vec(), Ack::Local)
+            .publish(&topic(), batch.to_vec(), Via::Both, Ack::Local)
             .await
             .unwrap();
         assert_eq!(published.receipts.len(), batch.len());
@@ -116,7 +116,7 @@ async fn a_node_that_stops_says_goodbye_and_answers_nothing_any_more() {
     assert!(subscription.next(1, 1).await.is_none());
     assert!(nodes[0].status().await.is_none());
     let refused = nodes[0]
-        .publish(&topic(), vec![Bytes::new()], Ack::Local)
+        .publish(&topic(), vec![Bytes::new()], Via::Both, Ack::Local)
         .await;
     assert_eq!(refused, Err(PublishError::Stopped));
     until("the other sees it go", async || {
@@ -182,7 +182,12 @@ async fn cancelled_calls_leave_nothing_behind() {
         .await;
         let _ = timeout(
             Duration::from_micros(200),
-            node.publish(&topic(), vec![Bytes::from_static(b"x")], Ack::Local),
+            node.publish(
+                &topic(),
+                vec![Bytes::from_static(b"x")],
+                Via::Both,
+                Ack::Local,
+            ),
         )
         .await;
     }
@@ -193,7 +198,7 @@ async fn cancelled_calls_leave_nothing_behind() {
     })
     .await;
     let message = Bytes::from_static(b"after all");
-    node.publish(&topic(), vec![message.clone()], Ack::Local)
+    node.publish(&topic(), vec![message.clone()], Via::Both, Ack::Local)
         .await
         .unwrap();
     while read(&mut subscription, 1).await != [message.clone()] {}
@@ -210,7 +215,7 @@ async fn an_oversize_message_is_refused_whole() {
     let node = Node::start(config(1, Vec::new())).await.unwrap();
     let large = Bytes::from(vec![0; (1 << 20) + 1]);
     let batch = vec![Bytes::from_static(b"small"), large];
-    let refused = node.publish(&topic(), batch, Ack::Local).await;
+    let refused = node.publish(&topic(), batch, Via::Both, Ack::Local).await;
     let error = PublishError::TooLarge {
         index: 1,
         bytes: (1 << 20) + 1,
@@ -235,7 +240,7 @@ async fn a_node_comes_back_with_a_larger_epoch_and_finds_the_others_by_itself() 
     };
     neighbours(&b).await;
     let first = b
-        .publish(&topic(), vec![Bytes::new()], Ack::Local)
+        .publish(&topic(), vec![Bytes::new()], Via::Both, Ack::Local)
         .await
         .unwrap();
     b.shutdown().await;
@@ -244,7 +249,7 @@ async fn a_node_comes_back_with_a_larger_epoch_and_finds_the_others_by_itself() 
     let b = Node::start(with_dir(Vec::new())).await.unwrap();
     neighbours(&b).await;
     let second = b
-        .publish(&topic(), vec![Bytes::new()], Ack::Local)
+        .publish(&topic(), vec![Bytes::new()], Via::Both, Ack::Local)
         .await
         .unwrap();
     assert!(second.receipts[0].epoch > first.receipts[0].epoch);
@@ -265,7 +270,10 @@ async fn more_than_the_lanes_hold_arrives_at_full_speed() {
     let publishing = async {
         for _ in 0..BLOCKS {
             let block = vec![block.clone()];
-            nodes[0].publish(&topic(), block, Ack::Local).await.unwrap();
+            nodes[0]
+                .publish(&topic(), block, Via::Both, Ack::Local)
+                .await
+                .unwrap();
         }
     };
     let (blocks, ()) = tokio::join!(read(&mut subscription, BLOCKS), publishing);
@@ -283,14 +291,14 @@ async fn what_is_published_while_a_link_is_gone_is_supplied_in_order() {
     let mut subscription = nodes[1].subscribe(&topic(), Start::Latest).await.unwrap();
     let block = |number: u32| Bytes::from(number.to_be_bytes().repeat(15_000));
     nodes[0]
-        .publish(&topic(), vec![block(0)], Ack::Local)
+        .publish(&topic(), vec![block(0)], Via::Both, Ack::Local)
         .await
         .unwrap();
     assert_eq!(read(&mut subscription, 1).await, [block(0)]);
     assert_eq!(nodes[0].remove_peer(nodes[1].peer_id()).await, Some(true));
     for number in 1..=BLOCKS {
         nodes[0]
-            .publish(&topic(), vec![block(number)], Ack::Local)
+            .publish(&topic(), vec![block(number)], Via::Both, Ack::Local)
             .await
             .unwrap();
     }

@@ -98,7 +98,7 @@ methods! {
         "Answers a swarm's active and passive view; without a topic, the swarm `network`.";
     OverlayTree = "overlay_tree" (types::OverlayTreeParams) -> types::OverlayTree, [required("topic")],
         "Answers a swarm's broadcast trees as this node sees them.";
-    TopicPublish = "topic_publish" (types::PublishParams) -> types::Published, [required("topic"), required("messages"), optional("request_id"), optional("ack")],
+    TopicPublish = "topic_publish" (types::PublishParams) -> types::Published, [required("topic"), required("messages"), optional("request_id"), optional("via"), optional("ack")],
         "Publishes a batch of messages in order; one batch at a time on a connection.";
     TopicList = "topic_list" (types::NoParams) -> types::Topics, [],
         "Lists the topics that the node is a member of or knows members of.";

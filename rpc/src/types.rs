@@ -32,5 +32,5 @@ pub use peer::{
 pub use topic::{
     Ack, CreditParams, Credited, Gap, GapReason, History, HistoryParams, Item, Items, Message,
     NewMessage, Notification, PublishParams, Published, Ready, Receipt, SubscribeParams, Topic,
-    TopicLog, TopicMember, TopicMembers, TopicParams, TopicStats, Topics, UnsubscribeParams,
+    TopicLog, TopicMember, TopicMembers, TopicParams, TopicStats, Topics, UnsubscribeParams, Via,
 };

@@ -261,6 +261,7 @@ impl Publisher {
             messages: vec![Payload::of(text.as_bytes()).into()],
             request_id: None,
             // What is measured is the way through the network.
+            via: None,
             ack: Some(Ack::Sent),
         };
         let answer = tokio::time::timeout(

@@ -114,6 +114,7 @@ impl Load {
             topic: TOPIC.to_owned(),
             messages: vec![Payload::of(text.as_bytes()).into(); BATCH],
             request_id: None,
+            via: None,
             ack: Some(Ack::Sent),
         };
         let before = self.published;

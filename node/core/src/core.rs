@@ -2,7 +2,7 @@
 //!
 //! The parts are one file each: [`links`] (liveness), [`lanes`] (how much waits on them), [`dials`] (how they are made), [`book`] (own descriptor and known peers), [`join`] (into
 //! the network, for ever), [`dht`] (the structured layer), [`topics`] (who is a member of what), [`look`] (what is shown of all that), [`rendezvous`] (how members find
-//! a topic's keepers), [`keepers`] (what a keeper does), [`exchange`] (what is taken over from one), [`publish`] (bundles and their pace),
+//! a topic's keepers), [`keepers`] (what a keeper does), [`exchange`] (what is taken over from one), [`acks`] and [`hand`] (what publishers get of them), [`publish`] (bundles and their pace),
 //! [`logs`] (what is kept of topics) and [`journal`] (its way to disk),
 //! [`reach`] (how peers of the structured layer are reached), [`store`] (the replicated store's place in the node). They share [`Core`]'s fields and
 //! call each other downwards only: topics and publish use swarms, swarms use links.
@@ -12,6 +12,7 @@ mod book;
 mod dht;
 mod dials;
 mod exchange;
+mod hand;
 mod join;
 mod journal;
 mod keepers;
@@ -47,6 +48,7 @@ use acks::Unacknowledged;
 use book::AddressBook;
 use dht::Structured;
 use dials::{Dial, PendingDial};
+use hand::Handing;
 use join::JoinAddress;
 use keepers::Keeping;
 use links::Link;
@@ -99,6 +101,8 @@ pub struct Core {
     publishing: BTreeSet<TopicId>,
     /// Publishes that wait to be acknowledged; each has a caller who waits.
     acks: Vec<Unacknowledged>,
+    /// Publishes that are being handed to keepers.
+    handing: BTreeMap<RequestId, Handing>,
     history_bytes: usize,
     logs: Logs,
 
@@ -172,6 +176,7 @@ impl Core {
             timers: BTreeSet::new(),
             publishing: BTreeSet::new(),
             acks: Vec::new(),
+            handing: BTreeMap::new(),
             history_bytes: 0,
             logs: Logs::new(config.epoch),
             members: Members::default(),
@@ -248,6 +253,7 @@ impl Core {
             self.tick_logs(now);
             self.tick_rendezvous(now);
             self.tick_keeping(now);
+            self.tick_handing(now);
             self.tick_dht(now);
             self.tick_store(now);
         }
@@ -290,6 +296,7 @@ impl Core {
             .min(self.next_topic_tick())
             .min(self.logs.poll_timeout())
             .min(self.next_ack_tick())
+            .min(self.next_handing_tick())
             .min(self.asking.at)
             .min(self.keeping.poll_timeout())
             .min(self.structured.poll_timeout())
@@ -345,8 +352,9 @@ impl Core {
                 request,
                 topic,
                 messages,
+                via,
                 ack,
-            } => self.publish(request, topic, messages, ack, now),
+            } => self.publish(request, topic, messages, (via, ack), now),
             Command::Subscribe {
                 request,
                 topic,
@@ -388,6 +396,7 @@ impl Core {
     fn stop(&mut self, request: RequestId, now: Now) {
         self.end_publishing(now);
         self.end_acks(now);
+        self.end_handing();
         self.refuse_waiting();
         // From here on nothing is dialled, and the neighbours that go are no loss.
         self.stopping = true;

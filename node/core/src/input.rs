@@ -180,6 +180,18 @@ pub enum Reach {
     All,
 }
 
+/// Which way messages leave.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Via {
+    /// Over the swarm's links alone.
+    Gossip,
+    /// Through the topic's keepers, who spread them; this node needn't be a member.
+    Dht,
+    /// Over the swarm's links, and through keepers where there is no neighbour.
+    #[default]
+    Both,
+}
+
 /// What a publish waits for after its messages have left.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Ack {
@@ -202,10 +214,12 @@ pub enum Command {
     Publish {
         /// Names the reply.
         request: RequestId,
-        /// The topic; joined if the node is no member.
+        /// The topic; joined if the node is no member, unless it is published through keepers.
         topic: TopicName,
         /// The messages, in order.
         messages: Vec<crate::Message>,
+        /// Which way they leave.
+        via: Via,
         /// What the answer waits for.
         ack: Ack,
     },

@@ -257,6 +257,8 @@ pub enum PublishError {
     },
     /// Too many publishes wait already, or the node is a member of as many topics as it may be.
     Busy,
+    /// Nobody is known who could keep the topic.
+    NoKeepers,
     /// They were published, but this node's disk has not taken them.
     NotWritten {
         /// Whether it is full.

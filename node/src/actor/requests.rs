@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
-use weft_core::input::{Ack, Reach};
+use weft_core::input::{Ack, Reach, Via};
 use weft_core::{
     AddPeerError, Address, Command, Core, Message, PublishError, Published, Reply, RequestId,
     TopicName,
@@ -55,6 +55,7 @@ pub(crate) enum Ask {
     Publish {
         topic: TopicName,
         messages: Vec<Message>,
+        via: Via,
         ack: Ack,
         reply: oneshot::Sender<Result<Published, PublishError>>,
     },
@@ -146,6 +147,7 @@ impl Requests {
             Ask::Publish {
                 topic,
                 messages,
+                via,
                 ack,
                 reply,
             } => (
@@ -154,6 +156,7 @@ impl Requests {
                     request,
                     topic,
                     messages,
+                    via,
                     ack,
                 },
             ),

@@ -131,6 +131,11 @@ pub(super) fn peer_not_found(peer: &str) -> Error {
 pub(super) fn publish(error: &PublishError) -> Error {
     match error {
         PublishError::TooLarge { index, bytes } => message_too_large(*index, *bytes),
+        PublishError::NoKeepers => Error::new(
+            Kind::NotFound,
+            format!("{error}; nothing was published"),
+        )
+        .hint("is this node linked to others that store? weft dht routing; without `--via dht` it publishes over its own links"),
         PublishError::NotWritten { .. } => Error::new(
             Kind::Disk,
             format!("{error}; if the daemon dies now it may be lost"),

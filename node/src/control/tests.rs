@@ -262,6 +262,7 @@ async fn a_second_batch_on_one_connection_is_busy() {
         topic: "t".into(),
         messages: Vec::new(),
         request_id: None,
+        via: None,
         ack: None,
     };
     let client = Client::connect(temp.path()).await.unwrap();
@@ -299,6 +300,7 @@ async fn a_message_of_a_mebibyte_fits_however_badly_it_escapes() {
             topic: "t".into(),
             messages,
             request_id: None,
+            via: None,
             ack: None,
         })
         .await

@@ -114,6 +114,9 @@ pub enum PublishError {
         /// Its bytes, attributes counted.
         bytes: usize,
     },
+    /// Nobody is known who could keep the topic.
+    #[error("no node is known that could keep the topic")]
+    NoKeepers,
     /// They were published, but this node's disk has not taken them: they are lost if it ends now.
     #[error("published, but this node's disk {}", if *.full { "is full" } else { "has not taken it" })]
     NotWritten {

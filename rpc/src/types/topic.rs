@@ -115,10 +115,28 @@ pub struct PublishParams {
     /// 1 to 64 bytes of the client's choice: a call that repeats one is answered as the first was, and publishes nothing more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// Which way they leave: `gossip` (over this node's links alone), `dht` (through the topic's keepers, who spread them; this node
+    /// needn't be a member) or `both` (over links, and through keepers where there is no neighbour); absent, `both`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub via: Option<Via>,
     /// What the answer waits for: `sent` (queued to neighbours), `local` (on this node's disk), `link` (a neighbour has them) or
-    /// `keepers` (most of the topic's keepers have them on disk); absent, `local`.
+    /// `keepers` (most of the topic's keepers have them on disk); absent, `local`, or
+    /// `keepers` where they leave by `dht`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ack: Option<Ack>,
+}
+
+/// Which way messages leave.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Via {
+    /// Over this node's links alone.
+    Gossip,
+    /// Through the topic's keepers, who spread them.
+    Dht,
+    /// Over links, and through keepers where there is no neighbour.
+    #[default]
+    Both,
 }
 
 /// What a publish waits for.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use weft_core::input::{Ack, Reach};
+use weft_core::input::{Ack, Reach, Via};
 use weft_core::log::WriteId;
 use weft_core::wire::{self, Decoder, KnownBodies};
 use weft_core::{
@@ -142,6 +142,7 @@ impl Member {
             request,
             topic: topic(),
             messages: data,
+            via: Via::Both,
             ack: Ack::Sent,
         };
         self.tell(Input::Command(command), now);

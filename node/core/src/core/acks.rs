@@ -206,7 +206,7 @@ impl Core {
     }
 
     /// Gives a keeper what it lacks of this node's own messages.
-    fn hand_over(&mut self, topic: TopicId, seqs: &Seqs, to: PeerId, now: Now) {
+    pub(super) fn hand_over(&mut self, topic: TopicId, seqs: &Seqs, to: PeerId, now: Now) {
         let id = self.own_stream();
         let Some(entry) = self.swarms.get(&topic) else {
             return;
@@ -242,6 +242,7 @@ impl Core {
 
     pub(super) fn forget_ack(&mut self, request: RequestId) {
         self.acks.retain(|waits| waits.request != request);
+        self.handing.remove(&request);
     }
 
     /// Answers everybody who waits, since this node stops: what is published is published.

@@ -14,7 +14,7 @@ use super::Core;
 use super::swarms::Entry;
 use crate::bundle::{MESSAGE_BYTES_MAX, Place, fits};
 use crate::config::PreviousRun;
-use crate::input::Ack;
+use crate::input::{Ack, Via};
 use crate::{
     Message, PublishError, Published, Receipt, Reply, RequestId, TopicBundle, TopicId, TopicName,
 };
@@ -42,6 +42,7 @@ pub(super) struct OwnStream {
 #[derive(Debug)]
 struct Job {
     request: RequestId,
+    via: Via,
     ack: Ack,
     messages: VecDeque<Message>,
     receipts: Vec<Receipt>,
@@ -106,7 +107,7 @@ impl Core {
         request: RequestId,
         name: TopicName,
         messages: Vec<Message>,
-        ack: Ack,
+        (via, ack): (Via, Ack),
         now: Now,
     ) {
         let oversize = messages
@@ -119,8 +120,13 @@ impl Core {
                 Reply::Published(Err(PublishError::TooLarge { index, bytes })),
             );
         }
-        let may_open =
-            self.own_streams.len() < OWN_STREAMS_MAX || self.own_streams.contains_key(&name);
+        if via == Via::Dht && !messages.is_empty() {
+            if !self.is_keeper_of(name.id(&self.network), now) {
+                return self.publish_by_hand(request, name, &messages, ack, now);
+            }
+            self.keep_named(&name, now);
+        }
+        let may_open = self.may_publish_on(&name);
         let topic = may_open.then(|| self.join_topic(name, now)).flatten();
         let open = topic.and_then(|topic| Some((topic, self.swarms.get_mut(&topic)?)));
         let Some((topic, entry)) = open.filter(|(_, entry)| entry.publishing.jobs.len() < JOBS_MAX)
@@ -133,11 +139,17 @@ impl Core {
         }
         entry.publishing.jobs.push_back(Job {
             request,
+            via,
             ack,
             receipts: Vec::with_capacity(messages.len()),
             messages: messages.into(),
         });
         self.publishing.insert(topic);
+    }
+
+    /// Whether this run may publish on a topic.
+    pub(super) fn may_publish_on(&self, name: &TopicName) -> bool {
+        self.own_streams.len() < OWN_STREAMS_MAX || self.own_streams.contains_key(name)
     }
 
     /// Publishes what waits, on every topic that may go on.
@@ -221,9 +233,13 @@ impl Core {
             return;
         };
         let (messages, shares) = entry.publishing.take_bundle();
+        let via = entry.publishing.jobs.front().map(|job| job.via);
         let Some(receipt) = self.publish_own(topic, &messages, now) else {
             return;
         };
+        if receipt.eager + receipt.lazy == 0 && via != Some(Via::Gossip) {
+            self.hand_to_keepers(topic, &receipt, now);
+        }
         let mut seq = receipt.seq;
         for share in shares {
             let Some(entry) = self.swarms.get_mut(&topic) else {
@@ -244,19 +260,15 @@ impl Core {
         }
     }
 
-    /// Signs messages that fit one bundle and spreads it; returns the first message's receipt.
-    pub(super) fn publish_own(
+    /// Signs messages that fit one bundle as the next of this node's stream on a topic.
+    pub(super) fn next_bundle(
         &mut self,
         topic: TopicId,
+        name: &TopicName,
         messages: &[Message],
         now: Now,
-    ) -> Option<Receipt> {
-        let entry = self.swarms.get_mut(&topic)?;
-        let name = entry.name.clone();
-        let subscribed_here = usize::from(entry.subscriptions > 0);
-        let known_to_keepers = entry.rendezvous.subscribed();
-        let count = messages.len() as u64;
-        let previous_epoch = previous_epoch(self.previous_run.as_ref(), &name);
+    ) -> TopicBundle {
+        let previous_epoch = previous_epoch(self.previous_run.as_ref(), name);
         let stream = self.own_streams.entry(name.clone()).or_insert(OwnStream {
             next_seq: 1,
             head: None,
@@ -269,23 +281,37 @@ impl Core {
             published_at: now.unix,
         };
         let bundle = TopicBundle::publish(&self.keypair, topic, place, messages);
-        let cost = bundle.cost_bytes();
-        stream.next_seq += count;
+        stream.next_seq += messages.len() as u64;
         stream.head = Some(bundle.0.hash);
+        bundle
+    }
+
+    /// Signs messages that fit one bundle and spreads it; returns the first message's receipt.
+    pub(super) fn publish_own(
+        &mut self,
+        topic: TopicId,
+        messages: &[Message],
+        now: Now,
+    ) -> Option<Receipt> {
+        let entry = self.swarms.get_mut(&topic)?;
+        let name = entry.name.clone();
+        let subscribed_here = usize::from(entry.subscriptions > 0);
+        let known_to_keepers = entry.rendezvous.subscribed();
+        let bundle = self.next_bundle(topic, &name, messages, now);
+        let (header, cost) = (bundle.header(), bundle.cost_bytes());
+        let entry = self.swarms.get_mut(&topic)?;
         let reach = entry.swarm.publish(bundle, now);
         // Announcements over the root swarm have no pace, so nobody would ever take them off again.
         if topic != self.root {
             let publishing = &mut entry.publishing;
-            publishing
-                .under_way
-                .push_back((place.first + count - 1, cost));
+            publishing.under_way.push_back((header.last, cost));
             publishing.under_way_bytes += cost;
         }
         entry.used_at = now.time;
         self.drain(topic, now);
         let receipt = Receipt {
             epoch: self.epoch,
-            seq: place.first,
+            seq: header.first,
             eager: reach.eager,
             lazy: reach.lazy,
             subscribers_known: (self.members.subscribed(&name, now.time) + subscribed_here)

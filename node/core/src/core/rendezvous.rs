@@ -112,6 +112,8 @@ pub(super) enum What {
     Exchange(TopicId),
     /// Whether it has what a publish has published.
     Confirm(RequestId),
+    /// To take a bundle that is published through keepers.
+    Hand(RequestId),
     /// To take a bundle of a publish: whether it has is asked apart from that.
     Handed,
 }
@@ -387,6 +389,9 @@ impl Core {
                 self.confirmed(request, peer, (durable, held), now);
             }
             (What::Handed, Answer::Confirmed { .. }) => {}
+            (What::Hand(request), answer) => {
+                self.hand_answered(request, peer, Some(&answer), now);
+            }
             (What::Exchange(topic), answer) => self.exchange_answered(topic, peer, answer, now),
             (what, answer) => {
                 if answer != Answer::Unable {
@@ -482,6 +487,7 @@ impl Core {
             What::Exchange(topic) => self.exchange_failed(topic, peer, now),
             // It is asked again for as long as anybody waits.
             What::Confirm(_) | What::Handed => {}
+            What::Hand(request) => self.hand_answered(request, peer, None, now),
         }
     }
 

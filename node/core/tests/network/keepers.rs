@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use weft_core::input::{Ack, Reach};
-use weft_core::{Published, Reply, Roles};
+use weft_core::input::{Ack, Reach, Via};
+use weft_core::{PublishError, Published, Reply, Roles};
 use weft_dht::{Key, Peer};
 
 use super::net::{Net, Setup};
@@ -35,7 +35,11 @@ pub(super) fn get_subscribed(net: &mut Net, node: usize, reach: Reach) -> Durati
 }
 
 fn get_published(net: &mut Net, node: usize, messages: &[Bytes], ack: Ack) -> Published {
-    let request = net.publish_for(node, TOPIC, messages.to_vec(), ack);
+    get_published_via(net, node, messages, (Via::Both, ack))
+}
+
+fn get_published_via(net: &mut Net, node: usize, messages: &[Bytes], way: (Via, Ack)) -> Published {
+    let request = net.publish_for(node, TOPIC, messages.to_vec(), way);
     net.run_until(seconds(15), "it is acknowledged", |net| {
         net.node(node).replies.contains_key(&request)
     });
@@ -166,4 +170,41 @@ fn a_reader_of_the_past_goes_on_with_the_present_without_a_seam() {
     assert!(matches!(reply, Some(Reply::Subscribed { .. })), "{reply:?}");
     assert_eq!(net.messages(others[2], TOPIC, publisher), messages);
     assert!(net.gaps(others[2], TOPIC).is_empty());
+}
+
+#[test]
+fn who_is_no_member_publishes_through_keepers() {
+    let mut net = network(12, 5);
+    let others = others(&net);
+    get_subscribed(&mut net, others[0], Reach::Base);
+    let publisher = net.peer_at(others[1]);
+    let messages = numbered(2_500);
+    for (part, ack) in messages.chunks(1_250).zip([Ack::Keepers, Ack::Sent]) {
+        let published = get_published_via(&mut net, others[1], part, (Via::Dht, ack));
+        assert_eq!(published.receipts.len(), part.len());
+        assert_eq!(published.receipts[0].subscribers_known, 1);
+        assert!(published.keepers.len() > KEEPERS / 2 || ack == Ack::Sent);
+    }
+    net.run(seconds(2));
+    assert!(!is_member(&net, others[1]));
+    assert_eq!(net.messages(others[0], TOPIC, publisher), messages);
+    assert!(net.gaps(others[0], TOPIC).is_empty());
+    // As a member it goes on in the same stream.
+    get_published(&mut net, others[1], &numbered(1), Ack::Keepers);
+    assert!(is_member(&net, others[1]));
+    net.run(seconds(2));
+    let got = net.messages(others[0], TOPIC, publisher);
+    assert_eq!(got.len(), messages.len() + 1);
+}
+
+#[test]
+fn where_nobody_keeps_anything_that_is_said() {
+    let mut net = super::whole(4, 6);
+    let way = (Via::Dht, Ack::Keepers);
+    let request = net.publish_for(1, TOPIC, numbered(1), way);
+    let reply = net.take_reply(1, request);
+    assert!(
+        matches!(reply, Some(Reply::Published(Err(PublishError::NoKeepers)))),
+        "{reply:?}"
+    );
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use net::{Got, Net};
 use weft_core::config::PreviousRun;
-use weft_core::input::Ack;
+use weft_core::input::{Ack, Via};
 use weft_core::{Command, Event, PublishError, Reply, RequestId, TopicName};
 
 const TOPIC: &str = "logs";
@@ -448,6 +448,7 @@ fn a_stopping_node_answers_everybody_and_refuses_what_comes_later() {
         request,
         topic: topic(),
         messages: vec![message("later").into()],
+        via: Via::Both,
         ack: Ack::Sent,
     });
     assert!(refused(net.node(0).replies.get(&later)));

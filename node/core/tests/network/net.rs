@@ -11,7 +11,7 @@ use bytes::Bytes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_core::config::PreviousRun;
-use weft_core::input::{Ack, Reach};
+use weft_core::input::{Ack, Reach, Via};
 use weft_core::wire::{Decoder, Frame, KnownBodies};
 use weft_core::{
     Address, Command, Config, Core, Delivered, DialError, DialId, Direction, DownReason,
@@ -289,7 +289,7 @@ impl Net {
     }
 
     pub(crate) fn publish(&mut self, node: usize, topic: &str, messages: Vec<Bytes>) -> u64 {
-        self.publish_for(node, topic, messages, Ack::Sent)
+        self.publish_for(node, topic, messages, (Via::Both, Ack::Sent))
     }
 
     pub(crate) fn publish_for(
@@ -297,13 +297,14 @@ impl Net {
         node: usize,
         topic: &str,
         messages: Vec<Bytes>,
-        ack: Ack,
+        (via, ack): (Via, Ack),
     ) -> u64 {
         let topic: TopicName = topic.parse().unwrap();
         self.command(node, |request| Command::Publish {
             request,
             topic,
             messages: messages.into_iter().map(Into::into).collect(),
+            via,
             ack,
         })
     }

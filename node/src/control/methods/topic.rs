@@ -15,7 +15,7 @@ use super::super::items::Writer;
 use super::super::once::Named;
 use super::super::{Context, errors};
 use super::{Call, on, topic_name};
-use crate::{Ack, Attributes, Message};
+use crate::{Ack, Attributes, Message, Via};
 
 pub(super) fn register(module: &mut RpcModule<Context>) {
     on::<method::TopicPublish, _, _>(
@@ -92,9 +92,9 @@ impl Call {
         let named = Named::call::<method::TopicPublish>(params.request_id.as_deref(), &params)?;
         let messages = decode(params.messages)?;
         let node = self.context.node.clone();
-        let ack = ack(params.ack.unwrap_or_default());
+        let (via, ack) = way(params.via, params.ack)?;
         let work = async move {
-            let published = node.publish(&topic, messages, ack).await;
+            let published = node.publish(&topic, messages, via, ack).await;
             published.map_err(|error| errors::publish(&error))
         };
         let published = self.context.publishes.run(named, work).await?;
@@ -118,14 +118,27 @@ impl Call {
     }
 }
 
-/// Returns what a publish waits for.
-const fn ack(ack: types::Ack) -> Ack {
-    match ack {
-        types::Ack::Sent => Ack::Sent,
-        types::Ack::Local => Ack::Local,
-        types::Ack::Link => Ack::Link,
-        types::Ack::Keepers => Ack::Keepers,
+/// Returns which way messages leave and what their publish waits for.
+fn way(via: Option<types::Via>, ack: Option<types::Ack>) -> Result<(Via, Ack), Error> {
+    let via = match via.unwrap_or_default() {
+        types::Via::Gossip => Via::Gossip,
+        types::Via::Dht => Via::Dht,
+        types::Via::Both => Via::Both,
+    };
+    let ack = match ack {
+        // What goes through keepers alone is neither on this node's disk nor with a neighbour.
+        None if via == Via::Dht => Ack::Keepers,
+        None | Some(types::Ack::Local) => Ack::Local,
+        Some(types::Ack::Sent) => Ack::Sent,
+        Some(types::Ack::Link) => Ack::Link,
+        Some(types::Ack::Keepers) => Ack::Keepers,
+    };
+    if via == Via::Dht && matches!(ack, Ack::Local | Ack::Link) {
+        let reason =
+            "what is published through keepers alone is acknowledged by keepers, or not at all";
+        return Err(Error::new(Kind::InvalidParams, reason).hint("ack `keepers` or `sent`"));
     }
+    Ok((via, ack))
 }
 
 /// Reads where a subscription or a reader of history begins; at the end where nothing is said.

@@ -1,0 +1,259 @@
+//! Publishing by hand: a node that is no member of a topic gives its bundles to the topic's keepers, who spread them.
+//!
+//! One bundle after the other, so that keepers get them in their order; each goes to all keepers at once. A node that should keep
+//! the topic itself becomes a member and publishes as one.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Duration;
+
+use weft_identity::PeerId;
+use weft_overlay::{Bundle, Now, Time};
+
+use super::Core;
+use super::rendezvous::{What, point_of};
+use crate::input::Ack;
+use crate::keeping::{Answer, KEEPERS, MET, Query};
+use crate::{
+    Message, PeerContact, PublishError, Published, Receipt, Reply, RequestId, TopicBundle, TopicId,
+    TopicName,
+};
+
+/// How long a bundle may take to be acknowledged, as one that a member publishes.
+const HANDED_WITHIN: Duration = Duration::from_secs(10);
+/// How often a bundle is given again to keepers that don't have it on disk yet.
+const AGAIN: Duration = Duration::from_millis(500);
+/// Publishes by hand at once: each has a caller who waits, and bundles of at most its batch.
+const HANDING_MAX: usize = 256;
+
+/// A publish that is being handed to keepers.
+#[derive(Debug)]
+pub(super) struct Handing {
+    name: TopicName,
+    ack: Ack,
+    receipts: Vec<Receipt>,
+    /// What is left, the first of them under way.
+    bundles: VecDeque<TopicBundle>,
+    /// Who may keep the topic, the closest first, as far as they haven't said no.
+    targets: Vec<PeerContact>,
+    /// Who has the bundle that is under way, and who on disk.
+    holding: BTreeSet<PeerId>,
+    durable: BTreeSet<PeerId>,
+    /// Who has had all bundles before it on disk.
+    has_all: Option<BTreeSet<PeerId>>,
+    subscribed: usize,
+    ask_at: Time,
+    until: Time,
+}
+
+impl Handing {
+    /// Returns how many have what is waited for, and how many must.
+    fn standing(&self) -> (usize, usize) {
+        match self.ack {
+            Ack::Sent => (self.holding.len(), 1),
+            Ack::Local | Ack::Link | Ack::Keepers => {
+                let keepers = self.targets.len().min(KEEPERS);
+                (self.durable.len(), keepers / 2 + 1)
+            }
+        }
+    }
+}
+
+impl Core {
+    /// Publishes through a topic's keepers alone.
+    pub(super) fn publish_by_hand(
+        &mut self,
+        request: RequestId,
+        name: TopicName,
+        messages: &[Message],
+        ack: Ack,
+        now: Now,
+    ) {
+        let topic = name.id(&self.network);
+        let targets: Vec<PeerContact> = self.near(point_of(topic), now);
+        let targets: Vec<PeerContact> = targets.into_iter().take(MET).collect();
+        let error = if targets.is_empty() {
+            Some(PublishError::NoKeepers)
+        } else if self.handing.len() >= HANDING_MAX || !self.may_publish_on(&name) {
+            Some(PublishError::Busy)
+        } else {
+            None
+        };
+        if let Some(error) = error {
+            return self.reply(request, Reply::Published(Err(error)));
+        }
+        let (mut bundles, mut receipts) = (VecDeque::new(), Vec::new());
+        for part in parts(messages) {
+            let bundle = self.next_bundle(topic, &name, part, now);
+            let header = bundle.header();
+            receipts.extend((header.first..=header.last).map(|seq| Receipt {
+                epoch: self.epoch,
+                seq,
+                eager: 0,
+                lazy: 0,
+                subscribers_known: 0,
+            }));
+            bundles.push_back(bundle);
+        }
+        let handing = Handing {
+            name,
+            ack,
+            receipts,
+            bundles,
+            targets,
+            holding: BTreeSet::new(),
+            durable: BTreeSet::new(),
+            has_all: None,
+            subscribed: 0,
+            ask_at: now.time,
+            until: now.time + HANDED_WITHIN,
+        };
+        self.handing.insert(request, handing);
+        self.hand_on(request, now);
+    }
+
+    pub(super) fn next_handing_tick(&self) -> Time {
+        let handing = self.handing.values();
+        let ticks = handing.map(|it| it.ask_at.min(it.until));
+        ticks.min().unwrap_or(Time::NEVER)
+    }
+
+    pub(super) fn tick_handing(&mut self, now: Now) {
+        let due = |it: &&Handing| it.ask_at.min(it.until) <= now.time;
+        let handing = self.handing.iter().filter(|(_, it)| due(it));
+        let requests: Vec<RequestId> = handing.map(|(request, _)| *request).collect();
+        for request in requests {
+            self.hand_on(request, now);
+        }
+    }
+
+    /// Goes on with a publish as far as it can.
+    fn hand_on(&mut self, request: RequestId, now: Now) {
+        loop {
+            let Some(handing) = self.handing.get_mut(&request) else {
+                return;
+            };
+            let Some(bundle) = handing.bundles.front().cloned() else {
+                return self.handed_over(request);
+            };
+            let (got, need) = handing.standing();
+            if got >= need {
+                let durable = std::mem::take(&mut handing.durable);
+                handing.has_all = Some(match handing.has_all.take() {
+                    Some(all) => all.intersection(&durable).copied().collect(),
+                    None => durable,
+                });
+                handing.holding.clear();
+                handing.bundles.pop_front();
+                handing.ask_at = now.time;
+                handing.until = now.time + HANDED_WITHIN;
+                continue;
+            }
+            if handing.targets.is_empty() || handing.until <= now.time {
+                self.handing.remove(&request);
+                let ack = Ack::Keepers;
+                let error = PublishError::Unacknowledged { ack, got, need };
+                return self.reply(request, Reply::Published(Err(error)));
+            }
+            if handing.ask_at > now.time {
+                return;
+            }
+            handing.ask_at = now.time + AGAIN;
+            let query = Query::Hand {
+                topic: handing.name.clone(),
+                bundle,
+            };
+            let durable = &handing.durable;
+            let keepers = handing.targets.iter().take(KEEPERS);
+            let lacking = keepers.filter(|it| !durable.contains(&super::peer_of(it)));
+            for keeper in lacking.cloned().collect::<Vec<_>>() {
+                let to = super::peer_of(&keeper);
+                self.ask_keeper(to, Some(&keeper), What::Hand(request), &query, now);
+            }
+        }
+    }
+
+    /// A keeper has answered; none where it won't, or doesn't keep the topic.
+    pub(super) fn hand_answered(
+        &mut self,
+        request: RequestId,
+        peer: PeerId,
+        answer: Option<&Answer>,
+        now: Now,
+    ) {
+        let Some(handing) = self.handing.get_mut(&request) else {
+            return;
+        };
+        if let Some(Answer::Confirmed {
+            durable,
+            held,
+            subscribed,
+        }) = answer
+        {
+            if *held {
+                handing.holding.insert(peer);
+            }
+            if *durable {
+                handing.durable.insert(peer);
+            }
+            let subscribed = usize::try_from(*subscribed).unwrap_or(usize::MAX);
+            handing.subscribed = handing.subscribed.max(subscribed);
+        } else {
+            // The next closest may keep it.
+            handing.targets.retain(|it| super::peer_of(it) != peer);
+            handing.ask_at = now.time;
+        }
+        self.hand_on(request, now);
+    }
+
+    fn handed_over(&mut self, request: RequestId) {
+        let Some(handing) = self.handing.remove(&request) else {
+            return;
+        };
+        let mut receipts = handing.receipts;
+        for receipt in &mut receipts {
+            receipt.subscribers_known = handing.subscribed;
+        }
+        let keepers = handing.has_all.unwrap_or_default().into_iter().collect();
+        let published = Published { receipts, keepers };
+        self.reply(request, Reply::Published(Ok(published)));
+    }
+
+    /// Answers everybody who waits, since this node stops.
+    pub(super) fn end_handing(&mut self) {
+        for (request, handing) in std::mem::take(&mut self.handing) {
+            let (got, need) = handing.standing();
+            let ack = Ack::Keepers;
+            let error = PublishError::Unacknowledged { ack, got, need };
+            self.reply(request, Reply::Published(Err(error)));
+        }
+    }
+
+    /// What nobody has of a member's messages since it has no neighbour goes to the keepers that it knows.
+    pub(super) fn hand_to_keepers(&mut self, topic: TopicId, receipt: &Receipt, now: Now) {
+        let Some(entry) = self.swarms.get(&topic) else {
+            return;
+        };
+        let keepers: Vec<PeerId> = entry.rendezvous.keepers.keys().copied().collect();
+        let last = receipt.seq;
+        let seqs = weft_overlay::Seqs::range(last, last);
+        for keeper in keepers {
+            self.hand_over(topic, &seqs, keeper, now);
+        }
+    }
+}
+
+/// Divides messages into what fits a bundle each, in order.
+fn parts(messages: &[Message]) -> Vec<&[Message]> {
+    let (mut parts, mut rest) = (Vec::new(), messages);
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let fitting = rest.iter().enumerate().take_while(|(at, message)| {
+            bytes += message.bytes();
+            crate::bundle::fits(at + 1, bytes)
+        });
+        let (part, others) = rest.split_at(fitting.count().max(1));
+        parts.push(part);
+        rest = others;
+    }
+    parts
+}
