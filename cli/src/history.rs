@@ -1,4 +1,4 @@
-//! `weft topic history`: what the daemon holds of a topic, without subscribing.
+//! `weft topic history`: what the daemon and the topic's keepers hold of a topic.
 
 use weft_rpc::Start;
 use weft_rpc::method::TopicHistory;
@@ -10,10 +10,11 @@ use crate::subscribe::Printer;
 use crate::topic;
 
 const AFTER_HELP: &str = "\
-Prints what weft sub would have printed, and ends. With --json an object a line, each with the
+Prints what weft sub would have printed, and ends. What came before the daemon was a member of
+the topic, it gets from the topic's keepers. With --json an object a line, each with the
 cursor that weft sub --from CURSOR goes on after.";
 
-/// Prints what the daemon holds of a topic, and ends
+/// Prints what is held of a topic, and ends
 #[derive(Debug, clap::Args)]
 #[command(after_help = AFTER_HELP)]
 pub(crate) struct Args {

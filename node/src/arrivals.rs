@@ -161,6 +161,11 @@ impl Log {
         self.id
     }
 
+    /// Returns whether nothing is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.ring().entries.is_empty()
+    }
+
     /// Returns the place after the last item.
     pub(crate) fn end(&self) -> u64 {
         self.ring().next

@@ -280,7 +280,7 @@ impl Node {
         subscribed.await.ok_or(SubscribeError::Stopped)?
     }
 
-    /// Reads what this node holds of a topic, without subscribing: at most `items_max` items with at most about `bytes_max`
+    /// Reads a topic's history, without a subscription that stays: at most `items_max` items with at most about `bytes_max`
     /// of payload, but at least one where there is one.
     pub async fn history(
         &self,
@@ -289,6 +289,11 @@ impl Node {
         items_max: usize,
         bytes_max: usize,
     ) -> Result<History, HistoryError> {
+        if !matches!(start, Start::Latest | Start::After(_)) {
+            // What was there before this node was a member, keepers have: they are asked by whoever subscribes.
+            let subscription = self.subscribe(topic, start.clone()).await?;
+            return subscription.history(start, items_max, bytes_max);
+        }
         let log = self.log(topic).await.ok_or(HistoryError::Stopped)?;
         let log = log.ok_or(HistoryError::None)?;
         Ok(History::read(&log, start, items_max, bytes_max)?)

@@ -90,7 +90,7 @@ fn a_reader_goes_on_where_it_stopped() {
         "no cursor, or not all of it",
     );
     refused(&["sub", "other", "--from", cursor], 2, "of another topic");
-    refused(&["topic", "history", "silent"], 5, "holds no history");
+    refused(&["topic", "history", "silent"], 5, "there is no history");
     let elsewhere = weft.run(["--node", "n1", "sub", "logs", "--from", cursor]);
     elsewhere.expect_code(2).expect_stderr("of another daemon");
     // A daemon's log doesn't outlive it.

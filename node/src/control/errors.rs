@@ -183,9 +183,10 @@ pub(super) fn history(error: &HistoryError, topic: &str) -> Error {
     match error {
         HistoryError::None => Error::new(
             Kind::NotFound,
-            format!("this node holds no history of the topic {topic}"),
+            format!("there is no history of the topic {topic}"),
         )
-        .hint("a node holds what came while it was subscribed: weft sub TOPIC"),
+        .hint("keepers hold the last hour of a topic, at most 64 MiB; weft topic members shows who keeps it"),
+        HistoryError::Busy => subscribe(&SubscribeError::TooMany),
         HistoryError::Cursor(error) => cursor(*error),
         HistoryError::Stopped => stopping(),
     }

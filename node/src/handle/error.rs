@@ -144,15 +144,28 @@ pub enum PublishError {
 /// Why history was not read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HistoryError {
-    /// This node has nothing of the topic.
-    #[error("this node holds no history of the topic")]
+    /// Neither this node nor a keeper has anything of the topic.
+    #[error("there is no history of the topic")]
     None,
+    /// The node is a member of as many topics as it may be.
+    #[error("too many topics are in use")]
+    Busy,
     /// The cursor names no place of the topic's arrival log.
     #[error(transparent)]
     Cursor(#[from] CursorError),
     /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,
+}
+
+impl From<SubscribeError> for HistoryError {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::TooMany => Self::Busy,
+            SubscribeError::Cursor(error) => Self::Cursor(error),
+            SubscribeError::Stopped => Self::Stopped,
+        }
+    }
 }
 
 /// Why a subscription was not opened.

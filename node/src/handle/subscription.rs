@@ -11,6 +11,7 @@ use weft_rpc::Start;
 
 use crate::actor::Gone;
 use crate::arrivals::{CursorError, Log, LogId, Read};
+use crate::handle::HistoryError;
 
 /// What a subscriber gets.
 #[derive(Debug, Clone)]
@@ -112,6 +113,20 @@ impl Subscription {
         self.neighbours
     }
 
+    /// Reads what is there.
+    pub(crate) fn history(
+        &self,
+        start: &Start,
+        items_max: usize,
+        bytes_max: usize,
+    ) -> Result<History, HistoryError> {
+        let history = History::read(&self.log, start, items_max, bytes_max)?;
+        if history.items.is_empty() && self.log.is_empty() {
+            return Err(HistoryError::None);
+        }
+        Ok(history)
+    }
+
     /// Waits for items; returns at most `items_max` of them with at most about `bytes_max` of payload (at least one item),
     /// and the place after the last. None when the node stops. Dropping the future loses nothing.
     pub async fn next(&mut self, items_max: usize, bytes_max: usize) -> Option<(Vec<Item>, u64)> {
@@ -132,7 +147,7 @@ impl Subscription {
     }
 }
 
-/// Items of a topic's arrival log, read without subscribing.
+/// Items of a topic's arrival log.
 #[derive(Debug, Clone)]
 pub struct History {
     /// The items, in the order in which they came.

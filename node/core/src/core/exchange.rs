@@ -71,7 +71,7 @@ impl Core {
             // Nobody has more, or nobody can be asked.
             None if entry.rendezvous.is_over() => {
                 entry.reached = entry.reached.max(wanted);
-                self.answer_subscribers(topic, now);
+                self.answer_subscribers(topic);
             }
             None => {}
         }
@@ -200,7 +200,7 @@ impl Core {
             let earlier = earlier.map(|bundle| (as_published(bundle, now), 1));
             self.put_in_front(topic, earlier.collect(), now);
         }
-        self.answer_subscribers(topic, now);
+        self.answer_subscribers(topic);
         self.exchange_if_due(topic, now);
     }
 }

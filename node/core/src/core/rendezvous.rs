@@ -24,6 +24,8 @@ use crate::{Event, Lane, Output, PeerContact, RequestId, TopicId};
 
 /// How long an answer is waited for: longer than a dial and a round trip, shorter than a link takes to be found dead.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
+/// How soon after a keeper is lost the closest are met anew: by then the table has noticed, if it is gone for good.
+const REPLACED_AFTER: Duration = Duration::from_secs(2);
 /// Topics in one message: so that its answer has room for some members of each.
 const MEET_TOPICS_MAX: usize = 64;
 /// Meetings due this soon go along with one that is due now.
@@ -501,11 +503,14 @@ impl Core {
         for request in asked {
             self.unanswered(request, now);
         }
-        let topics: Vec<TopicId> = self.swarms.keys().copied().collect();
-        for topic in topics {
-            if let Some(entry) = self.swarms.get_mut(&topic) {
-                entry.rendezvous.keepers.remove(&peer);
-            }
+        let swarms = self.swarms.iter_mut();
+        let kept = swarms.filter_map(|(topic, entry)| {
+            let known = entry.rendezvous.keepers.remove(&peer);
+            known.map(|_| *topic)
+        });
+        for topic in kept.collect::<Vec<_>>() {
+            // Another is to take its place.
+            self.meet_at(topic, now.time + REPLACED_AFTER);
         }
     }
 }

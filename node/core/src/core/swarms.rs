@@ -359,7 +359,7 @@ impl Core {
 
     fn based(&mut self, topic: TopicId, now: Now) {
         self.exchange_if_due(topic, now);
-        self.answer_subscribers(topic, now);
+        self.answer_subscribers(topic);
     }
 
     fn deliver(&mut self, topic: TopicId, due: Due<PeerId>, now: Now) {

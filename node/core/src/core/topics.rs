@@ -180,11 +180,11 @@ impl Core {
         }
         self.record_topic(topic, now);
         self.exchange_if_due(topic, now);
-        self.answer_subscribers(topic, now);
+        self.answer_subscribers(topic);
     }
 
     /// Answers the subscribers that wait, as far as they have what they wait for.
-    pub(super) fn answer_subscribers(&mut self, topic: TopicId, _now: Now) {
+    pub(super) fn answer_subscribers(&mut self, topic: TopicId) {
         let Some(entry) = self.swarms.get_mut(&topic) else {
             return;
         };
