@@ -26,7 +26,7 @@ const RECHECK: Duration = Duration::from_millis(500);
 const LEFT_MAX: usize = 8;
 /// Publishers whose places are kept: twice the streams that a member keeps, so that one whose stream was displaced goes on where it
 /// stood. One more, and the places of publishers without a stream go.
-const PLACES_MAX: usize = 8_192;
+const PLACES_MAX: usize = 2 * crate::history::STREAMS_MAX;
 
 /// What a subscriber gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -9,6 +9,9 @@ use crate::{Seqs, StreamId};
 /// Streams in one digest frame: with 64 ranges each it stays well below the frame's 2 MiB.
 pub const STREAMS_PER_FRAME_MAX: usize = 1_024;
 
+/// Spans in one frame, of a digest or of an exchange that divides: with their bounds and sums they take some 30 kB at most.
+pub const SPANS_PER_FRAME_MAX: usize = 256;
+
 /// What a member has of one stream, cumulative.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamDigest<P> {

@@ -7,8 +7,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use weft_identity::Hash;
-
 use crate::digest::StreamDigest;
 use crate::outbox::Outbox;
 use crate::retained::Change;
@@ -32,7 +30,7 @@ pub struct Config {
     pub skew: Duration,
     /// Streams of one publisher that are alive; one more retires the oldest.
     pub epochs_max: usize,
-    /// Streams whose seen-state is kept: some 200 bytes each. More displace those silent past the horizon or, where there are none, of
+    /// Streams whose seen-state is kept: some 1.3 kB each while a bundle is held. More displace those silent past the horizon or, where there are none, of
     /// the neighbour that brought most the ones silent for longest.
     pub streams_max: usize,
     /// Whether changes are told ([`Change`]), for somebody who keeps the same on disk.
@@ -56,11 +54,14 @@ impl Default for Config {
             horizon: Duration::from_secs(300),
             skew: Duration::from_secs(60),
             epochs_max: 8,
-            streams_max: 4_096,
+            streams_max: STREAMS_MAX,
             tells_changes: false,
         }
     }
 }
+
+/// Streams of a swarm whose seen-state is kept by default: ten thousand publishers, and room for runs of theirs that have ended.
+pub const STREAMS_MAX: usize = 16_384;
 
 /// Proofs of equivocation that are kept: each is two bundles; enough to show who and how, bounded for memory.
 pub const PROOFS_MAX: usize = 16;
@@ -424,12 +425,6 @@ impl<B: Bundle> History<B> {
             .flat_map(|stream| stream.held.values())
     }
 
-    /// Returns whether a bundle of a stream has come since.
-    pub(crate) fn changed_since(&self, id: StreamId<B::Peer>, since: Time) -> bool {
-        let stream = self.streams.get(&id);
-        stream.is_some_and(|stream| stream.touched >= since)
-    }
-
     /// Returns a stream's last seq, and when its bundle came or would have come; none where it isn't held any more.
     pub(crate) fn newest(&self, id: StreamId<B::Peer>) -> Option<(u64, Time)> {
         let stream = self.streams.get(&id)?;
@@ -459,29 +454,5 @@ impl<B: Bundle> History<B> {
     /// Returns the digest of one stream.
     pub fn digest(&self, id: StreamId<B::Peer>, now: Time) -> Option<StreamDigest<B::Peer>> {
         Some(self.streams.get(&id)?.digest(id, now))
-    }
-
-    /// Returns the first 16 bytes of a hash over everything seen; zero where that is nothing.
-    ///
-    /// A stream's head hash stands for its publisher, whose signed bytes it covers.
-    pub fn fingerprint(&mut self) -> [u8; 16] {
-        if let Some(known) = self.fingerprint {
-            return known;
-        }
-        let mut bytes = Vec::with_capacity(self.streams.len() * 64);
-        for (id, stream) in self.streams.iter() {
-            bytes.extend_from_slice(stream.head.as_bytes());
-            bytes.extend_from_slice(&id.epoch.to_be_bytes());
-            for range in stream.seen.iter() {
-                bytes.extend_from_slice(&range.start().to_be_bytes());
-                bytes.extend_from_slice(&range.end().to_be_bytes());
-            }
-        }
-        let mut fingerprint = [0; 16];
-        if !bytes.is_empty() {
-            fingerprint.copy_from_slice(&Hash::of(&bytes).as_bytes()[..16]);
-        }
-        self.fingerprint = Some(fingerprint);
-        fingerprint
     }
 }

@@ -7,11 +7,12 @@
 //! - the paper's missing-message timer and a digest that shows something missing end in the same request (the private module `wants`);
 //! - what a neighbour has is known by its word alone: it isn't pushed what it has, and is not assumed to have what was pushed to it.
 //!
-//! Two neighbours compare a 16-byte fingerprint of everything they have once nothing has changed for a while, and exchange
-//! full digests only where it differs.
+//! Two neighbours compare a 16-byte fingerprint of everything they have seen once nothing has changed for a while, and find what
+//! differs by dividing (the private module `exchange`).
 
 mod claims;
 pub mod config;
+mod exchange;
 mod hold;
 pub mod message;
 mod neighbour;
@@ -22,6 +23,7 @@ pub mod shared;
 mod tell;
 #[cfg(test)]
 mod tests;
+mod told;
 pub mod trees;
 mod wants;
 
@@ -30,7 +32,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use config::{Config, Start};
-pub use message::{Beacon, DigestKind, Message, Push};
+pub use message::{Beacon, DigestKind, Message, Part, Push};
 pub use shared::SharedTree;
 pub use trees::{TREES_MAX, Tree, Trees};
 
@@ -374,8 +376,7 @@ impl<B: Bundle> Broadcast<B> {
                 kind,
                 streams,
                 has_base,
-                reply,
-            } => self.digest(from, kind, streams, has_base, reply, now),
+            } => self.digest(from, kind, streams, has_base, now),
             Message::Fingerprint {
                 fingerprint,
                 has_base,
@@ -384,6 +385,7 @@ impl<B: Bundle> Broadcast<B> {
                 self.beacon(from, beacon, now);
                 self.fingerprint(from, fingerprint, has_base, now);
             }
+            Message::Split { salt, parts } => self.split(from, salt, parts, now),
             Message::Graft { trees } => {
                 for publisher in trees.into_iter().take(TREES_MAX) {
                     // Trees of publishers that nothing was seen of would crowd out those that carry something.

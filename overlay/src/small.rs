@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::iter::FusedIterator;
+use std::ops::Bound;
 
 /// Entries up to which a map is a list: as many as a passive view holds, and few enough to be moved in the time of a
 /// miss or two of the cache.
@@ -168,6 +169,31 @@ impl<K: Copy + Ord, V> SmallMap<K, V> {
         }
     }
 
+    /// Returns the entries with keys from `first` on and below `upto`, where these are given.
+    pub(crate) fn span(
+        &self,
+        first: Option<K>,
+        upto: Option<K>,
+    ) -> impl DoubleEndedIterator<Item = (&K, &V)> {
+        match self {
+            Self::Few(list) => {
+                let place = |key: K| list.partition_point(|(at, _)| *at < key);
+                let from = first.map_or(0, place);
+                let to = upto.map_or(list.len(), place).max(from);
+                Either::Few(list[from..to].iter().map(|(key, value)| (key, value)))
+            }
+            Self::Many(tree) => {
+                let from = first.map_or(Bound::Unbounded, Bound::Included);
+                // A tree won't be asked for a range that ends before it begins.
+                let to = match (first, upto) {
+                    (Some(first), Some(upto)) => Bound::Excluded(upto.max(first)),
+                    (_, upto) => upto.map_or(Bound::Unbounded, Bound::Excluded),
+                };
+                Either::Many(tree.range((from, to)))
+            }
+        }
+    }
+
     /// Lets a tree take over before a list becomes longer than it may.
     fn make_room(&mut self, key: &K) {
         if let Self::Few(list) = self
@@ -325,6 +351,10 @@ mod tests {
                         let to = key.saturating_add(9);
                         prop_assert!(map.range(key, to).rev().eq(model.range(key..=to).rev()));
                         prop_assert_eq!(map.range(to, key).count(), usize::from(to == key));
+                        prop_assert!(map.span(Some(key), Some(to)).eq(model.range(key..to)));
+                        prop_assert!(map.span(None, Some(key)).eq(model.range(..key)));
+                        prop_assert!(map.span(Some(key), None).eq(model.range(key..)));
+                        prop_assert_eq!(map.span(Some(to), Some(key)).count(), 0);
                     }
                 }
                 prop_assert!(map.iter().eq(model.iter()));

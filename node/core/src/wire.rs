@@ -19,6 +19,7 @@ pub mod kad;
 mod known;
 mod plumtree;
 mod record;
+mod spans;
 mod store;
 mod topics;
 

@@ -27,6 +27,8 @@ const QUERY: usize = 3;
 const RECORDS_A_UNIT: usize = 4;
 /// Ranges, heads or ids that are one unit of work.
 const RANGES_A_UNIT: usize = 64;
+/// Units of sums over a swarm's streams: over ten thousand they take some 2 milliseconds.
+const SUMS_UNITS: usize = 8;
 /// Units of a comparison: a node that holds 100,000 records makes its list of items in 12 milliseconds.
 const COMPARISON_UNITS: usize = 48;
 /// Units of a page of a topic's digests: a thousand of them are made and encoded. A guess.
@@ -63,7 +65,10 @@ fn work(frame: &Frame) -> u32 {
     let entries = match frame {
         Frame::Broadcast { message, .. } => match message {
             Broadcast::Bundle { .. } | Broadcast::Duplicate { .. } => return 0,
-            Broadcast::Digest { streams, .. } => streams.len() / STREAMS_A_UNIT,
+            Broadcast::Digest { kind, streams, .. } => {
+                streams.len() / STREAMS_A_UNIT + kind.spans().len()
+            }
+            Broadcast::Split { parts, .. } => SUMS_UNITS + parts.len() / RANGES_A_UNIT,
             Broadcast::Want { ranges } => ranges.len() / STREAMS_A_UNIT,
             Broadcast::Graft { trees } | Broadcast::Prune { trees } => trees.len() / STREAMS_A_UNIT,
             Broadcast::Fingerprint { .. } | Broadcast::Beacon(_) => 0,

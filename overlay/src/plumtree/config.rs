@@ -29,9 +29,10 @@ pub struct Config {
     pub acknowledge_delay: Duration,
     /// Bytes after which neighbours are told at once, so that a publisher's window of 4 MiB never waits for a timer.
     pub tell_bytes: usize,
-    /// How soon after a change fingerprints are compared; doubles while nothing changes.
+    /// How soon after a change a pair compares fingerprints; doubles while nothing changes.
     pub exchange_interval_min: Duration,
-    /// How rarely fingerprints are compared at rest; also how late a one-sided neighbourhood is noticed.
+    /// How rarely a pair compares fingerprints at rest, by turns: so that it costs less than 1 KiB a minute. A one-sided neighbourhood is
+    /// noticed within two of these.
     pub exchange_interval_max: Duration,
     /// How long a joining member waits for a neighbour that has a base.
     pub base_timeout: Duration,
@@ -47,7 +48,7 @@ impl Default for Config {
             acknowledge_delay: Duration::from_millis(500),
             tell_bytes: 256 * 1024,
             exchange_interval_min: Duration::from_secs(1),
-            exchange_interval_max: Duration::from_secs(8),
+            exchange_interval_max: Duration::from_secs(10),
             base_timeout: Duration::from_secs(1),
         }
     }

@@ -5,15 +5,23 @@ use std::time::Duration;
 
 use weft_identity::Hash;
 
+use super::told::Told;
 use crate::bounds::within;
 use crate::digest::StreamDigest;
+use crate::history::STREAMS_MAX;
 use crate::small::{SmallMap, SmallSet};
+use crate::span::Span;
 use crate::{Header, Peer, Seqs, StreamId, Time};
 
 /// What is assumed of a link before its first heartbeat has come back (a guess between a local and a wide network).
 const RTT_INITIAL: Duration = Duration::from_millis(50);
-/// Streams of one neighbour that are remembered: as many as a member keeps itself.
-const STREAMS_MAX: usize = 4_096;
+/// Ranges in what is remembered of a neighbour's streams, at most as many streams as a member keeps itself: an honest stream has one,
+/// and few have holes.
+const RANGES_MAX: usize = 2 * STREAMS_MAX;
+/// Streams that exchanges may tell a neighbour of at once, and how many more each second: it may join twice, and whoever makes up
+/// differences gets no more than 200 kB a second for it.
+const TELL_BURST: usize = 2 * STREAMS_MAX;
+const TELL_A_SECOND: usize = 2_048;
 
 /// What a neighbour has of one stream, by its own word.
 #[derive(Clone, Debug, Default)]
@@ -33,12 +41,16 @@ pub(crate) struct Neighbour<P> {
     /// Its lane for data is full: it gets announcements only.
     pub(crate) congested: bool,
     theirs: SmallMap<StreamId<P>, Theirs>,
-    /// When it last told everything it has.
-    pub(crate) told_all: Option<Time>,
-    /// Whether the frames that come are parts of everything it has.
-    pub(crate) telling_all: bool,
-    /// When it was last told everything, and when a fingerprint was last sent on the timer.
-    pub(crate) told_everything_at: Option<Time>,
+    /// Ranges in all of these.
+    ranges: usize,
+    /// When it last told what it has, span by span.
+    pub(crate) told: Told<P>,
+    /// When it was last answered that something differs.
+    pub(crate) answered_at: Option<Time>,
+    /// Streams that exchanges may tell it of, as it was then.
+    may_tell: usize,
+    may_tell_at: Time,
+    /// When a fingerprint was last sent on the timer.
     pub(crate) compared_at: Time,
     /// Streams that changed since it was last told of them.
     pub(crate) untold: SmallSet<StreamId<P>>,
@@ -65,9 +77,11 @@ impl<P: Peer> Neighbour<P> {
             has_base: false,
             congested: false,
             theirs: SmallMap::new(),
-            told_all: None,
-            telling_all: false,
-            told_everything_at: None,
+            ranges: 0,
+            told: Told::new(),
+            answered_at: None,
+            may_tell: TELL_BURST,
+            may_tell_at: now,
             compared_at: now,
             untold: SmallSet::new(),
             untold_bytes: 0,
@@ -109,7 +123,7 @@ impl<P: Peer> Neighbour<P> {
     /// Returns when it last said what it has of a stream, by naming it or by telling all.
     pub(crate) fn told_of(&self, id: StreamId<P>) -> Option<Time> {
         let named = self.theirs.get(&id).and_then(|theirs| theirs.told_at);
-        named.max(self.told_all)
+        named.max(self.told.of(id))
     }
 
     /// Returns the last seq that it has of a stream; 0 where it has none.
@@ -153,13 +167,56 @@ impl<P: Peer> Neighbour<P> {
             .map_or(0, |range| *range.end())
     }
 
-    pub(crate) fn forget_all(&mut self) {
-        self.theirs.clear();
+    /// Returns whether it has said the same of a stream as a member has that has seen these seqs and this head.
+    pub(crate) fn says(&self, id: StreamId<P>, seqs: &Seqs, head: Hash) -> bool {
+        let theirs = self.theirs.get(&id);
+        theirs.is_some_and(|theirs| theirs.seqs == *seqs && theirs.head == Some(head))
+    }
+
+    /// It says whether it has a base: what it told before it had one doesn't count as all that it has.
+    pub(crate) fn says_base(&mut self, has_base: bool) {
+        if has_base && !self.has_base {
+            self.told = Told::new();
+        }
+        self.has_base = has_base;
+    }
+
+    /// It has told of a span: what it has said of other streams there than those that are named is void.
+    pub(crate) fn told_span(
+        &mut self,
+        span: Span<P>,
+        is_named: impl Fn(StreamId<P>) -> bool,
+        now: Time,
+    ) {
+        self.told.tell(span, now);
+        let gone: Vec<_> = self
+            .theirs
+            .span(span.first, span.upto)
+            .map(|(id, _)| *id)
+            .filter(|id| !is_named(*id))
+            .collect();
+        for id in gone {
+            self.forget(id);
+        }
+    }
+
+    /// Returns whether exchanges may tell it of so many streams now, which counts as done.
+    pub(crate) fn may_tell(&mut self, streams: usize, now: Time) -> bool {
+        let earned = now.since(self.may_tell_at).as_millis() as usize * TELL_A_SECOND / 1_000;
+        if earned > 0 {
+            self.may_tell = self.may_tell.saturating_add(earned).min(TELL_BURST);
+            self.may_tell_at = now;
+        }
+        let rest = self.may_tell.checked_sub(streams);
+        self.may_tell = rest.unwrap_or(self.may_tell);
+        rest.is_some()
     }
 
     /// Takes its word for a stream, cumulative.
     pub(crate) fn told(&mut self, digest: StreamDigest<P>, now: Time) {
-        self.make_room(digest.stream);
+        self.forget(digest.stream);
+        self.make_room(1, digest.seqs.range_count());
+        self.ranges += digest.seqs.range_count();
         self.theirs.insert(
             digest.stream,
             Theirs {
@@ -171,15 +228,27 @@ impl<P: Peer> Neighbour<P> {
         );
     }
 
-    fn make_room(&mut self, id: StreamId<P>) {
-        if self.theirs.len() >= STREAMS_MAX && !self.theirs.contains_key(&id) {
-            self.theirs.pop_first();
+    fn forget(&mut self, id: StreamId<P>) {
+        if let Some(theirs) = self.theirs.remove(&id) {
+            self.ranges -= theirs.seqs.range_count();
+        }
+    }
+
+    /// Forgets streams until there is room for more of them and of ranges.
+    fn make_room(&mut self, streams: usize, ranges: usize) {
+        while self.theirs.len() + streams > STREAMS_MAX || self.ranges + ranges > RANGES_MAX {
+            let Some((_, theirs)) = self.theirs.pop_first() else {
+                return;
+            };
+            self.ranges -= theirs.seqs.range_count();
         }
     }
 
     /// It sent a bundle, so it has it.
     pub(crate) fn showed(&mut self, header: &Header<P>) {
-        self.make_room(header.stream);
+        if !self.theirs.contains_key(&header.stream) {
+            self.make_room(1, 1);
+        }
         let theirs = self.theirs.get_or_insert_with(header.stream, || Theirs {
             supplies_from: header.first,
             ..Theirs::default()
@@ -188,7 +257,10 @@ impl<P: Peer> Neighbour<P> {
         if theirs.seqs.last() < Some(header.last) && theirs.head.is_some() {
             theirs.head = Some(header.hash);
         }
+        let ranges = theirs.seqs.range_count();
         theirs.seqs.insert(header.first, header.last);
+        self.ranges = (self.ranges + theirs.seqs.range_count()) - ranges;
+        self.make_room(0, 0);
     }
 
     /// Marks a stream as changed, to be told at the latest by `at`.
@@ -197,10 +269,20 @@ impl<P: Peer> Neighbour<P> {
         self.tell_at = self.tell_at.min(at);
     }
 
+    /// It is told of a stream now.
+    pub(crate) fn mark_told(&mut self, id: StreamId<P>) {
+        self.untold.remove(&id);
+        if self.untold.is_empty() {
+            self.untold_bytes = 0;
+            self.tell_at = Time::NEVER;
+        }
+    }
+
     /// Returns what is beyond its bound, if anything.
     pub(crate) fn check(&self) -> Result<(), String> {
         let supplies_max = super::repair::WANT_STREAMS_MAX;
         within("streams of a neighbour", self.theirs.len(), STREAMS_MAX)?;
+        within("ranges of a neighbour", self.ranges, RANGES_MAX)?;
         within("untold streams", self.untold.len(), STREAMS_MAX)?;
         within("supplies", self.supplies.len(), supplies_max)
     }

@@ -138,7 +138,9 @@ impl<B: Bundle> Broadcast<B> {
                 (now.time + delay).max(next.unwrap_or(now.time))
             };
             neighbour.mark_untold(id, at);
-            neighbour.exchange_interval = self.config.exchange_interval_min;
+            let interval = self.config.exchange_interval_min;
+            neighbour.exchange_interval = interval;
+            neighbour.exchange_at = neighbour.exchange_at.min(now.time + interval * 2);
         }
         self.counters.bundles_pushed += reach.eager as u64;
         reach

@@ -1,6 +1,7 @@
 //! Handler tests: a fact in, orders out. And a property: whatever peers send, the broadcast stays bounded and delivers in order.
 
 mod claims;
+mod exchange;
 mod liars;
 mod optimise;
 
@@ -9,13 +10,13 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::{Beacon, Broadcast, Config, DigestKind, Input, Message, Output, Push, Start};
+use super::{Beacon, Broadcast, Config, DigestKind, Input, Message, Output, Part, Push, Start};
 use crate::delivery::{Delivered, Delivery};
 use crate::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
 use crate::history::Refusal;
 use crate::swarm::tests::network::UNIX_START;
 use crate::swarm::tests::values::{TestBundle, bundle};
-use crate::{Now, PreviousEpoch, Seqs, StreamId, Time, UnixMicros};
+use crate::{Now, PreviousEpoch, Seqs, Span, StreamId, Time, UnixMicros};
 
 const ME: u32 = 0;
 const EPOCH: u64 = UNIX_START / 1_000;
@@ -61,7 +62,6 @@ fn delta(streams: Vec<StreamDigest<u32>>) -> Message<u32, TestBundle> {
         kind: DigestKind::Delta,
         streams,
         has_base: true,
-        reply: false,
     }
 }
 
@@ -507,25 +507,32 @@ fn hostile() -> impl Strategy<Value = Message<u32, TestBundle>> {
             Message::Bundle { bundle, hops, push }
         },
     );
-    let told = (
-        prop::collection::vec(told, 0..4),
-        any::<bool>(),
-        any::<bool>(),
-        any::<bool>(),
-    )
-        .prop_map(|(streams, full, has_base, reply)| Message::Digest {
-            kind: if full {
-                DigestKind::Full
-            } else {
-                DigestKind::Delta
-            },
+    let bound = prop::option::of(id.clone());
+    let span = (bound.clone(), bound).prop_map(|(first, upto)| Span { first, upto });
+    let spans = prop_oneof![
+        Just(vec![Span::ALL]),
+        prop::collection::vec(span.clone(), 0..4)
+    ];
+    let kind = prop_oneof![
+        4 => Just(DigestKind::Delta),
+        1 => Just(DigestKind::Recent),
+        2 => spans.clone().prop_map(DigestKind::All),
+        1 => spans.prop_map(DigestKind::Rest),
+    ];
+    let told = (kind, prop::collection::vec(told, 0..4), any::<bool>()).prop_map(
+        |(kind, streams, has_base)| Message::Digest {
+            kind,
             streams,
             has_base,
-            reply,
-        });
+        },
+    );
+    let part = (span, prop::option::of(any::<u32>())).prop_map(|(span, sum)| Part { span, sum });
+    let split = (any::<u32>(), prop::collection::vec(part, 0..9))
+        .prop_map(|(salt, parts)| Message::Split { salt, parts });
     prop_oneof![
         6 => bundle,
         4 => told,
+        2 => split,
         1 => (any::<u8>(), any::<bool>(), prop::option::of(beacon())).prop_map(|(byte, has_base, beacon)| Message::Fingerprint { fingerprint: [byte; 16], has_base, beacon }),
         2 => trees.clone().prop_map(|trees| Message::Graft { trees }),
         2 => beacon().prop_map(Message::Beacon),

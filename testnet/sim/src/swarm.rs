@@ -25,6 +25,8 @@ pub(crate) const CONTACT: usize = 160;
 /// A stream's id, and what a digest says of it beside ranges.
 pub(crate) const STREAM: usize = 44;
 pub(crate) const DIGEST: usize = 40;
+/// A span of streams with its sum.
+const SPAN: usize = 14;
 /// A range of seqs.
 pub(crate) const RANGE: usize = 6;
 /// A bundle's signature, predecessor, times and ids.
@@ -66,11 +68,14 @@ impl Weighed for Frame {
                     };
                 }
                 plumtree::Message::Duplicate { .. } => 0,
-                plumtree::Message::Digest { streams, .. } => streams
-                    .iter()
-                    .map(|stream| STREAM + DIGEST + stream.seqs.range_count() * RANGE)
-                    .sum(),
+                plumtree::Message::Digest { kind, streams, .. } => {
+                    let streams = streams
+                        .iter()
+                        .map(|stream| STREAM + DIGEST + stream.seqs.range_count() * RANGE);
+                    streams.sum::<usize>() + kind.spans().len() * SPAN
+                }
                 plumtree::Message::Fingerprint { .. } => 68,
+                plumtree::Message::Split { parts, .. } => 5 + parts.len() * SPAN,
                 plumtree::Message::Beacon(_) => 50,
                 plumtree::Message::Graft { trees } | plumtree::Message::Prune { trees } => {
                     trees.len() * 36

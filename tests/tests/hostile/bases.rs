@@ -8,7 +8,7 @@ use weft_identity::{Hash, PeerId};
 use weft_overlay::digest::StreamDigest;
 use weft_overlay::hyparview::Message as Membership;
 use weft_overlay::plumtree::{DigestKind, Message};
-use weft_overlay::{Seqs, StreamId};
+use weft_overlay::{Seqs, Span, StreamId};
 use weft_testnet::traffic::Subscriber;
 use weft_tests::net::names;
 use weft_tests::wait;
@@ -88,7 +88,7 @@ async fn lie(liar: &mut Peer, topic: TopicId, stream: StreamId<PeerId>) {
     };
     assert!(liar.frame(&encode_membership(topic, &accepted)).await);
     let claim = Message::Digest {
-        kind: DigestKind::Full,
+        kind: DigestKind::All(vec![Span::ALL]),
         streams: vec![StreamDigest {
             stream,
             seqs: Seqs::range(1, SEQ_MAX),
@@ -97,7 +97,6 @@ async fn lie(liar: &mut Peer, topic: TopicId, stream: StreamId<PeerId>) {
             head_age: None,
         }],
         has_base: true,
-        reply: false,
     };
     assert!(liar.frame(&encode_broadcast(topic, &claim)).await);
 }

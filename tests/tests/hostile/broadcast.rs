@@ -5,7 +5,7 @@ use weft_core::{TopicBundle, TopicId};
 use weft_identity::{Hash, PeerId};
 use weft_overlay::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
 use weft_overlay::plumtree::{DigestKind, Message};
-use weft_overlay::{Seqs, StreamId};
+use weft_overlay::{Seqs, Span, StreamId};
 
 use super::scene::Scene;
 use weft_tests::peer::Peer;
@@ -30,7 +30,6 @@ fn delta(streams: Vec<StreamDigest<PeerId>>) -> Broadcast {
         kind: DigestKind::Delta,
         streams,
         has_base: true,
-        reply: false,
     }
 }
 
@@ -215,10 +214,9 @@ pub(crate) async fn fingerprints(scene: &Scene) {
             beacon: None,
         };
         let everything = Message::Digest {
-            kind: DigestKind::Full,
+            kind: DigestKind::All(vec![Span::ALL]),
             streams: Vec::new(),
             has_base: true,
-            reply: true,
         };
         for message in [fingerprint, everything] {
             if !send(&peer, scene.topic, &message).await {

@@ -51,7 +51,7 @@ pub(super) fn required<T>(slot: Option<T>) -> Result<T, Refused> {
 pub(super) enum Value<'a> {
     Varint(u64),
     Fixed64(u64),
-    Fixed32,
+    Fixed32(u32),
     Bytes(&'a [u8]),
 }
 
@@ -66,6 +66,13 @@ impl<'a> Value<'a> {
     pub(super) fn fixed64(self) -> Result<u64, Refused> {
         match self {
             Self::Fixed64(value) => Ok(value),
+            _ => malformed("a field of another wire type"),
+        }
+    }
+
+    pub(super) fn fixed32(self) -> Result<u32, Refused> {
+        match self {
+            Self::Fixed32(value) => Ok(value),
             _ => malformed("a field of another wire type"),
         }
     }
@@ -148,8 +155,11 @@ impl<'a> Fields<'a> {
                 Value::Bytes(bytes)
             }
             5 => {
-                self.rest = split(self.rest, 4)?.1;
-                Value::Fixed32
+                let (bytes, rest) = split(self.rest, 4)?;
+                self.rest = rest;
+                let mut value = [0; 4];
+                value.copy_from_slice(bytes);
+                Value::Fixed32(u32::from_le_bytes(value))
             }
             // Groups are gone from proto3, and skipping nested ones would take a stack.
             _ => return malformed("a field of no known wire type"),

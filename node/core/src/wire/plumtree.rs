@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use weft_identity::{Hash, PeerId};
-use weft_overlay::digest::{STREAMS_PER_FRAME_MAX, StreamDigest};
+use weft_overlay::digest::{SPANS_PER_FRAME_MAX, STREAMS_PER_FRAME_MAX, StreamDigest};
 use weft_overlay::plumtree::{Beacon, DigestKind, Message};
 use weft_overlay::seqs::RANGES_MAX;
 use weft_overlay::{Seqs, StreamId, UnixMicros};
@@ -11,11 +11,13 @@ use weft_overlay::{Seqs, StreamId, UnixMicros};
 use super::checker::Checker;
 use super::encode::{bounded, id};
 use super::fields::{Fields, Refused, malformed, once, required, varint};
-use super::{CONTROL_BYTES_MAX, SEQ_MAX, bundle, proto};
+use super::{CONTROL_BYTES_MAX, SEQ_MAX, bundle, proto, spans};
 use crate::{TopicBundle, TopicId};
 
-/// Bytes of what lists streams: 1,024 of them with 64 ranges of two 8-byte varints each and 128 bytes beside them.
-pub(super) const STREAMS_BYTES_MAX: usize = STREAMS_PER_FRAME_MAX * (RANGES_MAX * 16 + 128);
+/// Bytes of what lists streams: 1,024 of them with 64 ranges of two 8-byte varints each and 128 bytes beside them, and 256 spans of
+/// two bounds.
+pub(super) const STREAMS_BYTES_MAX: usize =
+    STREAMS_PER_FRAME_MAX * (RANGES_MAX * 16 + 128) + SPANS_PER_FRAME_MAX * spans::BYTES_MAX;
 /// Trees in one frame: as many as a frame can tell of streams.
 pub(super) const TREES_MAX: usize = STREAMS_PER_FRAME_MAX;
 
@@ -31,18 +33,23 @@ pub(super) fn encode(message: &Broadcast) -> Option<proto::broadcast::Message> {
             kind,
             streams,
             has_base,
-            reply,
         } => M::Digest(proto::Digest {
             kind: match kind {
                 DigestKind::Delta => proto::DigestKind::Delta,
-                DigestKind::Full => proto::DigestKind::Full,
+                DigestKind::Recent => proto::DigestKind::Recent,
+                DigestKind::All(_) => proto::DigestKind::All,
+                DigestKind::Rest(_) => proto::DigestKind::Rest,
             }
             .into(),
             streams: bounded(streams, STREAMS_PER_FRAME_MAX)
                 .map(encode_digest)
                 .collect(),
             has_base: *has_base,
-            reply: *reply,
+            spans: spans::encode(kind.spans()),
+        }),
+        Message::Split { salt, parts } => M::Split(proto::Split {
+            salt: *salt,
+            parts: spans::encode_parts(parts),
         }),
         Message::Fingerprint {
             fingerprint,
@@ -135,7 +142,7 @@ pub(super) fn decode(bytes: &[u8], checker: &mut Checker) -> Result<(TopicId, Br
         let (number, value) = field?;
         match number {
             1 => once(&mut topic, TopicId::from_bytes(value.array()?))?,
-            2..=8 => once(&mut kind, (number, value.bytes()?))?,
+            2..=9 => once(&mut kind, (number, value.bytes()?))?,
             _ => {}
         }
     }
@@ -160,6 +167,7 @@ pub(super) fn decode(bytes: &[u8], checker: &mut Checker) -> Result<(TopicId, Br
             trees: trees(bytes)?,
         },
         7 => want(bytes)?,
+        9 => split(bytes)?,
         _ => Message::Beacon(beacon(bytes)?),
     };
     Ok((topic, message))
@@ -167,7 +175,8 @@ pub(super) fn decode(bytes: &[u8], checker: &mut Checker) -> Result<(TopicId, Br
 
 fn digest(bytes: &[u8]) -> Result<Broadcast, Refused> {
     let mut streams = Vec::new();
-    let (mut kind, mut has_base, mut reply) = (None, None, None);
+    let (mut kind, mut has_base) = (None, None);
+    let mut spans = spans::Reader::default();
     for field in Fields::new(bytes) {
         let (number, value) = field?;
         match number {
@@ -175,7 +184,7 @@ fn digest(bytes: &[u8]) -> Result<Broadcast, Refused> {
             2 if streams.len() >= STREAMS_PER_FRAME_MAX => return malformed("over 1,024 streams"),
             2 => streams.push(stream_digest(value.bytes()?)?),
             3 => once(&mut has_base, value.flag()?)?,
-            4 => once(&mut reply, value.flag()?)?,
+            5 => spans.read(value.bytes()?)?,
             _ => {}
         }
     }
@@ -183,12 +192,30 @@ fn digest(bytes: &[u8]) -> Result<Broadcast, Refused> {
         kind: match required(kind)? {
             0 => return malformed("no kind of digest"),
             1 => DigestKind::Delta,
-            2 => DigestKind::Full,
+            2 => DigestKind::All(spans.spans()),
+            3 => DigestKind::Recent,
+            4 => DigestKind::Rest(spans.spans()),
             _ => return Err(Refused::Unknown),
         },
         streams,
         has_base: has_base.unwrap_or(false),
-        reply: reply.unwrap_or(false),
+    })
+}
+
+fn split(bytes: &[u8]) -> Result<Broadcast, Refused> {
+    let mut salt = None;
+    let mut parts = spans::Reader::default();
+    for field in Fields::new(bytes) {
+        let (number, value) = field?;
+        match number {
+            1 => once(&mut salt, value.fixed32()?)?,
+            2 => parts.read(value.bytes()?)?,
+            _ => {}
+        }
+    }
+    Ok(Message::Split {
+        salt: salt.unwrap_or(0),
+        parts: parts.parts(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the tests of the wire share: keys, values, and generators of every message.
 
 mod attributes;
+mod exchange;
 mod forged;
 mod golden;
 mod hostile;
@@ -15,8 +16,8 @@ use proptest::prelude::*;
 use weft_identity::{Hash, Keypair, PeerId};
 use weft_overlay::digest::StreamDigest;
 use weft_overlay::hyparview::{Goodbye, Message as Membership, Priority};
-use weft_overlay::plumtree::{Beacon, DigestKind, Message as Broadcast, Push};
-use weft_overlay::{PreviousEpoch, Seqs, StreamId, UnixMicros};
+use weft_overlay::plumtree::{Beacon, DigestKind, Message as Broadcast, Part, Push};
+use weft_overlay::{PreviousEpoch, Seqs, Span, StreamId, UnixMicros};
 
 use super::{DecodeError, Decoder, Frame, KnownBodies, OutFrame, parse_prefix};
 use crate::bundle::Place;
@@ -206,6 +207,28 @@ fn beacons() -> impl Strategy<Value = Beacon<PeerId>> {
     })
 }
 
+/// Spans, some of which meet, from the beginning or not, to the end or not.
+fn parts() -> impl Strategy<Value = Vec<Part<PeerId>>> {
+    let cut = (streams(), 0usize..33).prop_map(|(id, kept)| {
+        let mut bytes = *id.publisher.as_bytes();
+        bytes[kept.min(32)..].fill(0);
+        let publisher = PeerId::from_bytes(bytes);
+        StreamId { publisher, ..id }
+    });
+    let bounds = prop::collection::btree_set(cut, 1..9);
+    let kinds = prop::collection::vec((any::<bool>(), prop::option::of(any::<u32>())), 10);
+    (bounds, kinds).prop_map(|(bounds, kinds)| {
+        let bounds: Vec<_> = bounds.into_iter().map(Some).collect();
+        let bounds = [vec![None], bounds, vec![None]].concat();
+        let spans = bounds.windows(2).map(|pair| Span {
+            first: pair[0],
+            upto: pair[1],
+        });
+        let parts = spans.zip(kinds).filter(|(_, (stands, _))| *stands);
+        parts.map(|(span, (_, sum))| Part { span, sum }).collect()
+    })
+}
+
 fn broadcasts() -> impl Strategy<Value = Broadcast<PeerId, TopicBundle>> {
     let age = prop::option::of((0..u64::MAX).prop_map(Duration::from_micros));
     let supplies_from = 0..=super::SEQ_MAX + 1;
@@ -218,7 +241,13 @@ fn broadcasts() -> impl Strategy<Value = Broadcast<PeerId, TopicBundle>> {
             head_age,
         },
     );
-    let kind = prop_oneof![Just(DigestKind::Delta), Just(DigestKind::Full)];
+    let spans = || parts().prop_map(|parts| parts.iter().map(|part| part.span).collect());
+    let kind = prop_oneof![
+        Just(DigestKind::Delta),
+        Just(DigestKind::Recent),
+        spans().prop_map(DigestKind::All),
+        spans().prop_map(DigestKind::Rest),
+    ];
     let push = prop_oneof![Just(Push::Eager), Just(Push::Supplied)];
     let trees = || {
         let tree = peers();
@@ -230,18 +259,14 @@ fn broadcasts() -> impl Strategy<Value = Broadcast<PeerId, TopicBundle>> {
             hops,
             push
         }),
-        (
-            kind,
-            prop::collection::vec(digest, 0..9),
-            any::<bool>(),
-            any::<bool>()
-        )
-            .prop_map(|(kind, streams, has_base, reply)| Broadcast::Digest {
+        (kind, prop::collection::vec(digest, 0..9), any::<bool>()).prop_map(
+            |(kind, streams, has_base)| Broadcast::Digest {
                 kind,
                 streams,
                 has_base,
-                reply,
-            }),
+            }
+        ),
+        (any::<u32>(), parts()).prop_map(|(salt, parts)| Broadcast::Split { salt, parts }),
         (
             any::<[u8; 16]>(),
             any::<bool>(),

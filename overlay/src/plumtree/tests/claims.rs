@@ -35,10 +35,9 @@ impl Joiner {
         };
         joiner.tell(Input::NeighbourUp(LIAR));
         let message = Message::Digest {
-            kind: DigestKind::Full,
+            kind: DigestKind::All(vec![Span::ALL]),
             streams: claims,
             has_base: true,
-            reply: false,
         };
         joiner.receive(LIAR, message);
         assert!(joiner.member.broadcast.has_base());

@@ -105,7 +105,7 @@ impl<M: Machine> Runner<'_, M> {
     /// Waits for links that only one end has to end, as they do once the ends compare notes: what hasn't lasted doesn't count.
     pub(super) fn let_settle(&mut self, progress: &mut dyn FnMut(Progress)) {
         /// Twice the time in which neighbours compare notes at least once.
-        const LASTING: Duration = Duration::from_secs(16);
+        const LASTING: Duration = Duration::from_secs(40);
         let before = self.graph().asymmetric();
         if !before.is_empty() {
             self.pass(LASTING, progress);

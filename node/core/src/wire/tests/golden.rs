@@ -34,6 +34,15 @@ fn frames_have_the_bytes_that_they_always_had() {
         distance: Some(Duration::from_micros(299)),
         to_parent: true,
     };
+    let bound = |bytes: &[u8]| {
+        let mut publisher = [0; 32];
+        publisher[..bytes.len()].copy_from_slice(bytes);
+        let publisher = PeerId::from_bytes(publisher);
+        StreamId {
+            publisher,
+            epoch: 0,
+        }
+    };
     let own = contact_of(&sender());
     let broadcast = |message| encode_broadcast(TOPIC, &message);
     let membership = |message| encode_membership(TOPIC, &message);
@@ -90,7 +99,7 @@ fn frames_have_the_bytes_that_they_always_had() {
         (
             "digest",
             broadcast(Broadcast::Digest {
-                kind: DigestKind::Full,
+                kind: DigestKind::Delta,
                 streams: vec![StreamDigest {
                     stream,
                     seqs: seqs.clone(),
@@ -99,7 +108,39 @@ fn frames_have_the_bytes_that_they_always_had() {
                     head_age: Some(Duration::from_micros(299)),
                 }],
                 has_base: true,
-                reply: true,
+            }),
+        ),
+        (
+            "digest of a span",
+            broadcast(Broadcast::Digest {
+                kind: DigestKind::All(vec![Span {
+                    first: Some(bound(&[0xaa, 0xbb])),
+                    upto: Some(bound(&[0xaa, 0xbc])),
+                }]),
+                streams: Vec::new(),
+                has_base: true,
+            }),
+        ),
+        (
+            "split",
+            broadcast(Broadcast::Split {
+                salt: 0x0102_0304,
+                parts: vec![
+                    Part {
+                        span: Span {
+                            first: None,
+                            upto: Some(bound(&[0xaa])),
+                        },
+                        sum: Some(7),
+                    },
+                    Part {
+                        span: Span {
+                            first: Some(bound(&[0xaa])),
+                            upto: None,
+                        },
+                        sum: None,
+                    },
+                ],
             }),
         ),
         (

@@ -59,6 +59,16 @@ fn lists_stop_at_their_bounds_whatever_their_entries_cost() {
     let want = field(1, &field(1, &[7; 32])).repeat(1_025);
     assert_eq!(refusal(&in_broadcast(7, &want)), "over 1,024 streams");
 
+    let spans =
+        (0..257u64).map(|at| field(2, &field(2, &[0x10, 1, 0x0a, 2, (at >> 8) as u8, at as u8])));
+    let spans: Vec<_> = spans.collect();
+    assert_eq!(refusal(&in_broadcast(9, &spans.concat())), "over 256 spans");
+    assert!(
+        decoder()
+            .decode(&in_broadcast(9, &spans[..256].concat()))
+            .is_ok()
+    );
+
     for kind in [5, 6] {
         let trees = field(1, &[7; 32]).repeat(1_025);
         assert_eq!(refusal(&in_broadcast(kind, &trees)), "over 1,024 trees");
@@ -123,7 +133,7 @@ fn sizes_stop_at_their_bounds() {
             "a control frame of over 256 KiB"
         );
     }
-    for kind in [4, 5, 6] {
+    for kind in [4, 5, 6, 8, 9] {
         assert_eq!(
             refusal(&in_broadcast(kind, &large)),
             "a broadcast message over its limit"
@@ -295,6 +305,43 @@ fn ranges_are_ascending_apart_and_below_two_to_the_53() {
 }
 
 #[test]
+fn spans_ascend_and_none_of_them_overlap() {
+    let bound = |number: u32, publisher: &[u8]| field(number, &field(1, publisher));
+    let split = |spans: &[Vec<u8>]| {
+        let parts: Vec<_> = spans.iter().map(|span| field(2, span)).collect();
+        in_broadcast(9, &parts.concat())
+    };
+    let from = |first: &[u8], upto: &[u8]| [bound(1, first), bound(2, upto)].concat();
+    let upto = |upto: &[u8]| bound(2, upto);
+    for good in [
+        &[vec![]][..],
+        &[upto(&[1]), upto(&[1, 1]), upto(&[7; 32]), vec![]],
+        &[from(&[1], &[2]), from(&[2], &[3]), from(&[4], &[5])],
+    ] {
+        assert!(decoder().decode(&split(good)).is_ok(), "{good:x?}");
+    }
+    for bad in [
+        &[vec![], vec![]][..],
+        &[vec![], upto(&[1])],
+        &[upto(&[1]), upto(&[1])],
+        &[upto(&[2]), upto(&[1])],
+        &[upto(&[2]), from(&[1], &[3])],
+        &[from(&[2], &[1])],
+        &[from(&[1], &[1, 0, 0])],
+    ] {
+        assert_eq!(
+            refusal(&split(bad)),
+            "spans that overlap, or are empty",
+            "{bad:x?}"
+        );
+    }
+    assert_eq!(
+        refusal(&split(&[upto(&[7; 33])])),
+        "a bound of over 32 bytes"
+    );
+}
+
+#[test]
 fn unknown_kinds_are_skipped_and_missing_values_refused() {
     for unknown in [
         vec![],
@@ -371,7 +418,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
     #[test]
-    fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 1u32..7, inner in 1u32..9) {
+    fn garbage_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..600), kind in 1u32..8, inner in 1u32..10) {
         decode_all(&bytes);
         decode_all(&field(kind, &bytes));
         decode_all(&in_membership(inner, &bytes));
