@@ -83,6 +83,14 @@ impl Process {
         Some(kib * 1024)
     }
 
+    /// Time that it has spent on cores since it started, to a hundredth of a second.
+    pub fn cpu_time(&self) -> Option<Duration> {
+        let stat = Stat::read(self.pid)?;
+        let ticks_a_second = u32::try_from(rustix::param::clock_ticks_per_second()).ok()?;
+        let is_ours = stat.start_time == self.start_time;
+        is_ours.then(|| Duration::from_secs(stat.cpu_ticks) / ticks_a_second)
+    }
+
     /// Sends a signal; false if the process has ended.
     pub fn signal(&self, signal: Signal) -> io::Result<bool> {
         let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw) else {
@@ -131,6 +139,8 @@ impl Process {
 
 struct Stat {
     state: char,
+    /// Clock ticks in user mode and in the system.
+    cpu_ticks: u64,
     start_time: u64,
 }
 
@@ -139,13 +149,19 @@ impl Stat {
         Self::parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
     }
 
-    /// Parses `pid (name) state … start_time …`; the name may hold spaces and parentheses.
+    /// Parses `pid (name) state … utime stime … start_time …`; the name may hold spaces and parentheses.
     fn parse(stat: &str) -> Option<Self> {
         let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
         let state = fields.next()?.chars().next()?;
-        // The state is field 3, the start time field 22.
-        let start_time = fields.nth(18)?.parse().ok()?;
-        Some(Self { state, start_time })
+        // The state is field 3, the times are fields 14 and 15, the start time is field 22.
+        let user: u64 = fields.nth(10)?.parse().ok()?;
+        let system: u64 = fields.next()?.parse().ok()?;
+        let start_time = fields.nth(6)?.parse().ok()?;
+        Some(Self {
+            state,
+            cpu_ticks: user.saturating_add(system),
+            start_time,
+        })
     }
 }
 
@@ -274,7 +290,8 @@ mod tests {
     fn a_name_with_parentheses_does_not_confuse_the_parser() {
         let stat = "7 (a b) R) T 1 7 7 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 4242 0 0";
         let stat = Stat::parse(stat).unwrap();
-        assert_eq!((stat.state, stat.start_time), ('T', 4242));
+        let read = (stat.state, stat.cpu_ticks, stat.start_time);
+        assert_eq!(read, ('T', 5 + 6, 4242));
         assert!(Stat::parse("7 (short) R 1").is_none());
     }
 

@@ -100,6 +100,8 @@ pub struct Book {
     pub foreign_count: u64,
     /// Why the subscription ended, if it did.
     pub ended: Option<String>,
+    /// The cursor of the last message.
+    cursor: Option<String>,
 }
 
 impl Book {
@@ -114,7 +116,8 @@ impl Book {
             .is_some_and(|stream| stream.holds(from, to))
     }
 
-    fn enter(&mut self, message: Message) {
+    fn enter(&mut self, mut message: Message) {
+        self.cursor = Some(std::mem::take(&mut message.cursor));
         match arrival(message) {
             Some((publisher, arrival)) => self.streams.entry(publisher).or_default().enter(arrival),
             None => self.foreign_count += 1,
@@ -148,6 +151,7 @@ pub struct Subscriber {
     pub name: String,
     /// The node's peer id.
     pub peer_id: String,
+    topic: String,
     book: Arc<Mutex<Book>>,
     task: JoinHandle<()>,
 }
@@ -155,31 +159,32 @@ pub struct Subscriber {
 impl Subscriber {
     /// Subscribes at a daemon; answers once all that is published from now on will come.
     pub async fn start(name: &str, dir: &Path, topic: &str) -> anyhow::Result<Self> {
-        let within = tokio::time::timeout(CALL_WAIT_MAX, Self::start_unbounded(name, dir, topic));
-        within
-            .await
-            .map_err(|_| anyhow!("no answer within {} s", CALL_WAIT_MAX.as_secs()))?
-            .with_context(|| format!("can't subscribe at {name}"))
-    }
-
-    async fn start_unbounded(name: &str, dir: &Path, topic: &str) -> anyhow::Result<Self> {
-        let client = Client::connect(dir).await?;
-        let peer_id = client
-            .call::<method::NodeIdentity>(NoParams {})
-            .await?
-            .peer_id;
-        let mut stream = client.subscribe(topic, &Start::Latest).await?;
-        if !matches!(stream.next().await?, Notification::Ready(_)) {
-            bail!("the first word of the subscription isn't that it is ready");
-        }
+        let (peer_id, stream) = subscribe(name, dir, topic, &Start::Latest).await?;
         let book = Arc::new(Mutex::new(Book::default()));
         let task = tokio::spawn(keep_book(stream, Arc::clone(&book)));
         Ok(Self {
             name: name.to_owned(),
             peer_id,
+            topic: topic.to_owned(),
             book,
             task,
         })
+    }
+
+    /// Goes on in the same book where it stopped, once the subscription has ended because the daemon did: after the last message
+    /// that came, or with what is published from now on where none has.
+    pub async fn go_on(&mut self, dir: &Path) -> anyhow::Result<()> {
+        // What the daemon had sent is read first.
+        let ended = tokio::time::timeout(CALL_WAIT_MAX, &mut self.task).await;
+        ended.with_context(|| format!("the subscription at {} has not ended", self.name))??;
+        let start = match &self.book().cursor {
+            Some(cursor) => Start::After(cursor.clone()),
+            None => Start::Latest,
+        };
+        let (_, stream) = subscribe(&self.name, dir, &self.topic, &start).await?;
+        self.book().ended = None;
+        self.task = tokio::spawn(keep_book(stream, Arc::clone(&self.book)));
+        Ok(())
     }
 
     /// What has come so far.
@@ -193,6 +198,29 @@ impl Drop for Subscriber {
     fn drop(&mut self) {
         self.task.abort();
     }
+}
+
+/// Subscribes, and returns the daemon's peer id as well.
+async fn subscribe(
+    name: &str,
+    dir: &Path,
+    topic: &str,
+    start: &Start,
+) -> anyhow::Result<(String, TopicStream)> {
+    let ready = async {
+        let client = Client::connect(dir).await?;
+        let identity = client.call::<method::NodeIdentity>(NoParams {}).await?;
+        let mut stream = client.subscribe(topic, start).await?;
+        if !matches!(stream.next().await?, Notification::Ready(_)) {
+            bail!("the first word of the subscription isn't that it is ready");
+        }
+        Ok((identity.peer_id, stream))
+    };
+    let within = tokio::time::timeout(CALL_WAIT_MAX, ready).await;
+    within
+        .map_err(|_| anyhow!("no answer within {} s", CALL_WAIT_MAX.as_secs()))
+        .and_then(|ready| ready)
+        .with_context(|| format!("can't subscribe at {name}"))
 }
 
 async fn keep_book(mut stream: TopicStream, book: Arc<Mutex<Book>>) {

@@ -5,6 +5,7 @@
 pub mod command;
 pub mod crash;
 pub mod daemon;
+pub mod draw;
 pub mod http;
 pub mod net;
 pub mod peer;
