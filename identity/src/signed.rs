@@ -90,6 +90,14 @@ pub struct Signed<T> {
     pub signature: Signature,
 }
 
+impl<T> Signed<T> {
+    /// Takes a value as one whose signature was checked, or made, before it was written to this node's own store, which has
+    /// found its bytes unchanged. Nothing else may call this.
+    pub const fn restored(self) -> Verified<T> {
+        Verified(self)
+    }
+}
+
 impl<T: Authored> Signed<T> {
     /// Checks the author's signature with ed25519's strict rule.
     pub fn verify(self, context: &[u8], keys: &mut KeyCache) -> Result<Verified<T>, BadSignature> {
@@ -101,7 +109,8 @@ impl<T: Authored> Signed<T> {
     }
 }
 
-/// A value whose author signed it: made by [`Signed::verify`] and by [`crate::Keypair::sign`], nowhere else.
+/// A value whose author signed it: made by [`Signed::verify`] and by [`crate::Keypair::sign`], and read back from this node's
+/// own store by [`Signed::restored`], nowhere else.
 #[derive(Clone, Debug)]
 pub struct Verified<T>(Signed<T>);
 

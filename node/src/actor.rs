@@ -74,16 +74,16 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
     let unix_ms = clock.now().unix.0 / 1_000;
     let opened = tokio::task::spawn_blocking(move || {
         // No epoch is spent on a store that can't be used.
-        let (keeper, outcomes, restored) = Keeper::open(dir.as_deref(), &network, peer)?;
+        let (keeper, outcomes, found) = Keeper::open(dir.as_deref(), &network, peer)?;
         let opened = opening
             .open(unix_ms)
             .map_err(|DiskError { path, reason }| StartError::Disk { path, reason })?;
-        Ok((opened, keeper, outcomes, restored))
+        Ok((opened, keeper, outcomes, found))
     });
     let opened = opened
         .await
         .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()));
-    let (opened, keeper, outcomes, restored) = opened?;
+    let (opened, keeper, outcomes, found) = opened?;
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| StartError::Config {
         reason: format!("the system gives no randomness: {error}"),
@@ -100,7 +100,8 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
             roles: config.roles,
             found: config.found,
             store: weft_dht::store::Config::default(),
-            restored,
+            restored: found.records,
+            topics: found.topics,
         },
         clock.now(),
     );

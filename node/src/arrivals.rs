@@ -46,7 +46,7 @@ impl Arrivals {
         }
     }
 
-    /// A topic's log begins; its first item gets a place.
+    /// A topic's log begins, or begins again: what comes gets this place at the earliest, and what was there before stands below.
     pub(crate) fn begin(&mut self, topic: TopicName, life: u64, place: u64) {
         let log = Log::new(LogId::new(self.daemon, &topic, life), place);
         self.logs.insert(topic, Arc::new(log));
@@ -234,6 +234,18 @@ impl Log {
             .partition_point(|entry| entry.place + entry.items <= place);
         'entries: for entry in ring.entries.range(first..) {
             at = at.max(entry.place);
+            if let Delivered::Missed { .. } = entry.what {
+                if items.len() >= items_max {
+                    break;
+                }
+                let end = entry.place + entry.items;
+                items.push(Item::SlowReader {
+                    from: at,
+                    to: end - 1,
+                });
+                at = end;
+                continue;
+            }
             let skipped = (at - entry.place) as usize;
             for item in entry.what.items(entry.place).skip(skipped) {
                 let size = item.bytes();
@@ -254,7 +266,7 @@ impl Log {
         let items = what.count();
         let latest = ring.entries.back().map(|entry| entry.unix);
         let unix = what.received_at().or(latest).unwrap_or(UnixMicros(0));
-        ring.next = place + items;
+        ring.next = ring.next.max(place + items);
         ring.entries.push_back(Entry {
             place,
             items,
@@ -330,13 +342,14 @@ impl Items for Delivered {
         match self {
             Self::Bundle { bundle, from, .. } => due(bundle, *from).count() as u64,
             Self::Gap { .. } => 1,
+            Self::Missed { places } => *places,
         }
     }
 
     fn received_at(&self) -> Option<UnixMicros> {
         match self {
             Self::Bundle { received_at, .. } => Some(*received_at),
-            Self::Gap { .. } => None,
+            Self::Gap { .. } | Self::Missed { .. } => None,
         }
     }
 
@@ -382,6 +395,8 @@ impl Items for Delivered {
                 };
                 (None, Some(lost))
             }
+            // Read as one item, wherever in it a reader begins.
+            Self::Missed { .. } => (None, None),
         };
         messages.into_iter().flatten().chain(gap)
     }

@@ -131,6 +131,26 @@ impl<P: Peer> Delivery<P> {
         self.recheck_at != Time::NEVER
     }
 
+    /// Goes on in a stream that is later than those of its publisher that this was called for before.
+    pub(crate) fn resume(&mut self, id: StreamId<P>, next: u64) {
+        let earlier = self.places.remove(&id.publisher);
+        let mut left = VecDeque::new();
+        if let Some(earlier) = earlier {
+            left = earlier.left;
+            left.push_back((earlier.epoch, earlier.next));
+            if left.len() > LEFT_MAX {
+                left.pop_front();
+            }
+        }
+        let place = Place {
+            left,
+            epoch: id.epoch,
+            next,
+            blocked: None,
+        };
+        self.places.insert(id.publisher, place);
+    }
+
     /// The base is fixed: every publisher that is known begins where it says.
     pub fn start<B: Bundle<Peer = P>>(&mut self, broadcast: &Broadcast<B>, now: Now) {
         let mut publishers: Vec<P> = broadcast

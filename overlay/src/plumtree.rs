@@ -19,6 +19,7 @@ mod neighbour;
 mod optimise;
 mod push;
 mod repair;
+mod resume;
 pub mod shared;
 mod tell;
 #[cfg(test)]
@@ -171,6 +172,8 @@ pub struct Broadcast<B: Bundle> {
     wants: Wants<B::Peer>,
     /// Until when a base is waited for; none once it is fixed.
     base_until: Option<Time>,
+    /// Until when a member that resumes waits to hear where others stand; none once it has heard.
+    lost_until: Option<Time>,
     reach: Reach,
     counters: Counters,
     orders: Vec<Order<B::Peer>>,
@@ -189,6 +192,7 @@ impl<B: Bundle> Broadcast<B> {
             trees: Trees::new(me),
             wants: Wants::new(),
             base_until: Some(now.time + config.base_timeout),
+            lost_until: None,
             reach: Reach::default(),
             counters: Counters::default(),
             orders: Vec::new(),
@@ -216,7 +220,10 @@ impl<B: Bundle> Broadcast<B> {
                 }
                 self.shared.measured(peer, rtt, now);
             }
-            Input::Alone => self.fix_base(now),
+            Input::Alone => {
+                self.fix_base(now);
+                self.find_its_feet();
+            }
         }
         self.tell_beacons(now);
         self.carry_out_orders();
@@ -226,6 +233,9 @@ impl<B: Bundle> Broadcast<B> {
     pub fn handle_timeout(&mut self, now: Now) {
         if self.base_until.is_some_and(|until| until <= now.time) {
             self.fix_base(now);
+        }
+        if self.lost_until.is_some_and(|until| until <= now.time) {
+            self.find_its_feet();
         }
         self.history.shed(now.time);
         self.ask_for_missing(now);
@@ -251,6 +261,7 @@ impl<B: Bundle> Broadcast<B> {
             .min();
         self.base_until
             .unwrap_or(Time::NEVER)
+            .min(self.lost_until.unwrap_or(Time::NEVER))
             .min(neighbours.unwrap_or(Time::NEVER))
             .min(self.wants.next_timeout())
             .min(self.history.next_expiry())
@@ -328,13 +339,14 @@ impl<B: Bundle> Broadcast<B> {
         if self.neighbours.contains_key(&peer) {
             return;
         }
-        let interval = if self.has_base() {
+        let interval = if self.has_bearings() {
             self.config.exchange_interval_min
         } else {
             self.config.base_timeout / tell::BASE_ATTEMPTS
         };
         // The first neighbour gets its time to tell the base, however long it took to find it.
-        if let Some(until) = &mut self.base_until
+        let waiting = self.base_until.as_mut().or(self.lost_until.as_mut());
+        if let Some(until) = waiting
             && self.neighbours.is_empty()
         {
             *until = (*until).max(now.time + self.config.base_timeout);

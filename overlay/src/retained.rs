@@ -4,11 +4,15 @@
 //! began, what it has seen and let go of, and what is due next. A mark is made whenever a bundle goes or a base moves
 //! ([`Change`]); one that lags behind costs nothing, since held bundles make good what it doesn't say.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use weft_identity::Hash;
 
-use crate::history::{History, Retention};
-use crate::stream::Held;
-use crate::{Bundle, Now, PreviousEpoch, Seqs, StreamId, Time, UnixMicros};
+use crate::delivery::Delivery;
+use crate::history::{self, History, Retention};
+use crate::stream::{Held, Stream};
+use crate::{Bundle, Now, Peer, PreviousEpoch, Seqs, StreamId, Time, UnixMicros};
 
 /// What has changed of what is held, other than a bundle that has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +45,7 @@ pub struct Mark {
     pub next: Option<u64>,
 }
 
-/// A bundle from before this member's base, as somebody had it who was there.
+/// A bundle that came earlier: to this member in another run, or to somebody who was there before its base.
 #[derive(Clone, Debug)]
 pub struct Earlier<B> {
     /// The bundle.
@@ -112,20 +116,163 @@ impl<B: Bundle> History<B> {
             return false;
         }
         self.bytes += earlier.bundle.cost_bytes();
-        stream.held.insert(
-            header.first,
-            Held {
-                bundle: earlier.bundle,
-                hops: earlier.hops,
-                received_at: earlier.received_at,
-                received: now.time,
-                older: now.unix.since(earlier.received_at),
-            },
-        );
+        let older = now.unix.since(earlier.received_at);
+        stream
+            .held
+            .insert(header.first, earlier.kept(now.time, older));
         if header.last.saturating_add(1) == stream.supplies_from {
             stream.supplies_from = header.first;
         }
         self.arrivals.push_front((header.stream, header.first));
         true
+    }
+}
+
+/// Where a member that is away has stopped.
+#[derive(Clone, Debug)]
+pub struct Retained<B: Bundle> {
+    pub(crate) history: History<B>,
+    pub(crate) delivery: Delivery<B::Peer>,
+    pub(crate) extent: Extent,
+}
+
+/// How much of what has come since a member began is retained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// All of it: whoever resumes is owed what came meanwhile.
+    Whole,
+    /// What the member has published itself: whoever resumes joins, and has that to supply.
+    Own,
+}
+
+/// What is known of where a member stopped, as it was kept.
+#[derive(Clone, Debug)]
+pub struct Traces<B: Bundle> {
+    /// How much there is of it.
+    pub extent: Extent,
+    /// What is known of streams, as far as it doesn't follow from the rest.
+    pub marks: Vec<(StreamId<B::Peer>, Mark)>,
+    /// The bundles that are held.
+    pub held: Vec<Earlier<B>>,
+    /// The last seq of each stream that was delivered or told as a gap.
+    pub delivered: Vec<(StreamId<B::Peer>, u64)>,
+}
+
+impl<B: Bundle> Retained<B> {
+    /// Makes it of what was kept by `me`.
+    pub fn restore(me: B::Peer, config: history::Config, traces: Traces<B>, now: Now) -> Self {
+        let mut history = History::new(config);
+        let mut due: BTreeMap<StreamId<B::Peer>, u64> = BTreeMap::new();
+        for (id, mark) in traces.marks {
+            if let Some(next) = mark.next {
+                due.insert(id, next);
+            }
+            let stream = history.restored(id, me, now.time);
+            stream.base = mark.base;
+            stream.seen = mark.seen;
+            stream.head = mark.head;
+            stream.previous_epoch = mark.previous_epoch;
+        }
+        for (id, last) in traces.delivered {
+            let next = due.entry(id).or_default();
+            *next = (*next).max(last.saturating_add(1));
+        }
+        let mut held = traces.held;
+        held.sort_by_key(|held| (held.received_at, held.bundle.header().first));
+        for held in held {
+            history.restore_held(held, me, now);
+        }
+        for (_, stream) in history.streams.iter_mut() {
+            stream.find_supplies();
+        }
+        Self {
+            history,
+            delivery: Delivery::restore(due),
+            extent: traces.extent,
+        }
+    }
+
+    /// Returns how much is retained.
+    pub const fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// Returns the history.
+    pub const fn history(&self) -> &History<B> {
+        &self.history
+    }
+
+    /// Drops what is too old or too much.
+    pub fn shed(&mut self, now: Now) {
+        self.history.shed(now.time);
+    }
+
+    /// Drops the oldest bundle; returns the bytes freed.
+    pub fn drop_oldest(&mut self) -> usize {
+        self.history.drop_oldest()
+    }
+
+    /// Returns what has changed, one after the other.
+    pub fn poll_change(&mut self) -> Option<Change<B::Peer>> {
+        self.history.poll_change()
+    }
+
+    /// Returns what is known of a stream and doesn't follow from its bundles; none where the stream isn't known.
+    pub fn mark(&self, id: StreamId<B::Peer>) -> Option<Mark> {
+        self.history.mark(id, self.delivery.due(id))
+    }
+}
+
+impl<B: Bundle> History<B> {
+    /// Returns a stream that was kept. Whoever made room for it then is not known: its publisher counts as who brought it.
+    fn restored(&mut self, id: StreamId<B::Peer>, me: B::Peer, now: Time) -> &mut Stream<B> {
+        let source = (id.publisher != me).then_some(id.publisher);
+        self.streams
+            .get_or_insert_with(id, || Stream::new(source, now))
+    }
+
+    fn restore_held(&mut self, held: Earlier<B>, me: B::Peer, now: Now) {
+        let header = held.bundle.header();
+        let stream = self.restored(header.stream, me, now.time);
+        // Only damage can have made them overlap, or seen so full of holes.
+        if stream.overlaps(&header) || !stream.seen.insert(header.first, header.last) {
+            return;
+        }
+        if stream.seen.last() == Some(header.last) {
+            stream.head = header.hash;
+        }
+        if header.first == 1 {
+            stream.previous_epoch = held.bundle.previous_epoch();
+        }
+        let cost = held.bundle.cost_bytes();
+        let older = now.unix.since(held.received_at);
+        stream.held.insert(header.first, held.kept(now.time, older));
+        self.bytes += cost;
+        self.arrivals.push_back((header.stream, header.first));
+    }
+}
+
+impl<B> Earlier<B> {
+    /// Makes it one that is held.
+    fn kept(self, now: Time, older: Duration) -> Held<B> {
+        Held {
+            bundle: self.bundle,
+            hops: self.hops,
+            received_at: self.received_at,
+            received: now,
+            older,
+        }
+    }
+}
+
+impl<P: Peer> Delivery<P> {
+    /// Makes a delivery that goes on where it stopped: with the seq that is due next in each stream.
+    fn restore(due: BTreeMap<StreamId<P>, u64>) -> Self {
+        let mut delivery = Self::new();
+        // In ascending order: a publisher's last epoch is where it stands.
+        for (id, next) in due {
+            delivery.resume(id, next);
+        }
+        delivery
     }
 }

@@ -148,6 +148,15 @@ impl<B: Bundle> Stream<B> {
         );
     }
 
+    /// Finds from where on everything that was seen is held.
+    pub(crate) fn find_supplies(&mut self) {
+        let mut from = self.seen.last().map_or(1, |last| last.saturating_add(1));
+        while let Some(held) = from.checked_sub(1).and_then(|seq| self.held_at(seq)) {
+            from = held.bundle.header().first;
+        }
+        self.supplies_from = from;
+    }
+
     /// Returns whether anything is held of a bundle's places.
     pub(crate) fn overlaps(&self, header: &Header<B::Peer>) -> bool {
         let upto = self.held.range(..=header.last).next_back();

@@ -14,7 +14,7 @@ use crate::history::{Held, History, Refusal, Retention};
 use crate::hyparview::{self, Membership};
 use crate::outbox::Outbox;
 use crate::plumtree::{self, Broadcast, Counters, Reach, SharedTree, Trees};
-use crate::retained::{Change, Earlier, Mark};
+use crate::retained::{Change, Earlier, Extent, Mark, Retained};
 use crate::{Bundle, Contact, Header, Now, StreamId, Time};
 
 /// The settings of a swarm, shared by all members of a simulation.
@@ -110,7 +110,8 @@ pub enum Output<P, C, B> {
     NeighbourUp(P),
     /// A peer has ceased to be a neighbour.
     NeighbourDown(P),
-    /// It is fixed where this member begins: what is published from now on will be delivered.
+    /// It is fixed where this member begins: what is published from now on will be delivered. One that resumes has also heard
+    /// where others stand.
     Based,
     /// A bundle was taken into history; told where changes are ([`crate::history::Config::tells_changes`]).
     Held(Header<P>),
@@ -163,6 +164,55 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
             delivery: Delivery::new(),
             outputs: Outbox::new(),
         }
+    }
+
+    /// Makes the swarm of a member that was away, and goes on where it stopped.
+    pub fn resume(
+        me: C,
+        config: Config,
+        retained: Retained<B>,
+        rng: &mut ChaCha8Rng,
+        now: Now,
+    ) -> Self {
+        let (peer, settings) = (me.peer(), Arc::clone(&config.broadcast));
+        let mut swarm = Self::new(me, config, rng, now);
+        let mut history = retained.history;
+        history.config = settings.history.clone();
+        swarm.broadcast = match retained.extent {
+            Extent::Whole => Broadcast::resume(peer, settings, history, now),
+            Extent::Own => Broadcast::join_with(peer, settings, history, now),
+        };
+        swarm.delivery = retained.delivery;
+        if swarm.broadcast.has_base() {
+            swarm.delivery.start(&swarm.broadcast, now);
+            swarm.drain_delivery();
+        }
+        swarm
+    }
+
+    /// Ends the swarm; returns where this member stops.
+    pub fn retain(self, extent: Extent) -> Retained<B> {
+        Retained {
+            history: self.broadcast.into_history(),
+            delivery: self.delivery,
+            extent,
+        }
+    }
+
+    /// Returns whether it is known where this member begins and, where that is in the past, where others stand.
+    pub const fn has_bearings(&self) -> bool {
+        self.broadcast.has_bearings()
+    }
+
+    /// Returns, of each stream that this member or a neighbour has more of than was delivered here, the last seq of it.
+    pub fn heads(&self) -> Vec<(StreamId<C::Peer>, u64)> {
+        let mut heads = self.broadcast.heads();
+        let history = self.broadcast.history();
+        heads.retain(|(id, last)| {
+            let begun = history.base(*id).saturating_add(1);
+            self.delivery.due(*id).unwrap_or(begun) <= *last
+        });
+        heads
     }
 
     /// Takes a fact.

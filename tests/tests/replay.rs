@@ -93,8 +93,67 @@ fn a_reader_goes_on_where_it_stopped() {
     refused(&["topic", "history", "silent"], 5, "there is no history");
     let elsewhere = weft.run(["--node", "n1", "sub", "logs", "--from", cursor]);
     elsewhere.expect_code(2).expect_stderr("of another daemon");
-    // A daemon's log doesn't outlive it.
+    weft.run(["testnet", "down"]).expect_code(0);
+}
+
+/// Publishes numbered messages at n1, which are on disk with the keepers once it returns.
+fn publish(weft: &Weft, range: std::ops::RangeInclusive<usize>) {
+    let lines = numbered(range).join("\n");
+    let args = ["--node", "n1", "pub", "logs", "-", "--ack", "keepers"];
+    weft.run_with_input(args, lines.as_bytes()).expect_code(0);
+}
+
+/// What a reader gets of so many messages from a place on.
+fn resumed(weft: &Weft, from: &str, count: usize) -> Vec<String> {
+    let count = count.to_string();
+    read(weft, &["sub", "logs", "--from", from, "--count", &count])
+}
+
+#[test]
+fn a_log_outlives_its_daemon_however_that_ends() {
+    let base = Base::new();
+    let weft = base.weft(WEFT);
+    weft.run(["testnet", "up", "--nodes", "3", "--detach"])
+        .expect_code(0);
+    let mut live = weft.start(["--node", "n2", "sub", "logs"], std::process::Stdio::null());
+    live.wait_stderr("subscribed", SOON);
+    publish(&weft, 1..=200);
+    wait::until("the last message", SOON, || {
+        live.stdout_so_far()
+            .ends_with("message 200\n")
+            .then_some(())
+    });
+    let json = read(
+        &weft,
+        &["--json", "topic", "history", "logs", "--count", "100"],
+    );
+    let line: Value = serde_json::from_str(json.last().unwrap()).unwrap();
+    let cursor = line["cursor"].as_str().unwrap();
+
+    // Killed, whatever it had not synced by then; what was published meanwhile follows without a seam.
+    weft.run(["testnet", "kill", "n2"]).expect_code(0);
+    publish(&weft, 201..=300);
     weft.run(["testnet", "restart", "n2"]).expect_code(0);
-    refused(&["sub", "logs", "--from", cursor], 2, "no longer has");
+    assert_eq!(resumed(&weft, cursor, 200), numbered(101..=300));
+
+    // All of them at once: the log is there still, and goes on.
+    weft.run(["testnet", "kill", "n1", "n2", "n3"])
+        .expect_code(0);
+    weft.run(["testnet", "restart", "n1", "n2", "n3"])
+        .expect_code(0);
+    assert_eq!(resumed(&weft, cursor, 200), numbered(101..=300));
+    assert_eq!(resumed(&weft, "earliest", 300), numbered(1..=300));
+
+    // Who wants only what is new isn't given what it missed.
+    weft.run(["testnet", "kill", "n2"]).expect_code(0);
+    publish(&weft, 301..=310);
+    weft.run(["testnet", "restart", "n2"]).expect_code(0);
+    let args = ["--node", "n2", "sub", "logs", "--count", "1"];
+    let mut latest = weft.start(args, std::process::Stdio::null());
+    latest.wait_stderr("subscribed", SOON);
+    publish(&weft, 311..=311);
+    let got = latest.wait(SOON).expect_code(0).text();
+    assert_eq!(got, "message 311\n");
+    assert_eq!(resumed(&weft, cursor, 211), numbered(101..=311));
     weft.run(["testnet", "down"]).expect_code(0);
 }

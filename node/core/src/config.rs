@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use weft_dht::store;
 use weft_identity::Keypair;
 
+use crate::log::RestoredTopic;
 use crate::{Address, PeerContact, Roles, TopicName};
 
 /// What a core is made with.
@@ -31,6 +32,8 @@ pub struct Config {
     pub store: store::Config,
     /// What the store's disk held when the node started.
     pub restored: store::Restored<PeerContact>,
+    /// The topics' logs that the disk held when the node started.
+    pub topics: Vec<RestoredTopic>,
     /// Seeds every random choice of the core.
     pub seed: [u8; 32],
 }

@@ -190,6 +190,7 @@ impl Core {
             counters: BTreeMap::new(),
             outputs: VecDeque::new(),
         };
+        core.restore_logs(config.topics, now);
         core.open_swarm(TopicName::network(), Start::Retained, now);
         core.settle(now);
         core

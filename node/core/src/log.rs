@@ -7,11 +7,15 @@
 //! The core orders changes ([`LogOp`]), the shell writes them, a batch as a whole. They may be lost from the end only, so
 //! that whatever is on disk is what the node knew at some moment.
 
+mod kept;
+
 use weft_identity::PeerId;
-use weft_overlay::retained::Mark;
+use weft_overlay::retained::{Earlier, Mark};
 use weft_overlay::{Bundle, StreamId, UnixMicros};
 
 use crate::{TopicBundle, TopicId, TopicName};
+
+pub use kept::Kept;
 
 /// The place that a log's first arrival gets: what is fetched from before it is put in front.
 pub const FIRST_PLACE: u64 = 1 << 40;
@@ -154,4 +158,21 @@ impl LogOp {
                 _ => 0,
             }
     }
+}
+
+/// A topic's log as the disk had it when the node started.
+#[derive(Clone, Debug)]
+pub struct RestoredTopic {
+    /// The topic's name.
+    pub name: TopicName,
+    /// Which log it is.
+    pub life: u64,
+    /// Whether everything is in it that came since it began; otherwise it has this node's own bundles alone.
+    pub is_whole: bool,
+    /// The bundles that are held, in any order.
+    pub held: Vec<Earlier<TopicBundle>>,
+    /// What stands at which places, in ascending order; none where that is lost.
+    pub arrivals: Vec<(u64, Option<Arrived>)>,
+    /// What is known of streams.
+    pub marks: Vec<(StreamId<PeerId>, Mark)>,
 }

@@ -8,7 +8,7 @@ use weft_dht::kv::{KvKey, RecordId};
 use weft_dht::lookup::Stats;
 use weft_dht::store;
 use weft_identity::PeerId;
-use weft_overlay::UnixMicros;
+use weft_overlay::{StreamId, UnixMicros};
 
 use crate::config::PreviousRun;
 use crate::input::Ack;
@@ -87,20 +87,22 @@ pub enum Output {
         /// Why, for the log.
         reason: &'static str,
     },
-    /// A topic's arrival log begins. Every other order about it stands between this and its [`Output::EndLog`].
+    /// A topic's arrival log begins, or that of an earlier run begins again. Every other order about it stands between this and
+    /// its [`Output::EndLog`].
     BeginLog {
         /// The topic.
         topic: TopicName,
         /// What tells the log from earlier ones of the topic.
         life: u64,
-        /// The place that its first arrival gets.
+        /// The place that the next arrival gets at the earliest. Those of an earlier run follow at once, with the places below
+        /// that they had.
         place: u64,
     },
     /// Something arrived for the topic's arrival log, in order for each publisher.
     Deliver {
         /// The topic.
         topic: TopicName,
-        /// The place of its first message; past all that were there before.
+        /// The place of its first message, past all that were there before: not always the next, after a restart.
         place: u64,
         /// What.
         item: Delivered,
@@ -186,6 +188,11 @@ pub enum Delivered {
         /// The last that is missing.
         to: u64,
     },
+    /// Arrivals that this node had and can't read any more.
+    Missed {
+        /// How many places they have.
+        places: u64,
+    },
 }
 
 /// A request's answer.
@@ -197,6 +204,9 @@ pub enum Reply {
     Subscribed {
         /// How many.
         neighbours: usize,
+        /// Of streams of which more was published than has arrived, the last seq that is known of: who wants only what is
+        /// new doesn't want what comes of it.
+        heads: Vec<(StreamId<PeerId>, u64)>,
     },
     /// To Subscribe: the node is a member of as many topics as it may be.
     TooManyTopics,

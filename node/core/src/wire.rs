@@ -39,6 +39,7 @@ use weft_overlay::{hyparview as views, plumtree as trees};
 
 pub use self::book::{decode_descriptors, encode_descriptors};
 pub(crate) use self::bundle::publish;
+pub use self::bundle::restore_bundle;
 pub use self::encode::{
     encode_broadcast, encode_hello, encode_kad, encode_membership, encode_ping, encode_pong,
     encode_store, encode_topics,

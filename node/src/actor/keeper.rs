@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use tokio::sync::mpsc;
-use weft_core::log::{LogOp, WriteId};
+use weft_core::log::{LogOp, RestoredTopic, WriteId};
 use weft_core::{Input, PeerContact};
 use weft_dht::kv::{KvKey, RecordId};
 use weft_dht::store::{Kept, Op, OrderId, Restored};
@@ -31,6 +31,15 @@ pub(super) enum Outcome {
     Found(Finding),
 }
 
+/// What the core begins with.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Of the replicated store.
+    pub(super) records: Restored<PeerContact>,
+    /// Of topics.
+    pub(super) topics: Vec<RestoredTopic>,
+}
+
 /// Where things are kept.
 #[derive(Debug)]
 pub(super) struct Keeper {
@@ -50,11 +59,11 @@ impl Keeper {
         dir: Option<&Path>,
         network: &str,
         me: PeerId,
-    ) -> Result<(Self, Outcomes, Restored<PeerContact>), StartError> {
+    ) -> Result<(Self, Outcomes, Found), StartError> {
         let (outcomes, taken) = mpsc::unbounded_channel();
         let Some(dir) = dir else {
             let place = Place::Memory(Kept::default());
-            return Ok((Self { place, outcomes }, taken, Restored::default()));
+            return Ok((Self { place, outcomes }, taken, Found::default()));
         };
         let path = dir.join("store");
         let found = outcomes.clone();
@@ -65,12 +74,18 @@ impl Keeper {
             path: error.path,
             reason: error.reason,
         })?;
-        let restored = kept::belong_to(&store, network)
-            .and_then(|()| kept::restore(&store, &report, me).map_err(|error| error.to_string()));
-        match restored {
-            Ok(restored) => {
+        let read = || {
+            Ok(Found {
+                records: kept::restore(&store, &report, me)?,
+                topics: kept::logs::restore(&store, &report, network)?,
+            })
+        };
+        let read = kept::belong_to(&store, network)
+            .and_then(|()| read().map_err(|error: std::io::Error| error.to_string()));
+        match read {
+            Ok(found) => {
                 let place = Place::Store(store);
-                Ok((Self { place, outcomes }, taken, restored))
+                Ok((Self { place, outcomes }, taken, found))
             }
             Err(reason) => {
                 store.close();

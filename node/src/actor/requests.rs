@@ -213,13 +213,13 @@ impl Requests {
         };
         match (owed, reply) {
             (Owed::Published(to), Reply::Published(outcome)) => drop(to.send(outcome)),
-            (Owed::Subscribed(topic, start, to), Reply::Subscribed { neighbours }) => {
+            (Owed::Subscribed(topic, start, to), Reply::Subscribed { neighbours, heads }) => {
                 let Some(log) = arrivals.log(&topic) else {
                     return tracing::error!(%topic, "a member without a log; this is a bug");
                 };
                 let subscription = Subscription::new(topic, log, neighbours, self.gone.clone());
                 // One that can't begin where it should is dropped, and so unsubscribes.
-                let begun = subscription.begin_at(&start);
+                let begun = subscription.begin_at(&start, heads);
                 drop(to.send(begun.map_err(SubscribeError::Cursor)));
             }
             (Owed::Subscribed(_, _, to), Reply::TooManyTopics) => {

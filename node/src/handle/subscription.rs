@@ -1,17 +1,22 @@
 //! Subscriptions: readers of a topic's arrival log.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
 use weft_core::{Attributes, TopicName};
 use weft_identity::PeerId;
+use weft_overlay::StreamId;
 use weft_rpc::Start;
 
 use crate::actor::Gone;
 use crate::arrivals::{CursorError, Log, LogId, Read};
 use crate::handle::HistoryError;
+
+/// Clocks that are kept agree better than this: what was published later than that after a reader began is new.
+const CLOCKS_AGREE: Duration = Duration::from_secs(1);
 
 /// What a subscriber gets.
 #[derive(Debug, Clone)]
@@ -68,6 +73,9 @@ pub struct Subscription {
     log: Arc<Log>,
     place: u64,
     neighbours: usize,
+    /// Up to which seq of a stream nothing is wanted that was published before the reader began.
+    passes_over: BTreeMap<StreamId<PeerId>, u64>,
+    since: SystemTime,
     gone: mpsc::UnboundedSender<Gone>,
 }
 
@@ -84,14 +92,45 @@ impl Subscription {
             log,
             place,
             neighbours,
+            passes_over: BTreeMap::new(),
+            since: UNIX_EPOCH,
             gone,
         }
     }
 
-    /// Goes where a reader wants to begin.
-    pub(crate) fn begin_at(mut self, start: &Start) -> Result<Self, CursorError> {
+    /// Goes where a reader wants to begin. One that wants only what is new passes over what was published before and comes
+    /// late, up to the heads of the streams that it is of.
+    pub(crate) fn begin_at(
+        mut self,
+        start: &Start,
+        heads: Vec<(StreamId<PeerId>, u64)>,
+    ) -> Result<Self, CursorError> {
         self.place = self.log.place(start)?;
+        if *start == Start::Latest {
+            self.passes_over = heads.into_iter().collect();
+            self.since = SystemTime::now()
+                .checked_add(CLOCKS_AGREE)
+                .unwrap_or(UNIX_EPOCH);
+        }
         Ok(self)
+    }
+
+    /// Returns whether an item is of what the reader passes over.
+    fn is_passed_over(&self, item: &Item) -> bool {
+        let (publisher, epoch, last) = match *item {
+            // Where others stand is their word alone: it hides nothing that was published since.
+            Item::Message(ref message) if message.published_at > self.since => return false,
+            Item::Message(ref message) => (message.publisher, message.epoch, message.seq),
+            Item::Lost {
+                publisher,
+                epoch,
+                to,
+                ..
+            } => (publisher, epoch, to),
+            Item::SlowReader { .. } => return false,
+        };
+        let head = self.passes_over.get(&StreamId { publisher, epoch });
+        head.is_some_and(|head| last <= *head)
     }
 
     /// Returns the cursor of the item at a place: [`Start::After`] it goes on with the next.
@@ -135,8 +174,14 @@ impl Subscription {
             // From here on an arrival is noticed, even one between the read and the wait.
             arrived.as_mut().enable();
             match self.log.read(self.place, items_max, bytes_max) {
-                Read::Items(items, place) => {
+                Read::Items(mut items, place) => {
                     self.place = place;
+                    if !self.passes_over.is_empty() {
+                        items.retain(|item| !self.is_passed_over(item));
+                    }
+                    if items.is_empty() {
+                        continue;
+                    }
                     return Some((items, place));
                 }
                 Read::End => return None,

@@ -32,7 +32,7 @@ const OUT_OF_STEP_MAX: u8 = 3;
 impl<B: Bundle> Broadcast<B> {
     /// Opens an exchange with a neighbour whose time has come.
     pub(super) fn compare_if_due(&mut self, peer: B::Peer, now: Now) {
-        let has_base = self.has_base();
+        let has_bearings = self.has_bearings();
         let Some(neighbour) = self.neighbours.get_mut(&peer) else {
             return;
         };
@@ -45,7 +45,7 @@ impl<B: Bundle> Broadcast<B> {
         neighbour.exchange_at = now.time
             + match interval {
                 // The answer holds the base, and either frame may have been lost.
-                _ if !has_base => self.config.base_timeout / BASE_ATTEMPTS,
+                _ if !has_bearings => self.config.base_timeout / BASE_ATTEMPTS,
                 _ if interval < longest => interval,
                 _ => interval * 2,
             };
@@ -56,7 +56,7 @@ impl<B: Bundle> Broadcast<B> {
     pub(super) fn send_fingerprint(&mut self, to: B::Peer) {
         let message = Message::Fingerprint {
             fingerprint: self.history.fingerprint(),
-            has_base: self.has_base(),
+            has_base: self.has_bearings(),
             beacon: self.shared.tell(to),
         };
         self.send(to, message);
@@ -71,7 +71,7 @@ impl<B: Bundle> Broadcast<B> {
         now: Now,
     ) {
         let in_step = self.history.fingerprint() == fingerprint;
-        let ours = self.has_base();
+        let ours = self.has_bearings();
         let Some(neighbour) = self.neighbours.get_mut(&from) else {
             return;
         };
@@ -91,6 +91,7 @@ impl<B: Bundle> Broadcast<B> {
             // In step with a neighbour that has a base: so has this member, or there is nothing to begin after.
             if has_base && !ours {
                 self.fix_base(now);
+                self.find_its_feet();
             }
             return;
         }

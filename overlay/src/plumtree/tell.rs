@@ -72,7 +72,7 @@ impl<B: Bundle> Broadcast<B> {
         streams: Vec<StreamDigest<B::Peer>>,
     ) {
         self.counters.digests_sent += 1;
-        let has_base = self.has_base();
+        let has_base = self.has_bearings();
         self.send(
             to,
             Message::Digest {
@@ -152,9 +152,13 @@ impl<B: Bundle> Broadcast<B> {
         for span in spans.iter().take(SPANS_PER_FRAME_MAX) {
             neighbour.told_span(*span, has, now.time);
         }
-        if neighbour.told.of_all().is_some() && neighbour.has_base && !self.has_base() {
+        if neighbour.told.of_all().is_none() || !neighbour.has_base {
+            return;
+        }
+        if !self.has_base() {
             self.fix_base_at(from, now);
         }
+        self.find_its_feet();
     }
 
     /// Begins where a neighbour stands that has told everything.

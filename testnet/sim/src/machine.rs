@@ -196,6 +196,11 @@ pub enum Order<F> {
         /// What [`Order::Published`] told of the first.
         mark: u64,
     },
+    /// A node that has started again has a publisher's messages up to one of them from before, as it says in its first orders.
+    Resumed {
+        /// The last.
+        last: Place,
+    },
     /// A subscriber was told that messages will not come.
     Gap {
         /// The first.

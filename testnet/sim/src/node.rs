@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use weft_core::input::{Ack, Reach, Via};
-use weft_core::log::WriteId;
+use weft_core::log::{LogOp, WriteId};
 use weft_core::wire::{self, Decoder, KnownBodies};
 use weft_core::{
     Address, Command, Config, Core, Delivered, DialError, DialId, Direction, DownReason, Event,
@@ -91,7 +91,7 @@ pub struct Member {
 enum DiskOrder {
     Write(OrderId, Vec<Op<PeerContact>>),
     Read(OrderId, Vec<(KvKey, RecordId<PeerId>)>),
-    Log(WriteId),
+    Log(WriteId, Vec<LogOp>),
 }
 
 fn topic() -> TopicName {
@@ -243,8 +243,8 @@ impl Member {
                     }
                 }
                 Output::Deliver { item, .. } => delivered.push(item),
-                Output::Record { id, .. } => {
-                    self.order_disk(DiskOrder::Log(id), SYNCED_AFTER, now);
+                Output::Record { id, ops } => {
+                    self.order_disk(DiskOrder::Log(id, ops), SYNCED_AFTER, now);
                 }
                 Output::BeginLog { .. }
                 | Output::Backfill { .. }
@@ -329,8 +329,8 @@ impl Member {
                     let records = disks.of(self.me).read(&wanted);
                     Input::Loaded { id, records }
                 }
-                DiskOrder::Log(id) => {
-                    let result = Ok(());
+                DiskOrder::Log(id, ops) => {
+                    let result = disks.of(self.me).record(ops);
                     Input::Recorded { id, result }
                 }
             };
@@ -436,6 +436,47 @@ impl Member {
                 };
                 self.orders.push_back(Order::Gap { first, last: to });
             }
+            Delivered::Missed { .. } => {
+                let what = format!("n{} has lost what it had", self.me);
+                self.orders.push_back(Order::Violation(what));
+            }
+        }
+    }
+
+    /// Takes in what its log has from before: where it goes on with each publisher.
+    fn resume(&mut self) {
+        let mut last: BTreeMap<(weft_identity::PeerId, u64), u64> = BTreeMap::new();
+        while let Some(output) = self.core.poll_output() {
+            let Output::Deliver { item, .. } = output else {
+                continue;
+            };
+            match item {
+                Delivered::Bundle { bundle, .. } => {
+                    let header = weft_overlay::Bundle::header(&bundle);
+                    let stream = header.stream;
+                    last.insert((stream.publisher, stream.epoch), header.last);
+                }
+                Delivered::Gap {
+                    publisher,
+                    epoch,
+                    to,
+                    ..
+                } => drop(last.insert((publisher, epoch), to)),
+                Delivered::Missed { .. } => {
+                    let what = format!("n{} has lost what it had", self.me);
+                    self.orders.push_back(Order::Violation(what));
+                }
+            }
+        }
+        for ((publisher, epoch), seq) in last {
+            if let Some(publisher) = self.keys.node(publisher) {
+                let last = Place {
+                    publisher,
+                    epoch,
+                    seq,
+                };
+                self.orders.push_back(Order::Resumed { last });
+            }
         }
     }
 
@@ -453,6 +494,7 @@ impl Machine for Member {
     fn build(plan: &Plan, node: NodeId, seed: u64, now: Now) -> Self {
         let keys = plan.keys.clone().expect("made with the plan");
         let disks = plan.disks.clone().expect("made with the plan");
+        let (restored, topics) = disks.of(node).begin();
         let mut bytes = [0; 32];
         bytes[..8].copy_from_slice(&seed.to_be_bytes());
         let config = Config {
@@ -472,7 +514,8 @@ impl Machine for Member {
             },
             found: node == 0,
             store: weft_dht::store::Config::default(),
-            restored: disks.of(node).restored(),
+            restored,
+            topics,
         };
         let mut member = Self {
             me: node,
@@ -491,6 +534,7 @@ impl Machine for Member {
             disk_orders: VecDeque::new(),
             deeds: BTreeMap::new(),
         };
+        member.resume();
         member.tell(Input::Listening(vec![address(node)]), now);
         let request = member.request();
         let topic = topic();

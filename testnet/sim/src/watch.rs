@@ -56,6 +56,8 @@ pub(crate) struct Reached {
     pub(crate) told_missing: u64,
     /// Messages that it has got, in any order.
     pub(crate) got: u64,
+    /// Whether everything from the first on is owed, since an earlier run had what was before.
+    pub(crate) is_resumed: bool,
 }
 
 /// A member, as the watch knows it.
@@ -336,12 +338,23 @@ impl Watch {
                     next: first.seq,
                     told_missing: 0,
                     got: 0,
+                    is_resumed: false,
                 };
                 reached.insert(at, begun);
                 at
             }
         };
         &mut reached[at]
+    }
+
+    pub(crate) fn resumed(&mut self, node: NodeId, last: Place) {
+        let first = Place {
+            seq: last.seq + 1,
+            ..last
+        };
+        let reached = self.reached(node, first);
+        (reached.from, reached.next) = (first.seq, first.seq);
+        reached.is_resumed = true;
     }
 
     pub(crate) fn gap(&mut self, time: Time, node: NodeId, first: Place, last: u64) {

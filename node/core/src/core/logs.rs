@@ -6,17 +6,20 @@
 //! A log goes to disk while the node subscribes to its topic or keeps it, and from then on until the node leaves the topic.
 //! Of other topics it is this node's own bundles that do: it alone may have them.
 
+mod rest;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use weft_dht::store::DiskError;
 use weft_identity::PeerId;
-use weft_overlay::history::Retention;
-use weft_overlay::retained::{Change, Earlier};
+use weft_overlay::history::{self, History, Retention};
+use weft_overlay::retained::{Change, Earlier, Extent, Retained};
 use weft_overlay::{Bundle, Header, Now, StreamId, Time};
 
 use super::Core;
 use super::journal::{Journal, Ticket, Written};
+use super::swarms::Entry;
 use crate::log::{Arrived, FIRST_PLACE, LogKey, LogOp, WriteId};
 use crate::{Delivered, Event, Output, TopicBundle, TopicId, TopicName};
 
@@ -28,7 +31,7 @@ const LOG_RETENTION: Retention = Retention {
 /// Bytes of a topic's log.
 const LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a topic's log goes back; also how old a bundle may be to enter.
-pub(super) const LOG_AGE_MAX: Duration = Duration::from_secs(3_600);
+const LOG_AGE_MAX: Duration = Duration::from_secs(3_600);
 /// Arrivals of a topic's log, some 80 bytes each: twice the bundles that fit its bytes. Gaps have no bytes of their own.
 const ARRIVALS_MAX: usize = LOG_BYTES_MAX / 128;
 /// How often logs are looked through for gaps that are too old.
@@ -58,12 +61,18 @@ pub(super) struct TopicLog {
     next: u64,
     arrivals: VecDeque<Arrival>,
     on_disk: OnDisk,
+    /// Where the node has stopped, while it is no member.
+    at_rest: Option<Retained<TopicBundle>>,
 }
 
 /// All topics' logs.
 #[derive(Debug)]
 pub(super) struct Logs {
     topics: BTreeMap<TopicId, TopicLog>,
+    /// Bytes of the histories of those at rest.
+    rest_bytes: usize,
+    /// The run's epoch.
+    epoch: u64,
     /// What the next log is told from earlier ones by: the run's epoch, then one more each. Epochs are milliseconds or more
     /// apart, and no run makes logs as fast as that.
     next_life: u64,
@@ -77,6 +86,8 @@ impl Logs {
     pub(super) fn new(epoch: u64) -> Self {
         Self {
             topics: BTreeMap::new(),
+            rest_bytes: 0,
+            epoch,
             next_life: epoch,
             journal: Journal::new(),
             unmarked: BTreeSet::new(),
@@ -92,6 +103,11 @@ impl Logs {
     /// Returns whether a ticket's changes are on disk.
     pub(super) fn is_written(&self, ticket: Ticket) -> bool {
         self.journal.is_written(ticket)
+    }
+
+    /// Returns the bytes of the histories of topics that the node is no member of.
+    pub(super) const fn rest_bytes(&self) -> usize {
+        self.rest_bytes
     }
 
     pub(super) fn poll_timeout(&self) -> Time {
@@ -134,6 +150,7 @@ impl Core {
             next: FIRST_PLACE,
             arrivals: VecDeque::new(),
             on_disk: OnDisk::Nothing,
+            at_rest: None,
         };
         self.logs.topics.insert(topic, log);
         self.logs.trim_at = self.logs.trim_at.min(now.time + TRIM_INTERVAL);
@@ -144,12 +161,17 @@ impl Core {
         });
     }
 
-    /// Ends the log of a topic whose swarm is still open.
+    /// Ends the log of a topic.
     pub(super) fn end_log(&mut self, topic: TopicId) {
-        let (Some(log), Some(entry)) = (self.logs.topics.remove(&topic), self.swarms.get(&topic))
-        else {
+        let Some(log) = self.logs.topics.remove(&topic) else {
             return;
         };
+        let Some(history) = log_history(&log, &self.swarms) else {
+            return;
+        };
+        if log.at_rest.is_some() {
+            self.logs.rest_bytes -= history.bytes();
+        }
         self.outputs.push_back(Output::EndLog {
             topic: log.name.clone(),
         });
@@ -157,7 +179,6 @@ impl Core {
             return;
         }
         let (key, journal) = (log.key, &mut self.logs.journal);
-        let history = entry.swarm.history();
         let me = self.me;
         let on_disk = |id: &StreamId<PeerId>| log.records(id.publisher, me);
         for held in history.held_in_order() {
@@ -174,8 +195,11 @@ impl Core {
             journal.push(LogOp::Unmark { log: key, stream });
         }
         if log.on_disk == OnDisk::Everything {
-            for Arrival { place, .. } in log.arrivals {
-                journal.push(LogOp::Trim { log: key, place });
+            for arrival in &log.arrivals {
+                journal.push(LogOp::Trim {
+                    log: key,
+                    place: arrival.place,
+                });
             }
         }
         journal.push(LogOp::Close { log: key });
@@ -368,16 +392,15 @@ impl Core {
 
     /// Ends a topic's arrival log in front of the oldest arrival that is still kept.
     fn trim_log(&mut self, topic: TopicId, now: Now) {
-        let (Some(log), Some(entry)) = (self.logs.topics.get_mut(&topic), self.swarms.get(&topic))
-        else {
+        let Some(log) = self.logs.topics.get_mut(&topic) else {
             return;
         };
         let begin = log.begin();
-        while let Some(front) = log.arrivals.front() {
+        while let (Some(front), Some(history)) =
+            (log.arrivals.front(), log_history(log, &self.swarms))
+        {
             let is_kept = match front.what {
-                Arrived::Bundle { stream, first, .. } => {
-                    entry.swarm.history().held(stream, first).is_some()
-                }
+                Arrived::Bundle { stream, first, .. } => history.held(stream, first).is_some(),
                 Arrived::Gap { .. } | Arrived::Lost { .. } => {
                     now.time.since(front.at) < LOG_AGE_MAX
                 }
@@ -413,17 +436,23 @@ impl Core {
         for topic in topics {
             self.trim_log(topic, now);
         }
+        self.shed_at_rest(now);
     }
 
     /// Ends the group of what a fact has changed, and has written what is due.
     pub(super) fn write_logs(&mut self, now: Now) {
         for (topic, stream) in std::mem::take(&mut self.logs.unmarked) {
-            let log = self.logs.topics.get(&topic);
-            let mark = self
-                .swarms
-                .get(&topic)
-                .and_then(|entry| entry.swarm.mark(stream));
-            if let (Some(log), Some(mark)) = (log, mark) {
+            let Some(log) = self.logs.topics.get(&topic) else {
+                continue;
+            };
+            let mark = match &log.at_rest {
+                Some(retained) => retained.mark(stream),
+                None => self
+                    .swarms
+                    .get(&topic)
+                    .and_then(|entry| entry.swarm.mark(stream)),
+            };
+            if let Some(mark) = mark {
                 self.logs.journal.push(LogOp::Mark {
                     log: log.key,
                     stream,
@@ -470,14 +499,41 @@ impl Core {
     }
 }
 
+/// Returns the settings of a topic's history, by how much of it goes to disk.
+pub(super) fn history_of(extent: Extent) -> history::Config {
+    let mut config = history::Config {
+        horizon: LOG_AGE_MAX,
+        tells_changes: true,
+        ..history::Config::default()
+    };
+    if extent == Extent::Whole {
+        config.bytes_max = LOG_RETENTION.bytes_max;
+        config.age_max = LOG_RETENTION.age_max;
+    }
+    config
+}
+
+/// Returns the history that a log goes with.
+fn log_history<'a>(
+    log: &'a TopicLog,
+    swarms: &'a BTreeMap<TopicId, Entry>,
+) -> Option<&'a History<TopicBundle>> {
+    match &log.at_rest {
+        Some(retained) => Some(retained.history()),
+        None => Some(swarms.get(&log.key.topic)?.swarm.history()),
+    }
+}
+
 fn arrived(item: &Delivered) -> Arrived {
-    match item {
-        Delivered::Bundle { bundle, from, .. } => {
+    match *item {
+        Delivered::Bundle {
+            ref bundle, from, ..
+        } => {
             let header = bundle.header();
             Arrived::Bundle {
                 stream: header.stream,
                 first: header.first,
-                from: *from.max(&header.first),
+                from: from.max(header.first),
                 last: header.last,
             }
         }
@@ -487,12 +543,10 @@ fn arrived(item: &Delivered) -> Arrived {
             from,
             to,
         } => Arrived::Gap {
-            stream: StreamId {
-                publisher: *publisher,
-                epoch: *epoch,
-            },
-            from: *from,
-            to: *to,
+            stream: StreamId { publisher, epoch },
+            from,
+            to,
         },
+        Delivered::Missed { places } => Arrived::Lost { places },
     }
 }

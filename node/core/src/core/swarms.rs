@@ -6,17 +6,18 @@ use weft_identity::PeerId;
 use weft_overlay::delivery::Delivered as Due;
 use weft_overlay::history::Refusal;
 use weft_overlay::plumtree::{self, Push, Start};
+use weft_overlay::retained::{Extent, Retained};
 use weft_overlay::{Now, Swarm, Time, hyparview, swarm};
 
 use super::Core;
 use super::exchange::Exchange;
-use super::logs::LOG_AGE_MAX;
+use super::logs::history_of;
 use super::publish::Publishing;
 use super::rendezvous::Rendezvous;
 use crate::input::Reach;
 use crate::wire::{OutFrame, encode_broadcast, encode_membership};
 use crate::{
-    Delivered, Event, Lane, Output, PeerContact, RequestId, TopicBundle, TopicId, TopicName,
+    Delivered, Event, Lane, Output, PeerContact, Reply, RequestId, TopicBundle, TopicId, TopicName,
 };
 
 /// Bytes of history that a node holds over all topics: bodies are in memory, whether they are on disk too or not.
@@ -28,7 +29,7 @@ const ROOT_HISTORY_BYTES: usize = 8 * 1024 * 1024;
 /// How often a topic's swarm probes a lost peer itself.
 const TOPIC_PROBES: std::time::Duration = std::time::Duration::from_secs(30);
 
-type TopicSwarm = Swarm<PeerContact, TopicBundle>;
+pub(super) type TopicSwarm = Swarm<PeerContact, TopicBundle>;
 
 /// A swarm that the node is a member of.
 #[derive(Debug)]
@@ -76,13 +77,9 @@ impl Core {
         } else {
             // The root swarm looks for lost peers; a topic's hears of the link that it makes.
             Arc::make_mut(&mut config.membership).probe_interval = TOPIC_PROBES;
-            let history = &mut Arc::make_mut(&mut config.broadcast).history;
-            history.horizon = LOG_AGE_MAX;
-            history.tells_changes = true;
-            self.begin_log(topic, name.clone(), now);
         }
         let entry = Entry {
-            swarm: Swarm::new(self.contact.clone(), config, &mut self.rng, now),
+            swarm: self.make_swarm(topic, &name, config, now),
             name,
             timer: Time::NEVER,
             joined_at: now.time,
@@ -103,12 +100,35 @@ impl Core {
         topic
     }
 
+    /// Makes a topic's swarm, which goes on where the node stopped in it earlier, and the log where there is none.
+    fn make_swarm(
+        &mut self,
+        topic: TopicId,
+        name: &TopicName,
+        mut config: swarm::Config,
+        now: Now,
+    ) -> TopicSwarm {
+        let me = self.contact.clone();
+        if topic == self.root {
+            return Swarm::new(me, config, &mut self.rng, now);
+        }
+        let retained = self.wake_log(topic);
+        let extent = retained.as_ref().map_or(Extent::Own, Retained::extent);
+        Arc::make_mut(&mut config.broadcast).history = history_of(extent);
+        if let Some(retained) = retained {
+            return Swarm::resume(me, config, retained, &mut self.rng, now);
+        }
+        self.begin_log(topic, name.clone(), now);
+        Swarm::new(me, config, &mut self.rng, now)
+    }
+
     /// Leaves a swarm with a goodbye to its neighbours.
     pub(super) fn close_swarm(&mut self, topic: TopicId, now: Now) {
         self.tell_swarm(topic, swarm::Input::Leave, now);
         if let Some(entry) = self.swarms.remove(&topic) {
             self.timers.remove(&(entry.timer, topic));
             self.history_bytes -= entry.history_bytes;
+            self.rest_log(topic, entry.swarm);
         }
         for link in self.links.values_mut() {
             if link.neighbour_in.remove(&topic) {
@@ -423,7 +443,11 @@ impl Core {
 
     /// Keeps the histories of all topics together within their bound.
     pub(super) fn bound_history(&mut self, now: Now) {
-        while self.history_bytes > HISTORY_BYTES_MAX {
+        while self.history_bytes + self.logs.rest_bytes() > HISTORY_BYTES_MAX {
+            // What is at rest goes first: nobody reads it just now.
+            if self.shorten_at_rest(now) {
+                continue;
+            }
             let largest = self
                 .swarms
                 .iter_mut()
@@ -435,6 +459,16 @@ impl Core {
                 return;
             }
             self.drain(topic, now);
+        }
+    }
+}
+
+impl Entry {
+    /// Returns what a subscriber is answered.
+    pub(super) fn subscribed(&self) -> Reply {
+        Reply::Subscribed {
+            neighbours: self.swarm.membership().active().count(),
+            heads: self.swarm.heads(),
         }
     }
 }

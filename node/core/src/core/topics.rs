@@ -188,15 +188,15 @@ impl Core {
         let Some(entry) = self.swarms.get_mut(&topic) else {
             return;
         };
-        if !entry.swarm.has_base() {
+        if !entry.swarm.has_bearings() {
             return;
         }
-        let neighbours = entry.swarm.membership().active().count();
         let has_all = entry.is_filled();
         let reached = entry.reached;
         let is_served = |waiting: &mut Waiting| has_all || waiting.reach <= reached;
-        for Waiting { request, .. } in entry.waiting.extract_if(.., is_served) {
-            let reply = Reply::Subscribed { neighbours };
+        let served: Vec<Waiting> = entry.waiting.extract_if(.., is_served).collect();
+        for Waiting { request, .. } in served {
+            let reply = entry.subscribed();
             self.outputs.push_back(Output::Reply { request, reply });
         }
     }
@@ -324,7 +324,9 @@ impl Core {
             .map(|(topic, _)| *topic)
             .collect();
         for topic in unused {
-            self.end_log(topic);
+            if !self.may_rest(topic) {
+                self.end_log(topic);
+            }
             self.close_swarm(topic, now);
         }
     }

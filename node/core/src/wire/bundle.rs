@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
-use weft_identity::{Hash, Keypair, PeerId, Signed};
+use weft_identity::{Hash, Keypair, PeerId, Signature, Signed};
 use weft_overlay::plumtree::{Message, Push};
 use weft_overlay::{Header, PreviousEpoch, StreamId, UnixMicros};
 
@@ -115,6 +115,21 @@ pub(super) fn value(bundle: &TopicBundle) -> proto::SignedBundle {
         signature: id(&signed.signature.0),
         body: signed.body.clone(),
     }
+}
+
+/// Reads a bundle that this node had, back from its own store: its signature was checked before it was written.
+pub fn restore_bundle(signature: Signature, body: Bytes) -> Result<TopicBundle, DecodeError> {
+    Ok(restore(signature, body)?)
+}
+
+fn restore(signature: Signature, body: Bytes) -> Result<TopicBundle, Refused> {
+    let signed = Signed {
+        value: Outline::read(&body)?.with_messages(&body)?,
+        hash: Hash::of(&body),
+        body,
+        signature,
+    };
+    Ok(TopicBundle(Arc::new(signed.restored())))
 }
 
 /// Encodes and signs a bundle.

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test's harness fails by panicking")]
 
 mod dht;
+mod disk;
 mod keepers;
+mod logs;
 mod look;
 mod net;
 

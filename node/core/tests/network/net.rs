@@ -12,6 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_core::config::PreviousRun;
 use weft_core::input::{Ack, Reach, Via};
+use weft_core::log::{Kept, LogOp, WriteId};
 use weft_core::wire::{Decoder, Frame, KnownBodies};
 use weft_core::{
     Address, Command, Config, Core, Delivered, DialError, DialId, Direction, DownReason,
@@ -44,10 +45,12 @@ pub(crate) enum Got {
         from: u64,
         to: u64,
     },
+    /// What the disk had and has no longer.
+    Missed { places: u64 },
 }
 
 #[derive(Debug)]
-enum Event {
+pub(crate) enum Event {
     Bytes {
         from: usize,
         to: usize,
@@ -73,6 +76,12 @@ enum Event {
         node: usize,
         peer: PeerId,
     },
+    Synced {
+        node: usize,
+        epoch: u64,
+        id: WriteId,
+        ops: Vec<LogOp>,
+    },
     Wake {
         node: usize,
     },
@@ -85,6 +94,7 @@ impl Event {
             Self::Drained { node, .. }
             | Self::Down { node, .. }
             | Self::KadFailed { node, .. }
+            | Self::Synced { node, .. }
             | Self::Wake { node } => *node,
             Self::Dial { from, .. } => *from,
         }
@@ -98,6 +108,7 @@ pub(crate) struct Node {
     pub got: BTreeMap<TopicName, Vec<Got>>,
     pub replies: BTreeMap<u64, Reply>,
     pub events: Vec<CoreEvent>,
+    pub epoch: u64,
     known: Arc<Mutex<KnownBodies>>,
     hung_until: Option<Time>,
     wake_at: Time,
@@ -145,6 +156,12 @@ pub(crate) struct Net {
     next_link: u64,
     next_request: u64,
     cut: BTreeSet<(usize, usize)>,
+    /// What each node's disk has of topics; what isn't synced when a node crashes never will be.
+    pub disks: Vec<Kept>,
+    /// Whether a node's disk takes nothing.
+    pub full: BTreeSet<usize>,
+    /// The last place that a node has given out in a topic's log of a life.
+    pub(super) places: BTreeMap<(usize, TopicName), (u64, u64)>,
     /// Bytes that lie in a node's lane for data to a peer that takes none of them.
     pub stuck: BTreeMap<(usize, PeerId), usize>,
 }
@@ -190,6 +207,9 @@ impl Net {
             next_link: 0,
             next_request: 0,
             cut: BTreeSet::new(),
+            disks: vec![Kept::default(); count],
+            full: BTreeSet::new(),
+            places: BTreeMap::new(),
             stuck: BTreeMap::new(),
         };
         for node in 0..count {
@@ -218,6 +238,7 @@ impl Net {
             address_book: Vec::new(),
             epoch: now.unix.0 / 1_000,
             previous_run,
+            topics: self.disks[node].restore(),
             seed,
             roles: (self.setup.roles)(node),
             found: node == 0,
@@ -232,10 +253,12 @@ impl Net {
             got: BTreeMap::new(),
             replies: BTreeMap::new(),
             events: Vec::new(),
+            epoch: now.unix.0 / 1_000,
             known: Arc::new(Mutex::new(KnownBodies::new("test"))),
             hung_until: None,
             wake_at: Time::NEVER,
         });
+        self.take_restored(node);
         let named = address((self.setup.names)(node));
         self.tell(node, Input::Listening(vec![named]));
     }
@@ -369,6 +392,15 @@ impl Net {
         self.boot(node, Some(previous_run));
     }
 
+    /// A process that was killed is started again.
+    pub(crate) fn restart_killed(&mut self, node: usize, epoch: u64) {
+        let killed = PreviousRun {
+            epoch,
+            ..PreviousRun::default()
+        };
+        self.boot(node, Some(killed));
+    }
+
     /// A process is stopped by a signal: nothing happens to it until it resumes.
     pub(crate) fn hang(&mut self, node: usize, duration: Duration) {
         let until = self.time + duration;
@@ -427,7 +459,7 @@ impl Net {
         Duration::from_micros(rng.random_range(200..2_000))
     }
 
-    fn at(&mut self, delay: Duration, event: Event) {
+    pub(super) fn at(&mut self, delay: Duration, event: Event) {
         self.order += 1;
         self.queue.insert((self.time + delay, self.order), event);
     }
@@ -476,6 +508,17 @@ impl Net {
                 }
             }
             Event::KadFailed { node, peer } => self.tell(node, Input::KadFailed { peer }),
+            Event::Synced {
+                node,
+                epoch,
+                id,
+                ops,
+            } => {
+                if self.node(node).epoch == epoch {
+                    let result = self.sync(node, ops);
+                    self.tell(node, Input::Recorded { id, result });
+                }
+            }
             Event::Wake { node } => {
                 let now = self.now();
                 if let Some(live) = self.nodes[node].as_mut()
@@ -681,16 +724,14 @@ impl Net {
                         );
                     }
                 }
-                Output::Deliver { topic, item, .. } => self.deliver(node, &topic, item),
-                Output::Record { id, .. } => {
-                    let result = Ok(());
-                    self.tell(node, Input::Recorded { id, result });
+                Output::Deliver { topic, place, item } => {
+                    self.gave_out(node, &topic, place);
+                    self.deliver(node, &topic, item);
                 }
+                Output::Record { id, ops } => self.order_sync(node, id, ops),
+                Output::BeginLog { topic, life, .. } => self.begin_log(node, topic, life),
                 Output::Backfill { topic, items, .. } => self.backfill(node, &topic, items),
-                Output::BeginLog { .. }
-                | Output::TrimLog { .. }
-                | Output::EndLog { .. }
-                | Output::PersistAddressBook => {}
+                Output::TrimLog { .. } | Output::EndLog { .. } | Output::PersistAddressBook => {}
                 Output::Reply { request, reply } => {
                     self.nodes[node]
                         .as_mut()
@@ -734,7 +775,7 @@ impl Net {
         node.got.entry(topic.clone()).or_default()
     }
 
-    fn deliver(&mut self, node: usize, topic: &TopicName, item: Delivered) {
+    pub(super) fn deliver(&mut self, node: usize, topic: &TopicName, item: Delivered) {
         let got = self.got(node, topic);
         match item {
             Delivered::Bundle { bundle, from, .. } => {
@@ -762,6 +803,7 @@ impl Net {
                 from,
                 to,
             }),
+            Delivered::Missed { places } => got.push(Got::Missed { places }),
         }
     }
 

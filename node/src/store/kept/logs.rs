@@ -10,12 +10,18 @@
 //! A log is the topic's point 32 and its life 8, a stream the publisher 32 and the epoch 8. Integers are big-endian; all ones
 //! stand for none.
 
+mod restore;
+#[cfg(test)]
+mod tests;
+
 use bytes::{BufMut, Bytes, BytesMut};
 use weft_core::TopicBundle;
 use weft_core::log::{Arrived, LogKey, LogOp};
 use weft_identity::PeerId;
 use weft_overlay::retained::Mark;
 use weft_overlay::{StreamId, UnixMicros};
+
+pub(crate) use restore::restore;
 
 use crate::store::{Op, Table};
 

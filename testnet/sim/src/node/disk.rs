@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weft_core::PeerContact;
+use weft_core::log::{self, LogOp, RestoredTopic};
 use weft_dht::kv::{KvKey, RecordId};
 use weft_dht::store::{DiskError, Kept, Loaded, Op, Restored};
 use weft_identity::PeerId;
@@ -17,6 +18,7 @@ type At = (KvKey, RecordId<PeerId>);
 #[derive(Debug, Default)]
 pub struct Disk {
     kept: Kept<PeerContact>,
+    logs: log::Kept,
     /// Records of which a bit has flipped.
     damaged: BTreeSet<At>,
     /// Nothing can be written.
@@ -52,8 +54,18 @@ impl Disk {
         read.collect()
     }
 
-    pub(super) fn restored(&self) -> Restored<PeerContact> {
-        self.kept.restore()
+    /// Writes changes of topics' logs, or nothing of them.
+    pub(super) fn record(&mut self, ops: Vec<LogOp>) -> Result<(), DiskError> {
+        if self.full {
+            return Err(DiskError::Full);
+        }
+        self.logs.write(ops);
+        Ok(())
+    }
+
+    /// Returns what a node begins with that is started on it.
+    pub(super) fn begin(&mut self) -> (Restored<PeerContact>, Vec<RestoredTopic>) {
+        (self.kept.restore(), self.logs.restore())
     }
 
     /// Flips a bit of one record, the how-manyth follows from a number; returns whether there was one.

@@ -1,6 +1,6 @@
 //! What members are owed, and what of it is missing.
 
-use super::{Reached, Stream, Watch};
+use super::{Message, Reached, Stream, Watch};
 use crate::machine::NodeId;
 
 /// What members were owed in all.
@@ -24,7 +24,8 @@ const EXAMPLES_MAX: usize = 10;
 impl Watch {
     /// Counts what the members of today were owed by the publishers of today.
     ///
-    /// A member is owed what is published after it has begun, for as long as it runs. What a publisher published that has
+    /// A member is owed what is published after it has begun, for as long as it runs; where it goes on with the log of an earlier
+    /// run, all that comes after that. What a publisher published that has
     /// died since may have died with it.
     pub fn owed(&self) -> Owed {
         let mut sum = Owed::default();
@@ -37,11 +38,14 @@ impl Watch {
                 if !self.still_runs(*publisher, stream) {
                     continue;
                 }
-                let first = stream
-                    .messages
-                    .partition_point(|message| message.at <= based)
-                    as u64
-                    + 1;
+                let reached = self.reached_at(node, *publisher, *epoch);
+                let first = match reached.filter(|reached| reached.is_resumed) {
+                    Some(reached) => reached.from,
+                    None => {
+                        let before = |message: &Message| message.at <= based;
+                        stream.messages.partition_point(before) as u64 + 1
+                    }
+                };
                 let last = stream.messages.len() as u64;
                 if first > last {
                     continue;
@@ -50,7 +54,6 @@ impl Watch {
                 sum.owed += owed;
                 let missing = owed - self.got(node, *publisher, *epoch, first).min(owed);
                 sum.missing += missing;
-                let reached = self.reached_at(node, *publisher, *epoch);
                 let told_missing = reached.map_or(0, |at| at.told_missing);
                 sum.untold += missing.saturating_sub(told_missing);
                 if missing > 0 && sum.examples.len() < EXAMPLES_MAX {
