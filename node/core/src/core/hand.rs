@@ -3,7 +3,7 @@
 //! One bundle after the other, so that keepers get them in their order; each goes to all keepers at once. A node that should keep
 //! the topic itself becomes a member and publishes as one.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use weft_identity::PeerId;
@@ -38,8 +38,8 @@ pub(super) struct Handing {
     /// Who has the bundle that is under way, and who on disk.
     holding: BTreeSet<PeerId>,
     durable: BTreeSet<PeerId>,
-    /// Who has had all bundles before it on disk.
-    has_all: Option<BTreeSet<PeerId>>,
+    /// Of the bundles before it, by their first seqs, who has which on disk: also whoever said so late.
+    done: BTreeMap<u64, BTreeSet<PeerId>>,
     subscribed: usize,
     ask_at: Time,
     until: Time,
@@ -102,7 +102,7 @@ impl Core {
             targets,
             holding: BTreeSet::new(),
             durable: BTreeSet::new(),
-            has_all: None,
+            done: BTreeMap::new(),
             subscribed: 0,
             ask_at: now.time,
             until: now.time + HANDED_WITHIN,
@@ -138,10 +138,7 @@ impl Core {
             let (got, need) = handing.standing();
             if got >= need {
                 let durable = std::mem::take(&mut handing.durable);
-                handing.has_all = Some(match handing.has_all.take() {
-                    Some(all) => all.intersection(&durable).copied().collect(),
-                    None => durable,
-                });
+                handing.done.insert(bundle.header().first, durable);
                 handing.holding.clear();
                 handing.bundles.pop_front();
                 handing.ask_at = now.time;
@@ -158,6 +155,7 @@ impl Core {
                 return;
             }
             handing.ask_at = now.time + AGAIN;
+            let first = bundle.header().first;
             let query = Query::Hand {
                 topic: handing.name.clone(),
                 bundle,
@@ -167,7 +165,7 @@ impl Core {
             let lacking = keepers.filter(|it| !durable.contains(&super::peer_of(it)));
             for keeper in lacking.cloned().collect::<Vec<_>>() {
                 let to = super::peer_of(&keeper);
-                self.ask_keeper(to, Some(&keeper), What::Hand(request), &query, now);
+                self.ask_keeper(to, Some(&keeper), What::Hand(request, first), &query, now);
             }
         }
     }
@@ -175,7 +173,7 @@ impl Core {
     /// A keeper has answered; none where it won't, or doesn't keep the topic.
     pub(super) fn hand_answered(
         &mut self,
-        request: RequestId,
+        (request, first): (RequestId, u64),
         peer: PeerId,
         answer: Option<&Answer>,
         now: Now,
@@ -189,11 +187,14 @@ impl Core {
             subscribed,
         }) = answer
         {
-            if *held {
+            // One that comes late is of a bundle before the one that is under way, and says nothing of that.
+            let done = handing.done.get_mut(&first);
+            let is_late = done.is_some();
+            if *held && !is_late {
                 handing.holding.insert(peer);
             }
             if *durable {
-                handing.durable.insert(peer);
+                done.unwrap_or(&mut handing.durable).insert(peer);
             }
             let subscribed = usize::try_from(*subscribed).unwrap_or(usize::MAX);
             handing.subscribed = handing.subscribed.max(subscribed);
@@ -213,7 +214,9 @@ impl Core {
         for receipt in &mut receipts {
             receipt.subscribers_known = handing.subscribed;
         }
-        let keepers = handing.has_all.unwrap_or_default().into_iter().collect();
+        let of_each = handing.done.into_values();
+        let has_all = of_each.reduce(|all, one| all.intersection(&one).copied().collect());
+        let keepers = has_all.unwrap_or_default().into_iter().collect();
         let published = Published { receipts, keepers };
         self.reply(request, Reply::Published(Ok(published)));
     }
