@@ -7,11 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use weft_core::input::Reach;
 use weft_core::{Command, Reply, TopicName};
 use weft_identity::PeerId;
 
 use super::net::{Got, Net};
-use super::{TOPIC, message, publish_steadily, seconds, subscribed, whole};
+use super::{TOPIC, keepers, message, publish_steadily, seconds, subscribed, whole};
 
 /// Longer than a change waits for others and a sync takes.
 const SYNCED: Duration = Duration::from_millis(300);
@@ -259,4 +260,54 @@ fn a_full_disk_stops_no_topic_and_catches_up_once_there_is_room() {
     let killed = kill(&mut net, 3);
     start(&mut net, 3, killed);
     assert_eq!(texts(&net, 3, 0), sent, "all of it is on disk now");
+}
+
+#[test]
+fn what_was_fetched_from_before_the_base_is_kept_like_all_else() {
+    for seed in 0..3 {
+        let mut net = keepers::network(10, seed);
+        let nodes = keepers::closest(&net);
+        let (publisher, early, late) = (nodes[5], nodes[6], nodes[7]);
+        keepers::get_subscribed(&mut net, early, Reach::Base);
+        let mut sent = publish_steadily(&mut net, publisher, 60);
+        net.run(seconds(1));
+        keepers::get_subscribed(&mut net, late, Reach::All);
+        sent.extend(publish_steadily(&mut net, publisher, 20));
+        net.run(seconds(1));
+        assert_eq!(texts(&net, late, publisher), sent, "seed {seed}");
+        let killed = kill(&mut net, late);
+        start(&mut net, late, killed);
+        assert_eq!(texts(&net, late, publisher), sent, "seed {seed}");
+        assert_eq!(net.gaps(late, TOPIC), []);
+        subscribe(&mut net, late);
+        sent.extend(publish_steadily(&mut net, publisher, 10));
+        net.run(seconds(2));
+        assert_eq!(texts(&net, late, publisher), sent, "seed {seed}");
+    }
+}
+
+#[test]
+fn keepers_that_were_all_killed_hand_out_what_they_kept() {
+    for seed in 0..3 {
+        let mut net = keepers::network(10, seed);
+        let nodes = keepers::closest(&net);
+        let (publisher, early, late) = (nodes[5], nodes[6], nodes[7]);
+        keepers::get_subscribed(&mut net, early, Reach::Base);
+        let sent = publish_steadily(&mut net, publisher, 60);
+        net.run(seconds(1));
+        let killed: Vec<_> = (0..10).map(|node| kill(&mut net, node)).collect();
+        for (node, killed) in killed.into_iter().enumerate() {
+            if node != early && node != publisher {
+                start(&mut net, node, killed);
+            }
+        }
+        net.run_until(seconds(10), "the network is whole", |net| {
+            net.is_whole("network")
+        });
+        net.run(seconds(10));
+        // Neither the publisher nor the one subscriber is there any more.
+        keepers::get_subscribed(&mut net, late, Reach::All);
+        assert_eq!(texts(&net, late, publisher), sent, "seed {seed}");
+        assert_eq!(net.gaps(late, TOPIC), []);
+    }
 }
