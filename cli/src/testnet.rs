@@ -54,6 +54,10 @@ enum Command {
     Pause(Names),
     /// Lets paused nodes go on (SIGCONT)
     Resume(Names),
+    /// Splits the network in two, the named nodes and all others: they refuse each other's links
+    Partition(Names),
+    /// Lets all nodes link to each other again
+    Heal,
     /// Publishes from several nodes, and reports delivery, hops, redundancy and latency
     Check {
         /// How many nodes publish [default: 4, or all where there are fewer]
@@ -241,6 +245,15 @@ async fn change(global: &Global, command: Command) -> Result<(), Failure> {
         Command::Resume(Names { names }) => {
             testnet.resume(&names).await?;
             ("resumed", names)
+        }
+        Command::Partition(Names { names }) => {
+            testnet.partition(&names).await?;
+            ("split off", names)
+        }
+        Command::Heal => {
+            testnet.heal().await?;
+            global.note(format_args!("healed"));
+            return Ok(());
         }
         Command::Down => {
             let ended = testnet.down().await?;

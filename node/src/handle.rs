@@ -7,6 +7,7 @@ mod kv;
 mod subscription;
 mod views;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -216,6 +217,14 @@ impl Node {
     /// known. None once the node has stopped.
     pub async fn remove_peer(&self, peer: PeerId) -> Option<bool> {
         self.ask(|reply| Ask::RemovePeer { peer, reply }).await
+    }
+
+    /// Has no connections with these peers from now on, and may have some with all others: what there is ends at once. Holds until it is
+    /// called again or the node stops. None once the node has stopped.
+    pub async fn refuse_peers(&self, peers: BTreeSet<PeerId>) -> Option<()> {
+        let (reply, told) = oneshot::channel();
+        self.calls.send(Call::Refuse { peers, reply }).await.ok()?;
+        told.await.ok()
     }
 
     /// Measures a round trip over the link's heartbeat.

@@ -7,6 +7,7 @@
 //!
 //! **Invariant:** payload never passes libp2p's own channels, and nobody waits for what a peer does.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -139,6 +140,8 @@ pub(crate) enum Order {
         addresses: Vec<Address>,
     },
     KadAsk(KadAsk),
+    /// These peers are refused from now on, and no others.
+    Refuse(BTreeSet<PeerId>),
 }
 
 /// What links are started with.

@@ -12,6 +12,9 @@ pub const MESSAGE_BYTES_MAX: usize = 1 << 20;
 /// Bytes of a value in the replicated store, before JSON.
 pub const KV_VALUE_BYTES_MAX: usize = 64 << 10;
 
+/// Peers that a node refuses: as many as a testnet has nodes, twice; each costs every new connection a comparison or ten.
+pub const PEERS_REFUSED_MAX: usize = 1_024;
+
 /// Messages in one `topic_publish`: their receipts (250 bytes each and the topic's name) fit a body as well.
 pub const PUBLISH_MESSAGES_MAX: usize = 4_096;
 

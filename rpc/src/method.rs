@@ -92,6 +92,8 @@ methods! {
         "Dials an address and answers once the peer there is linked.";
     PeerRemove = "peer_remove" (types::PeerParams) -> types::PeerRemoved, [required("peer_id")],
         "Closes the link to a peer and forgets its addresses.";
+    PeerRefuse = "peer_refuse" (types::PeerRefuseParams) -> types::PeersRefused, [required("peer_ids")],
+        "Sets which peers the node has no connections with, until it stops or is told other ones.";
     PeerPing = "peer_ping" (types::PeerParams) -> types::PeerPinged, [required("peer_id")],
         "Measures a round trip to a linked peer.";
     OverlayViews = "overlay_views" (types::OverlayViewsParams) -> types::OverlayView, [optional("topic")],
@@ -238,6 +240,7 @@ mod tests {
         let refusals = [
             (PeerAdd::NAME, known::<PeerAdd>()),
             (PeerPing::NAME, known::<PeerPing>()),
+            (PeerRefuse::NAME, known::<PeerRefuse>()),
             (OverlayViews::NAME, known::<OverlayViews>()),
             (OverlayTree::NAME, known::<OverlayTree>()),
             (TopicPublish::NAME, known::<TopicPublish>()),

@@ -27,7 +27,8 @@ pub use overlay::{
     PassivePeer, SwarmCounters, Tree,
 };
 pub use peer::{
-    Direction, Peer, PeerAddParams, PeerAdded, PeerParams, PeerPinged, PeerRemoved, Peers,
+    Direction, Peer, PeerAddParams, PeerAdded, PeerParams, PeerPinged, PeerRefuseParams,
+    PeerRemoved, Peers, PeersRefused,
 };
 pub use topic::{
     Ack, CreditParams, Credited, Gap, GapReason, History, HistoryParams, Item, Items, Message,

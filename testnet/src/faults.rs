@@ -252,7 +252,7 @@ async fn await_state(
     ))
 }
 
-fn failed(name: &str, reason: String) -> FaultError {
+pub(crate) fn failed(name: &str, reason: String) -> FaultError {
     FaultError::Failed {
         name: name.to_owned(),
         reason,

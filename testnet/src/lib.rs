@@ -17,6 +17,7 @@ mod check;
 mod faults;
 mod graph;
 mod layout;
+mod partition;
 mod ports;
 mod probe;
 mod process;

@@ -207,6 +207,20 @@ async fn a_detached_testnet_goes_round() {
         "a restarted node is who it was"
     );
 
+    let components = |count: u64| {
+        wait::until(format!("{count} components"), SOON, || {
+            (status(&weft)["components"] == count).then_some(())
+        });
+    };
+    weft.run(["testnet", "partition", "n6"])
+        .expect_code(5)
+        .expect_stderr("n6");
+    weft.run(["testnet", "partition", "n1", "n2"])
+        .expect_code(0);
+    components(2);
+    weft.run(["testnet", "heal"]).expect_code(0);
+    components(1);
+
     let check = weft
         .run([
             "testnet",

@@ -1,6 +1,6 @@
 //! What callers ask of the core's task, and the answers that are still owed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,11 @@ pub(crate) enum Call {
         topic: TopicName,
         reply: oneshot::Sender<Option<Arc<Log>>>,
     },
+    /// From now on these peers are refused, and no others.
+    Refuse {
+        peers: BTreeSet<PeerId>,
+        reply: oneshot::Sender<()>,
+    },
     /// The node stops.
     Stop,
 }
@@ -45,6 +50,7 @@ impl fmt::Debug for Call {
             Self::Ask { request, .. } => write!(f, "Ask({request:?})"),
             Self::Look(_) => f.write_str("Look"),
             Self::Log { topic, .. } => write!(f, "Log({topic:?})"),
+            Self::Refuse { peers, .. } => write!(f, "Refuse({peers:?})"),
             Self::Stop => f.write_str("Stop"),
         }
     }

@@ -393,6 +393,11 @@ impl Actor {
             }
             Call::Look(look) => look(&self.core, self.clock.now()),
             Call::Log { topic, reply } => drop(reply.send(self.arrivals.log(&topic))),
+            Call::Refuse { peers, reply } => {
+                // Without the links' task the node is about to stop.
+                let _ = self.links.orders.send(Order::Refuse(peers));
+                let _ = reply.send(());
+            }
             Call::Stop => self.stop(),
         }
     }

@@ -4,6 +4,7 @@ mod dht;
 mod kv;
 mod topic;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use jsonrpsee::server::{Extensions, Methods, RpcModule};
 use jsonrpsee::types::{ErrorObjectOwned, Params};
 use libp2p::Multiaddr;
 use weft_identity::PeerId;
+use weft_rpc::limits::PEERS_REFUSED_MAX;
 use weft_rpc::method::{self, Method};
 use weft_rpc::types;
 use weft_rpc::{Error, Kind};
@@ -53,6 +55,9 @@ pub(super) fn all(context: Context) -> Methods {
     });
     on::<method::PeerPing, _, _>(&mut module, |call, params| async move {
         call.peer_ping(params).await
+    });
+    on::<method::PeerRefuse, _, _>(&mut module, |call, params| async move {
+        call.peer_refuse(&params).await
     });
     on::<method::OverlayViews, _, _>(&mut module, |call, params| async move {
         call.overlay_views(params).await
@@ -234,6 +239,22 @@ impl Call {
             peer_id: params.peer_id,
             removed,
         })
+    }
+
+    async fn peer_refuse(
+        &self,
+        params: &types::PeerRefuseParams,
+    ) -> Result<types::PeersRefused, Error> {
+        if params.peer_ids.len() > PEERS_REFUSED_MAX {
+            let reason = format!("a node refuses at most {PEERS_REFUSED_MAX} peers");
+            return Err(Error::new(Kind::InvalidParams, reason));
+        }
+        let peers = params.peer_ids.iter().map(|id| peer_id(id));
+        let peers: BTreeSet<PeerId> = peers.collect::<Result<_, _>>()?;
+        let refused = peers.len();
+        let told = self.context.node.refuse_peers(peers).await;
+        told.ok_or_else(errors::stopping)?;
+        Ok(types::PeersRefused { refused })
     }
 
     async fn peer_ping(&self, params: types::PeerParams) -> Result<types::PeerPinged, Error> {

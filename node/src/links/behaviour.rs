@@ -2,7 +2,7 @@
 //!
 //! It is written out instead of derived, because it is small and the limits belong at the very places where libp2p asks.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::task::{Context, Poll};
 
 use libp2p::core::Endpoint;
@@ -57,6 +57,8 @@ pub(super) struct Behaviour {
     serves_kad: bool,
     limits: Limits,
     connections: Connections,
+    /// Peers with whom there are no connections.
+    refused: BTreeSet<PeerId>,
     events: VecDeque<ToSwarm<Event, THandlerInEvent<Self>>>,
 }
 
@@ -76,6 +78,7 @@ impl Behaviour {
             serves_kad,
             limits,
             connections: Connections::default(),
+            refused: BTreeSet::new(),
             events: VecDeque::new(),
         }
     }
@@ -96,6 +99,18 @@ impl Behaviour {
             handler: NotifyHandler::One(connection),
             event: Either::Right(Either::Right(kad::OpenStream)),
         });
+    }
+
+    /// Refuses connections with these peers from now on, and with no others.
+    pub(super) fn refuse(&mut self, peers: BTreeSet<PeerId>) {
+        self.refused = peers;
+    }
+
+    fn admit(&self, peer: &PeerId) -> Result<(), ConnectionDenied> {
+        if self.refused.contains(peer) {
+            return Err(ConnectionDenied::new("this peer is refused here"));
+        }
+        Ok(())
     }
 
     fn handler(&self) -> Streams {
@@ -134,11 +149,25 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<Joined, ConnectionDenied> {
+        self.admit(&peer)?;
         self.connections.inbound(id, peer)?;
         let identify = self
             .identify
             .handle_established_inbound_connection(id, peer, local, remote)?;
         Ok(identify.select(self.handler()))
+    }
+
+    fn handle_pending_outbound_connection(
+        &mut self,
+        _: ConnectionId,
+        peer: Option<PeerId>,
+        _: &[Multiaddr],
+        _: Endpoint,
+    ) -> Result<Vec<Multiaddr>, ConnectionDenied> {
+        if let Some(peer) = peer {
+            self.admit(&peer)?;
+        }
+        Ok(Vec::new())
     }
 
     fn handle_established_outbound_connection(
@@ -149,6 +178,7 @@ impl NetworkBehaviour for Behaviour {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<Joined, ConnectionDenied> {
+        self.admit(&peer)?;
         self.connections.outbound(id, peer)?;
         let identify = self
             .identify

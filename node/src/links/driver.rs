@@ -29,6 +29,7 @@ use super::{Limits, LinkEvent, Order, Up, reader, writer};
 
 mod dialling;
 mod kad;
+mod refuse;
 
 use dialling::dial_error;
 
@@ -178,6 +179,7 @@ impl Driver {
                     Some(Order::Dial { dial, peer, addresses }) => self.dial(dial, peer, &addresses),
                     Some(Order::Prove { dial, peer, addresses }) => self.prove(dial, peer, &addresses),
                     Some(Order::KadAsk(ask)) => self.ask(ask),
+                    Some(Order::Refuse(peers)) => self.refuse(&peers),
                     None => return,
                 },
                 Some(done) = self.tasks.join_next() => self.on_task_end(done),

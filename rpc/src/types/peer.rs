@@ -72,6 +72,21 @@ pub struct PeerRemoved {
     pub removed: bool,
 }
 
+/// What `peer_refuse` takes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerRefuseParams {
+    /// Ids of all peers that are refused from now on.
+    pub peer_ids: Vec<String>,
+}
+
+/// What `peer_refuse` answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeersRefused {
+    /// How many peers are refused now.
+    pub refused: usize,
+}
+
 /// What `peer_ping` answers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeerPinged {
