@@ -7,6 +7,7 @@ pub mod crash;
 pub mod daemon;
 pub mod draw;
 pub mod http;
+pub mod load;
 pub mod net;
 pub mod peer;
 pub mod proto;

@@ -7,9 +7,9 @@
     reason = "helpers of tests, outside functions that are marked as tests"
 )]
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
@@ -19,24 +19,12 @@ use weft_core::{TopicBundle, TopicId, TopicName};
 use weft_identity::{Keypair, PeerId};
 use weft_overlay::hyparview::{Message, Priority};
 use weft_overlay::plumtree::Message as Broadcast;
-use weft_rpc::payload::Payload;
-use weft_rpc::types::{Ack, Item, Notification, PublishParams};
-use weft_rpc::{Client, method};
-use weft_tests::net::{Net, names};
+use weft_tests::load::{Load, TOPIC, median};
 use weft_tests::peer::{Manners, Peer, contact, key};
-use weft_tests::{alone, setting, wait};
+use weft_tests::{alone, setting};
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
-const TOPIC: &str = "stream";
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Messages of a call, and their size: some 100 kB, more than one bundle.
-const BATCH: usize = 100;
-const MESSAGE_BYTES: usize = 1_000;
-/// Messages that the publisher may be ahead of the slowest subscriber: the arrival logs hold some 15,000, and a test that reads slowly
-/// on a loaded machine shall not be told that it does.
-const AHEAD_MAX: u64 = 6_000;
-/// How often memory is looked at, and how often the slow peer says that it lives.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often the slow peer says that it lives.
 const SPEAK_EVERY: Duration = Duration::from_millis(500);
 /// What a peer that reads nothing may take of the others' throughput on a machine that does other things (the goal is 5 % of a
 /// minute), and the second for which a publisher waits for it once.
@@ -46,156 +34,33 @@ const HELD_UP: Duration = Duration::from_millis(1_500);
 /// connection buffers.
 const GROWTH_MAX: i64 = 12 * 1024 * 1024;
 
-/// What all subscribers have got.
-#[derive(Debug, Default)]
-struct Got {
-    messages: AtomicU64,
-    gaps: Mutex<Vec<String>>,
-}
-
-struct Load {
-    net: Net,
-    publisher: Client,
-    got: Vec<Arc<Got>>,
-    published: u64,
-    tasks: Vec<JoinHandle<()>>,
-}
-
-struct Run {
-    rate: f64,
-    rss: i64,
-}
-
-impl Load {
-    async fn start() -> Self {
-        let net = Net::up(WEFT, 4).await;
-        let mut got = Vec::new();
-        let mut tasks = Vec::new();
-        for name in names(2..=4) {
-            let client = Client::connect(&net.node_dir(&name)).await.unwrap();
-            let mut stream = client
-                .subscribe(TOPIC, &weft_rpc::Start::Latest)
-                .await
-                .unwrap();
-            assert!(matches!(stream.next().await, Ok(Notification::Ready(_))));
-            let counts = Arc::new(Got::default());
-            got.push(Arc::clone(&counts));
-            tasks.push(tokio::spawn(async move {
-                let _client = client;
-                while let Ok(next) = stream.next().await {
-                    let Notification::Items(batch) = next else {
-                        continue;
-                    };
-                    for item in batch.items {
-                        match item {
-                            Item::Message(_) => {
-                                counts.messages.fetch_add(1, Ordering::Relaxed);
-                            }
-                            Item::Gap(gap) => counts.gaps.lock().unwrap().push(format!("{gap:?}")),
-                        }
-                    }
-                }
-            }));
-        }
-        let publisher = Client::connect(&net.node_dir("n1")).await.unwrap();
-        Self {
-            net,
-            publisher,
-            got,
-            published: 0,
-            tasks,
-        }
-    }
-
-    /// Publishes at full rate, and waits until everybody has everything.
-    async fn run(&mut self, lasts: Duration) -> Run {
-        let text = "x".repeat(MESSAGE_BYTES);
-        let params = PublishParams {
-            topic: TOPIC.to_owned(),
-            messages: vec![Payload::of(text.as_bytes()).into(); BATCH],
-            request_id: None,
-            via: None,
-            ack: Some(Ack::Sent),
-        };
-        let before = self.published;
-        let (began, mut rss, mut look_at) = (Instant::now(), self.rss(), Instant::now());
-        while began.elapsed() < lasts {
-            let published = self.publisher.call::<method::TopicPublish>(params.clone());
-            published.await.unwrap();
-            self.published += BATCH as u64;
-            self.wait_for_subscribers(AHEAD_MAX).await;
-            if look_at <= Instant::now() {
-                look_at = Instant::now() + LOOK_EVERY;
-                rss = rss.max(self.rss());
-            }
-        }
-        self.wait_for_subscribers(0).await;
-        Run {
-            rate: (self.published - before) as f64 / began.elapsed().as_secs_f64(),
-            rss,
-        }
-    }
-
-    /// Waits until every subscriber lacks so few messages at most.
-    async fn wait_for_subscribers(&self, lacking: u64) {
-        wait::until_async("deliveries", PATIENCE, async || {
-            let mut slowest = u64::MAX;
-            for got in &self.got {
-                let gaps = got.gaps.lock().unwrap();
-                assert!(gaps.is_empty(), "gaps were told: {gaps:?}");
-                slowest = slowest.min(got.messages.load(Ordering::Relaxed));
-            }
-            (slowest + lacking >= self.published).then_some(())
-        })
-        .await;
-    }
-
-    /// The publisher's memory.
-    fn rss(&self) -> i64 {
-        let pid = self.net.processes()[0].pid;
-        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-        let line = status.lines().find(|line| line.starts_with("VmRSS:"));
-        let kib = line.and_then(|line| line.split_whitespace().nth(1));
-        kib.unwrap().parse::<i64>().unwrap() * 1_024
-    }
-
-    /// Links a peer that reads nothing to the publisher, for as long as it is wanted.
-    async fn slow_peer(&self, number: u64) -> Slow {
-        let weft = self.net.weft(WEFT);
-        let status = weft.run(["--node", "n1", "status", "--json"]);
-        let status = status.expect_code(0).json();
-        let network = status["network"].as_str().unwrap().to_owned();
-        let address: Multiaddr = status["addresses"][0].as_str().unwrap().parse().unwrap();
-        let address = address.into_iter();
-        let address = address
-            .filter(|part| !matches!(part, Protocol::P2p(_)))
-            .collect();
-        let daemon: (Multiaddr, PeerId) = (
-            address,
-            status["peer_id"].as_str().unwrap().parse().unwrap(),
-        );
-        let topic = TOPIC.parse::<TopicName>().unwrap().id(&network);
-        let wanted = Arc::new(AtomicBool::new(true));
-        let task = tokio::spawn(read_nothing(
-            key(number),
-            daemon,
-            network,
-            topic,
-            Arc::clone(&wanted),
-        ));
-        let slow = key(number).peer_id().to_string();
-        wait::until_async("the slow peer among the neighbours", PATIENCE, async || {
-            let view = weft.run(["--node", "n1", "overlay", "view", TOPIC, "--json"]);
-            let view = view.expect_code(0).json();
-            let active = view["active"].as_array()?.clone();
-            active
-                .iter()
-                .find(|peer| peer["peer_id"] == *slow)
-                .map(drop)
-        })
-        .await;
-        Slow { wanted, task }
-    }
+/// Links a peer that reads nothing to the publisher, for as long as it is wanted.
+async fn slow_peer(load: &Load, number: u64) -> Slow {
+    let weft = load.net.weft(WEFT);
+    let status = weft.run(["--node", "n1", "status", "--json"]);
+    let status = status.expect_code(0).json();
+    let network = status["network"].as_str().unwrap().to_owned();
+    let address: Multiaddr = status["addresses"][0].as_str().unwrap().parse().unwrap();
+    let address = address.into_iter();
+    let address = address
+        .filter(|part| !matches!(part, Protocol::P2p(_)))
+        .collect();
+    let daemon: (Multiaddr, PeerId) = (
+        address,
+        status["peer_id"].as_str().unwrap().parse().unwrap(),
+    );
+    let topic = TOPIC.parse::<TopicName>().unwrap().id(&network);
+    let wanted = Arc::new(AtomicBool::new(true));
+    let task = tokio::spawn(read_nothing(
+        key(number),
+        daemon,
+        network,
+        topic,
+        Arc::clone(&wanted),
+    ));
+    let slow = key(number).peer_id().to_string();
+    load.wait_for_neighbour(WEFT, &slow).await;
+    Slow { wanted, task }
 }
 
 struct Slow {
@@ -252,24 +117,18 @@ async fn read_nothing(
     links
 }
 
-fn median(of: &[f64]) -> f64 {
-    let mut sorted = of.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    sorted[sorted.len() / 2]
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_neighbour_that_reads_nothing_costs_the_others_little() {
     let _alone = alone().await;
     let lasts = Duration::from_secs(setting("WEFT_SLOW_S", 3));
     let pairs = setting("WEFT_SLOW_PAIRS", 3);
-    let mut load = Load::start().await;
+    let mut load = Load::start(WEFT, 4, 4).await;
     // What a full history takes, both runs of the first pair shall have alike.
     load.run(lasts).await;
     let (mut costs, mut growths, mut links) = (Vec::new(), Vec::new(), 0);
     for pair in 0..pairs {
         let plain = load.run(lasts).await;
-        let slow = load.slow_peer(100 + pair).await;
+        let slow = slow_peer(&load, 100 + pair).await;
         let slowed = load.run(lasts).await;
         links += slow.end().await;
         println!(
@@ -301,8 +160,5 @@ async fn a_neighbour_that_reads_nothing_costs_the_others_little() {
     let cost_max = COST_MAX + HELD_UP.as_secs_f64() / lasts.as_secs_f64();
     assert!(cost < cost_max, "{:.1} % of throughput", cost * 100.0);
     assert!(growth < GROWTH_MAX as f64, "{growth} bytes");
-    for task in &load.tasks {
-        task.abort();
-    }
-    load.net.down().await;
+    load.end().await;
 }
