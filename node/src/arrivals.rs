@@ -221,13 +221,6 @@ impl Log {
             };
             return Read::Items(vec![gap], oldest);
         }
-        if place >= ring.next {
-            return if ring.is_closed {
-                Read::End
-            } else {
-                Read::Nothing
-            };
-        }
         let (mut items, mut bytes, mut at) = (Vec::new(), 0, place);
         let first = ring
             .entries
@@ -257,7 +250,12 @@ impl Log {
                 items.push(item);
             }
         }
-        Read::Items(items, at)
+        // A log that an earlier run had goes on at a later place: before something has come there, there is nothing past its end.
+        match (items.is_empty(), ring.is_closed) {
+            (false, _) => Read::Items(items, at),
+            (true, false) => Read::Nothing,
+            (true, true) => Read::End,
+        }
     }
 
     /// Appends; returns whether nothing fresh was waiting for a wake.

@@ -136,17 +136,34 @@ fn a_log_outlives_its_daemon_however_that_ends() {
     weft.run(["testnet", "restart", "n2"]).expect_code(0);
     assert_eq!(resumed(&weft, cursor, 200), numbered(101..=300));
 
+    // A reader that has come to the end waits there, and costs nothing meanwhile.
+    let args = ["--node", "n2", "sub", "logs", "--from", cursor];
+    let mut waiting = weft.start(args, std::process::Stdio::null());
+    wait::until("all that there is", SOON, || {
+        waiting
+            .stdout_so_far()
+            .ends_with("message 300\n")
+            .then_some(())
+    });
+    publish(&weft, 301..=301);
+    wait::until("what comes then", SOON, || {
+        waiting
+            .stdout_so_far()
+            .ends_with("message 301\n")
+            .then_some(())
+    });
+
     // All of them at once: the log is there still, and goes on.
     weft.run(["testnet", "kill", "n1", "n2", "n3"])
         .expect_code(0);
     weft.run(["testnet", "restart", "n1", "n2", "n3"])
         .expect_code(0);
-    assert_eq!(resumed(&weft, cursor, 200), numbered(101..=300));
-    assert_eq!(resumed(&weft, "earliest", 300), numbered(1..=300));
+    assert_eq!(resumed(&weft, cursor, 201), numbered(101..=301));
+    assert_eq!(resumed(&weft, "earliest", 301), numbered(1..=301));
 
     // Who wants only what is new isn't given what it missed.
     weft.run(["testnet", "kill", "n2"]).expect_code(0);
-    publish(&weft, 301..=310);
+    publish(&weft, 302..=310);
     weft.run(["testnet", "restart", "n2"]).expect_code(0);
     let args = ["--node", "n2", "sub", "logs", "--count", "1"];
     let mut latest = weft.start(args, std::process::Stdio::null());

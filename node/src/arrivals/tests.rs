@@ -186,3 +186,31 @@ fn a_log_that_has_ended_is_no_more() {
     let cursor = Start::After(log.id().cursor(FIRST));
     assert_eq!(again.place(&cursor), Err(CursorError::LogGone));
 }
+
+#[test]
+fn a_reader_at_the_end_of_what_an_earlier_run_had_waits_for_what_comes() {
+    let mut arrivals = Arrivals::new(PUBLISHER);
+    let topic: TopicName = "logs".parse().unwrap();
+    arrivals.begin(topic.clone(), 1, 1_000);
+    let log = arrivals.log(&topic).unwrap();
+    arrivals.push(&topic, FIRST, two(1));
+    arrivals.push(&topic, 102, Delivered::Missed { places: 3 });
+    assert_eq!(log.end(), 1_000);
+    let Read::Items(items, 105) = log.read(101, 10, 100) else {
+        panic!("nothing");
+    };
+    assert!(matches!(
+        items[..],
+        [Item::Message(_), Item::SlowReader { from: 102, to: 104 }]
+    ));
+    assert!(matches!(log.read(105, 10, 100), Read::Nothing));
+    // Whoever was shown more than is on disk goes on with what comes.
+    let shown = Start::After(log.id().cursor(500));
+    assert_eq!(log.place(&shown), Ok(501));
+    assert!(matches!(log.read(501, 10, 100), Read::Nothing));
+    arrivals.push(&topic, 1_000, two(2));
+    assert_eq!(places(log.read(105, 10, 100)), (2, 1_002));
+    assert_eq!(places(log.read(501, 10, 100)), (2, 1_002));
+    arrivals.close();
+    assert!(matches!(log.read(1_002, 10, 100), Read::End));
+}
