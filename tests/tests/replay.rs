@@ -138,7 +138,7 @@ fn a_log_outlives_its_daemon_however_that_ends() {
 
     // A reader that has come to the end waits there, and costs nothing meanwhile.
     let args = ["--node", "n2", "sub", "logs", "--from", cursor];
-    let mut waiting = weft.start(args, std::process::Stdio::null());
+    let waiting = weft.start(args, std::process::Stdio::null());
     wait::until("all that there is", SOON, || {
         waiting
             .stdout_so_far()
