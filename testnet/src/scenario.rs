@@ -62,6 +62,10 @@ pub const SHIPPED: &[Shipped] = shipped![
     "random-faults-nodes",
     "rumor-demers",
     "spread-compare",
+    "topic-keepers",
+    "topic-late",
+    "topic-restart",
+    "topic-split",
 ];
 
 /// A scenario, and where it came from.

@@ -446,6 +446,7 @@ impl<M: Machine> Engine<M> {
                 mark,
             } => self.watch.delivered(time, at, first, last, hops, mark),
             Order::Resumed { last } => self.watch.resumed(at, last),
+            Order::ReadsAll => self.watch.reads_all(at),
             Order::Gap { first, last } => self.watch.gap(time, at, first, last),
             Order::KvEnded { deed, outcome } => self.watch.deed_ended(time, deed, &outcome),
             Order::LookedUp {

@@ -229,6 +229,7 @@ impl Machine for Member {
             Fact::Rtt { .. }
             | Fact::Join { .. }
             | Fact::LookUp { .. }
+            | Fact::Subscribe { .. }
             | Fact::Kv { .. }
             | Fact::Woken => {}
         }

@@ -247,6 +247,7 @@ impl Machine for Member {
             | Fact::Partner(_)
             | Fact::Publish { .. }
             | Fact::Kv { .. }
+            | Fact::Subscribe { .. }
             | Fact::Woken => {}
         }
         self.drain(now);

@@ -72,6 +72,11 @@ pub enum Fact<F> {
         /// The frame.
         frame: F,
     },
+    /// Its user wants to read the topic, from now on or from the beginning. Whole nodes alone are told.
+    Subscribe {
+        /// Whether all that is held is wanted.
+        all: bool,
+    },
     /// A link is up.
     Up {
         /// With whom.
@@ -171,6 +176,8 @@ pub enum Order<F> {
         /// Tells these messages from others for the same places.
         mark: u64,
     },
+    /// What the member gets from here on begins with all that was ever published.
+    ReadsAll,
     /// It is fixed where the member begins: what is published from now on is owed to it.
     Based,
     /// A copy of a message has arrived, first or not: told where frames don't say what they carry.
@@ -238,6 +245,8 @@ pub enum Order<F> {
 pub struct Plan {
     /// The swarm's settings.
     pub swarm: swarm::Config,
+    /// Nodes that subscribe as they start, the first ones.
+    pub subscribers: u32,
     /// How bundles spread.
     pub spread: spread::Spread,
     /// Whether partners are drawn from everybody, in cycles that are in step, without a membership.

@@ -2,6 +2,7 @@
 
 mod disk;
 mod keys;
+mod reader;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -12,8 +13,8 @@ use weft_core::input::{Ack, Reach, Via};
 use weft_core::log::{LogOp, WriteId};
 use weft_core::wire::{self, Decoder, KnownBodies};
 use weft_core::{
-    Address, Command, Config, Core, Delivered, DialError, DialId, Direction, DownReason, Event,
-    Input, Lane, Output, PeerContact, Reply, RequestId, Roles, TopicName,
+    Address, Command, Config, Core, DialError, DialId, Direction, DownReason, Event, Input, Lane,
+    Output, PeerContact, Reply, RequestId, Roles, TopicName,
 };
 use weft_dht::kv::{KvKey, RecordId};
 use weft_dht::store::{Op, OrderId};
@@ -24,6 +25,7 @@ use crate::Engine;
 use crate::machine::{Down, Fact, Machine, NodeId, Order, Place, Plan, Weighed, Weight};
 pub use disk::{Disk, Disks};
 pub use keys::Keys;
+use reader::Reader;
 
 /// The topic that everybody subscribes to.
 const TOPIC: &str = "sim";
@@ -82,6 +84,8 @@ pub struct Member {
     disks: Arc<Disks>,
     /// Orders to the disk, and when they are done. What isn't done when the process dies never will be.
     disk_orders: VecDeque<(Time, DiskOrder)>,
+    /// What its user reads of the topic.
+    reader: Reader,
     /// Deeds with the store that have not ended, by request.
     deeds: BTreeMap<u64, u32>,
 }
@@ -242,15 +246,18 @@ impl Member {
                         self.orders.push_back(Order::Close { peer });
                     }
                 }
-                Output::Deliver { item, .. } => delivered.push(item),
+                Output::Deliver { place, item, .. } => {
+                    delivered.extend(self.reader.arrived(place, item));
+                }
+                Output::Backfill {
+                    first_place, items, ..
+                } => self.reader.put_in_front(first_place, items),
+                Output::TrimLog { below, .. } => self.reader.trim(below),
+                Output::EndLog { .. } => self.reader.end(),
                 Output::Record { id, ops } => {
                     self.order_disk(DiskOrder::Log(id, ops), SYNCED_AFTER, now);
                 }
-                Output::BeginLog { .. }
-                | Output::Backfill { .. }
-                | Output::TrimLog { .. }
-                | Output::EndLog { .. }
-                | Output::PersistAddressBook => {}
+                Output::BeginLog { .. } | Output::PersistAddressBook => {}
                 Output::Persist { id, ops } => {
                     self.order_disk(DiskOrder::Write(id, ops), SYNCED_AFTER, now);
                 }
@@ -363,7 +370,7 @@ impl Member {
             Reply::Published(Err(_)) => {
                 self.publishing.remove(&request.0);
             }
-            Reply::Subscribed { .. } => self.orders.push_back(Order::Based),
+            Reply::Subscribed { .. } => self.subscribed(),
             Reply::Kv(outcome) => {
                 if let Some(deed) = self.deeds.remove(&request.0) {
                     let outcome = Box::new(outcome);
@@ -394,89 +401,6 @@ impl Member {
             | Event::Lost { .. }
             | Event::LogsFellBehind { .. }
             | Event::Stalled { .. } => {}
-        }
-    }
-
-    fn deliver(&mut self, item: Delivered) {
-        match item {
-            Delivered::Bundle {
-                bundle, from, hops, ..
-            } => {
-                let value = &bundle.0.value;
-                let Some(publisher) = self.keys.node(value.publisher) else {
-                    return;
-                };
-                for (seq, data) in bundle.messages().filter(|(seq, _)| *seq >= from) {
-                    let first = Place {
-                        publisher,
-                        epoch: value.epoch,
-                        seq,
-                    };
-                    self.orders.push_back(Order::Delivered {
-                        first,
-                        last: seq,
-                        hops,
-                        mark: mark_of(data),
-                    });
-                }
-            }
-            Delivered::Gap {
-                publisher,
-                epoch,
-                from,
-                to,
-            } => {
-                let Some(publisher) = self.keys.node(publisher) else {
-                    return;
-                };
-                let first = Place {
-                    publisher,
-                    epoch,
-                    seq: from,
-                };
-                self.orders.push_back(Order::Gap { first, last: to });
-            }
-            Delivered::Missed { .. } => {
-                let what = format!("n{} has lost what it had", self.me);
-                self.orders.push_back(Order::Violation(what));
-            }
-        }
-    }
-
-    /// Takes in what its log has from before: where it goes on with each publisher.
-    fn resume(&mut self) {
-        let mut last: BTreeMap<(weft_identity::PeerId, u64), u64> = BTreeMap::new();
-        while let Some(output) = self.core.poll_output() {
-            let Output::Deliver { item, .. } = output else {
-                continue;
-            };
-            match item {
-                Delivered::Bundle { bundle, .. } => {
-                    let header = weft_overlay::Bundle::header(&bundle);
-                    let stream = header.stream;
-                    last.insert((stream.publisher, stream.epoch), header.last);
-                }
-                Delivered::Gap {
-                    publisher,
-                    epoch,
-                    to,
-                    ..
-                } => drop(last.insert((publisher, epoch), to)),
-                Delivered::Missed { .. } => {
-                    let what = format!("n{} has lost what it had", self.me);
-                    self.orders.push_back(Order::Violation(what));
-                }
-            }
-        }
-        for ((publisher, epoch), seq) in last {
-            if let Some(publisher) = self.keys.node(publisher) {
-                let last = Place {
-                    publisher,
-                    epoch,
-                    seq,
-                };
-                self.orders.push_back(Order::Resumed { last });
-            }
         }
     }
 
@@ -532,18 +456,14 @@ impl Machine for Member {
             unwritten: Vec::new(),
             disks,
             disk_orders: VecDeque::new(),
+            reader: Reader::new(node < plan.subscribers),
             deeds: BTreeMap::new(),
         };
         member.resume();
         member.tell(Input::Listening(vec![address(node)]), now);
-        let request = member.request();
-        let topic = topic();
-        let subscribe = Command::Subscribe {
-            request,
-            topic,
-            reach: Reach::Base,
-        };
-        member.tell(Input::Command(subscribe), now);
+        if member.reader.reads() {
+            member.subscribe(Reach::Base, now);
+        }
         member
     }
 
@@ -585,6 +505,11 @@ impl Machine for Member {
                     let error = DialError::Unreachable("nobody answers".to_owned());
                     self.tell(Input::DialFailed { dial, error }, now);
                 }
+            }
+            Fact::Subscribe { all } => {
+                self.reader.ask(all);
+                let reach = if all { Reach::All } else { Reach::Base };
+                self.subscribe(reach, now);
             }
             Fact::Publish { messages, bytes } => self.publish(messages, bytes, now),
             Fact::Kv { deed, call } => {

@@ -72,6 +72,7 @@ fn run_spread(
     let (spread, partners) = spread.settings();
     let plan = Plan {
         swarm: scenario.overlay.settings(),
+        subscribers: (f64::from(scenario.nodes) * scenario.subscribed).round() as u32,
         spread,
         everybody: partners == Partners::Everybody,
         vias: 0,

@@ -33,6 +33,9 @@ pub struct Scenario {
     pub engine: EngineKind,
     /// How many nodes.
     pub nodes: u32,
+    /// The share of nodes that subscribe as they start, the first ones; the others do when a phase says so. Whole nodes alone.
+    #[serde(default = "all")]
+    pub subscribed: f64,
     /// The seed where none is given.
     #[serde(default = "one")]
     pub seed: u64,
@@ -65,6 +68,10 @@ pub struct Scenario {
 /// Addresses that a node is given to join by.
 const fn contacts() -> u32 {
     3
+}
+
+const fn all() -> f64 {
+    1.0
 }
 
 const fn one() -> u64 {
@@ -166,6 +173,17 @@ pub enum Phase {
         /// The mean time from one fault to the next.
         every: Span,
     },
+    /// Nodes subscribe that aren't yet.
+    Subscribe {
+        /// The share of those that run and aren't; all where absent.
+        #[serde(default = "all")]
+        share: f64,
+        /// Where they begin to read.
+        #[serde(default)]
+        from: From,
+        /// Over which time.
+        within: Span,
+    },
     /// Nodes that start from now on may be liars: each answers queries for peers with liars alone.
     Lie {
         /// The share of all nodes; the sweep's where absent.
@@ -211,6 +229,17 @@ pub enum Phase {
         /// Cycles after which it has failed.
         cycles_max: u32,
     },
+}
+
+/// Where a subscriber begins to read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum From {
+    /// At what is published from now on.
+    #[default]
+    Latest,
+    /// At all that is held.
+    Earliest,
 }
 
 /// Messages that are published.
@@ -484,6 +513,7 @@ impl Scenario {
             Phase::Hang { share, .. }
             | Phase::Partition { share, .. }
             | Phase::Slow { share, .. }
+            | Phase::Subscribe { share, .. }
             | Phase::FullDisks { share, .. }
             | Phase::Damage { share } => *share,
             Phase::Join { through: 0, .. } => {

@@ -43,6 +43,8 @@ pub struct Message {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Stream {
     pub(crate) messages: Vec<Message>,
+    /// When the publisher's run ended.
+    pub(crate) ended: Option<Time>,
 }
 
 /// Where a member stands with one stream.
@@ -68,6 +70,8 @@ pub(crate) struct Member {
     pub(crate) started: Time,
     /// Since when everything is owed to it.
     pub(crate) based: Option<Time>,
+    /// Whether what was published before is owed to it as well.
+    pub(crate) reads_all: bool,
     /// By publisher and epoch, ascending.
     pub(crate) reached: Vec<Reached>,
 }
@@ -190,9 +194,22 @@ impl Watch {
         };
     }
 
-    pub(crate) fn ended(&mut self, node: NodeId) {
+    pub(crate) fn ended(&mut self, time: Time, node: NodeId) {
         self.up -= 1;
+        let own = self.streams.range_mut((node, 0)..=(node, u64::MAX));
+        for (_, stream) in own {
+            stream.ended.get_or_insert(time);
+        }
         self.members[node as usize] = Member::default();
+    }
+
+    /// Returns whether a node has subscribed, or is about to.
+    pub(crate) fn is_subscribed(&self, node: NodeId) -> bool {
+        self.members[node as usize].based.is_some()
+    }
+
+    pub(crate) fn reads_all(&mut self, node: NodeId) {
+        self.members[node as usize].reads_all = true;
     }
 
     pub(crate) fn based(&mut self, time: Time, node: NodeId) {

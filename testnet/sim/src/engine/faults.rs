@@ -86,7 +86,7 @@ impl<M: Machine> Engine<M> {
         }
         slot.held = None;
         let links = std::mem::take(&mut slot.links);
-        self.watch.ended(node);
+        self.watch.ended(self.now, node);
         for end in links {
             let after = match how {
                 Crash::Process => self.latency(node, end.peer),

@@ -91,6 +91,25 @@ impl<M: Machine> Runner<'_, M> {
                 self.pass(r#for.0, progress);
             }
             Phase::Storm { r#for, every } => self.storm(r#for.0, every.0, progress),
+            Phase::Subscribe {
+                share,
+                from,
+                within,
+            } => {
+                let start = self.engine.now().time;
+                let mut fresh: Vec<NodeId> = self.engine.up().collect();
+                fresh.retain(|node| !self.engine.watch.is_subscribed(*node));
+                let count = (fresh.len() as f64 * share).round() as usize;
+                self.shuffle(&mut fresh, count);
+                let apart = within.0.as_secs_f64() / count.max(1) as f64;
+                for (index, node) in fresh.into_iter().take(count).enumerate() {
+                    let at = start + Duration::from_secs_f64(apart * index as f64);
+                    let from = *from;
+                    let act = Act::Subscribe { node, from };
+                    self.script.plan(&mut self.engine, at, act);
+                }
+                self.pass(within.0.max(Duration::from_micros(1)), progress);
+            }
             Phase::Lie { share, spare } => {
                 let swept = self.swept.map_or(0.0, |share| f64::from(share) / 100.0);
                 self.lie(share.unwrap_or(swept), *spare);

@@ -10,7 +10,7 @@ use crate::Engine;
 use crate::crowd::Crowd;
 use crate::engine::Crash;
 use crate::machine::{Fact, Machine, NodeId, Plan};
-use crate::scenario::{By, Kv};
+use crate::scenario::{By, From, Kv};
 
 /// A planned act.
 #[derive(Clone, Debug)]
@@ -27,6 +27,8 @@ pub(super) enum Act {
     LookUp { paths: usize, label: String },
     /// Publish a message.
     Publish { by: By, bytes: u32, label: String },
+    /// A node subscribes.
+    Subscribe { node: NodeId, from: From },
     /// Let a stopped node go on.
     Resume(NodeId),
     /// Let everything through again.
@@ -121,6 +123,10 @@ impl Script {
             Act::Audit { key, copies } => self.audit(engine, key, copies),
             Act::FillDisk { node, full } => self.fill_disk(node, full),
             Act::LookUp { paths, label } => self.look_up(engine, paths, &label),
+            Act::Subscribe { node, from } => {
+                let all = from == From::Earliest;
+                engine.tell(node, Fact::Subscribe { all });
+            }
             Act::Resume(node) => engine.resume(node),
             Act::Unblock => engine.unblock(),
             Act::Replace => self.replace(engine),

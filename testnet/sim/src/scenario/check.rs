@@ -27,6 +27,7 @@ const VIEW_MAX: usize = 1_000;
 impl Scenario {
     /// Checks single values.
     pub(super) fn check_values(&self) -> Result<(), Invalid> {
+        within("subscribed", self.subscribed, &(0.0..=1.0))?;
         let overlay = &self.overlay;
         for (what, size) in [
             ("overlay.active", overlay.active),
@@ -89,6 +90,11 @@ impl Scenario {
                 Phase::Kv(_) | Phase::Audit { .. } | Phase::FullDisks { .. } | Phase::Damage { .. }
             )
         };
+        let of_subscribers = |phase: &Phase| matches!(phase, Phase::Subscribe { .. });
+        let subscribes = self.subscribed < 1.0 || self.phases.iter().any(of_subscribers);
+        if self.engine != EngineKind::Node && subscribes {
+            return mismatch("`subscribed` and `subscribe` need engine = \"node\"");
+        }
         if self.engine != EngineKind::Node && self.phases.iter().any(of_store) {
             return mismatch("`kv`, `audit`, `fulldisks` and `damage` need engine = \"node\"");
         }

@@ -1,5 +1,9 @@
 //! What members are owed, and what of it is missing.
 
+use std::time::Duration;
+
+use weft_overlay::Time;
+
 use super::{Message, Reached, Stream, Watch};
 use crate::machine::NodeId;
 
@@ -18,15 +22,20 @@ pub struct Owed {
     pub examples: Vec<String>,
 }
 
+/// How long a publisher must live after a message for that to be owed to those who come later: several times what messages take,
+/// and keepers to write them.
+const SPREADS_WITHIN: Duration = Duration::from_secs(5);
+
 /// Examples that are told.
 const EXAMPLES_MAX: usize = 10;
 
 impl Watch {
     /// Counts what the members of today were owed by the publishers of today.
     ///
-    /// A member is owed what is published after it has begun, for as long as it runs; where it goes on with the log of an earlier
+    /// A member is owed what is published after it has begun, for as long as it runs, and one that reads from the beginning
+    /// what was published before as well; where it goes on with the log of an earlier
     /// run, all that comes after that. What a publisher published that has
-    /// died since may have died with it.
+    /// died since may have died with it; whoever reads from the beginning is owed what it lived long enough after to spread.
     pub fn owed(&self) -> Owed {
         let mut sum = Owed::default();
         for (node, member) in (0..).zip(&self.members) {
@@ -35,18 +44,24 @@ impl Watch {
             };
             let missing_before = sum.missing;
             for ((publisher, epoch), stream) in &self.streams {
-                if !self.still_runs(*publisher, stream) {
+                let runs = self.still_runs(*publisher, stream);
+                if !runs && !member.reads_all {
                     continue;
                 }
                 let reached = self.reached_at(node, *publisher, *epoch);
                 let first = match reached.filter(|reached| reached.is_resumed) {
                     Some(reached) => reached.from,
+                    None if member.reads_all => 1,
                     None => {
                         let before = |message: &Message| message.at <= based;
                         stream.messages.partition_point(before) as u64 + 1
                     }
                 };
-                let last = stream.messages.len() as u64;
+                let last = if runs {
+                    stream.messages.len() as u64
+                } else {
+                    stream.spread()
+                };
                 if first > last {
                     continue;
                 }
@@ -91,5 +106,14 @@ impl Watch {
         let member = &self.members[publisher as usize];
         let begun = stream.messages.first().map(|message| message.at);
         member.up && begun >= Some(member.started)
+    }
+}
+
+impl Stream {
+    /// Returns how many of its messages the publisher has outlived for long enough.
+    fn spread(&self) -> u64 {
+        let ended = self.ended.unwrap_or(Time::NEVER);
+        let before = |message: &Message| message.at + SPREADS_WITHIN <= ended;
+        self.messages.partition_point(before) as u64
     }
 }
