@@ -78,6 +78,20 @@ fn readers_go_on_where_they_stopped() {
 }
 
 #[test]
+fn between_the_items_of_two_runs_a_reader_waits() {
+    let (mut arrivals, topic, _) = arrivals();
+    arrivals.begin(topic.clone(), 1, 200);
+    let log = arrivals.log(&topic).unwrap();
+    for n in 0..3 {
+        arrivals.push(&topic, FIRST + n, gap(n));
+    }
+    assert_eq!(places(log.read(FIRST, 10, 1_000)), (3, FIRST + 3));
+    assert!(matches!(log.read(FIRST + 3, 10, 1_000), Read::Nothing));
+    arrivals.push(&topic, 200, gap(3));
+    assert_eq!(places(log.read(FIRST + 3, 10, 1_000)), (1, 201));
+}
+
+#[test]
 fn a_reader_that_fell_behind_is_told_what_it_lost() {
     let (mut arrivals, topic, log) = arrivals();
     for n in 0..5 {

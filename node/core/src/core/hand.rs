@@ -3,7 +3,7 @@
 //! One bundle after the other, so that keepers get them in their order; each goes to all keepers at once. A node that should keep
 //! the topic itself becomes a member and publishes as one.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weft_identity::PeerId;
@@ -31,15 +31,14 @@ pub(super) struct Handing {
     name: TopicName,
     ack: Ack,
     receipts: Vec<Receipt>,
-    /// What is left, the first of them under way.
-    bundles: VecDeque<TopicBundle>,
+    bundles: Vec<TopicBundle>,
+    /// The bundle that is under way; past the last, keepers get what they lack of those before.
+    at: usize,
     /// Who may keep the topic, the closest first, as far as they haven't said no.
     targets: Vec<PeerContact>,
-    /// Who has the bundle that is under way, and who on disk.
-    holding: BTreeSet<PeerId>,
-    durable: BTreeSet<PeerId>,
-    /// Of the bundles before it, by their first seqs, who has which on disk: also whoever said so late.
-    done: BTreeMap<u64, BTreeSet<PeerId>>,
+    /// Which bundles a peer has, and which on disk.
+    held: BTreeMap<PeerId, BTreeSet<usize>>,
+    durable: BTreeMap<PeerId, BTreeSet<usize>>,
     subscribed: usize,
     ask_at: Time,
     until: Time,
@@ -48,12 +47,27 @@ pub(super) struct Handing {
 impl Handing {
     /// Returns how many have what is waited for, and how many must.
     fn standing(&self) -> (usize, usize) {
-        match self.ack {
-            Ack::Sent => (self.holding.len(), 1),
+        let (have, need) = match self.ack {
+            Ack::Sent => (&self.held, 1),
             Ack::Local | Ack::Link | Ack::Keepers => {
                 let keepers = self.targets.len().min(KEEPERS);
-                (self.durable.len(), keepers / 2 + 1)
+                (&self.durable, keepers / 2 + 1)
             }
+        };
+        let is_enough = |has: &&BTreeSet<usize>| match self.at < self.bundles.len() {
+            true => has.contains(&self.at),
+            false => has.len() == self.bundles.len(),
+        };
+        (have.values().filter(is_enough).count(), need)
+    }
+
+    /// Returns which bundles a peer is to be given now.
+    fn lacking(&self, peer: PeerId) -> Vec<usize> {
+        let durable = self.durable.get(&peer);
+        let lacks = |at: &usize| durable.is_none_or(|durable| !durable.contains(at));
+        match self.at < self.bundles.len() {
+            true => [self.at].into_iter().filter(lacks).collect(),
+            false => (0..self.bundles.len()).filter(lacks).collect(),
         }
     }
 }
@@ -81,7 +95,7 @@ impl Core {
         if let Some(error) = error {
             return self.reply(request, Reply::Published(Err(error)));
         }
-        let (mut bundles, mut receipts) = (VecDeque::new(), Vec::new());
+        let (mut bundles, mut receipts) = (Vec::new(), Vec::new());
         for part in parts(messages) {
             let bundle = self.next_bundle(topic, &name, part, now);
             let header = bundle.header();
@@ -92,17 +106,17 @@ impl Core {
                 lazy: 0,
                 subscribers_known: 0,
             }));
-            bundles.push_back(bundle);
+            bundles.push(bundle);
         }
         let handing = Handing {
             name,
             ack,
             receipts,
             bundles,
+            at: 0,
             targets,
-            holding: BTreeSet::new(),
-            durable: BTreeSet::new(),
-            done: BTreeMap::new(),
+            held: BTreeMap::new(),
+            durable: BTreeMap::new(),
             subscribed: 0,
             ask_at: now.time,
             until: now.time + HANDED_WITHIN,
@@ -132,15 +146,12 @@ impl Core {
             let Some(handing) = self.handing.get_mut(&request) else {
                 return;
             };
-            let Some(bundle) = handing.bundles.front().cloned() else {
-                return self.handed_over(request);
-            };
             let (got, need) = handing.standing();
-            if got >= need {
-                let durable = std::mem::take(&mut handing.durable);
-                handing.done.insert(bundle.header().first, durable);
-                handing.holding.clear();
-                handing.bundles.pop_front();
+            if got >= need || handing.ack == Ack::Sent && handing.at >= handing.bundles.len() {
+                if handing.at >= handing.bundles.len() {
+                    return self.handed_over(request);
+                }
+                handing.at += 1;
                 handing.ask_at = now.time;
                 handing.until = now.time + HANDED_WITHIN;
                 continue;
@@ -155,17 +166,19 @@ impl Core {
                 return;
             }
             handing.ask_at = now.time + AGAIN;
-            let first = bundle.header().first;
-            let query = Query::Hand {
-                topic: handing.name.clone(),
-                bundle,
-            };
-            let durable = &handing.durable;
-            let keepers = handing.targets.iter().take(KEEPERS);
-            let lacking = keepers.filter(|it| !durable.contains(&super::peer_of(it)));
-            for keeper in lacking.cloned().collect::<Vec<_>>() {
+            let mut asks = Vec::new();
+            for keeper in handing.targets.iter().take(KEEPERS) {
+                for at in handing.lacking(super::peer_of(keeper)) {
+                    let query = Query::Hand {
+                        topic: handing.name.clone(),
+                        bundle: handing.bundles[at].clone(),
+                    };
+                    asks.push((keeper.clone(), at, query));
+                }
+            }
+            for (keeper, at, query) in asks {
                 let to = super::peer_of(&keeper);
-                self.ask_keeper(to, Some(&keeper), What::Hand(request, first), &query, now);
+                self.ask_keeper(to, Some(&keeper), What::Hand(request, at), &query, now);
             }
         }
     }
@@ -173,7 +186,7 @@ impl Core {
     /// A keeper has answered; none where it won't, or doesn't keep the topic.
     pub(super) fn hand_answered(
         &mut self,
-        (request, first): (RequestId, u64),
+        (request, at): (RequestId, usize),
         peer: PeerId,
         answer: Option<&Answer>,
         now: Now,
@@ -187,14 +200,11 @@ impl Core {
             subscribed,
         }) = answer
         {
-            // One that comes late is of a bundle before the one that is under way, and says nothing of that.
-            let done = handing.done.get_mut(&first);
-            let is_late = done.is_some();
-            if *held && !is_late {
-                handing.holding.insert(peer);
+            if *held {
+                handing.held.entry(peer).or_default().insert(at);
             }
             if *durable {
-                done.unwrap_or(&mut handing.durable).insert(peer);
+                handing.durable.entry(peer).or_default().insert(at);
             }
             let subscribed = usize::try_from(*subscribed).unwrap_or(usize::MAX);
             handing.subscribed = handing.subscribed.max(subscribed);
@@ -214,9 +224,10 @@ impl Core {
         for receipt in &mut receipts {
             receipt.subscribers_known = handing.subscribed;
         }
-        let of_each = handing.done.into_values();
-        let has_all = of_each.reduce(|all, one| all.intersection(&one).copied().collect());
-        let keepers = has_all.unwrap_or_default().into_iter().collect();
+        let has_all = |durable: &BTreeSet<usize>| durable.len() == handing.bundles.len();
+        let keepers = handing.durable.into_iter();
+        let keepers = keepers.filter(|(_, durable)| has_all(durable));
+        let keepers = keepers.map(|(keeper, _)| keeper).collect();
         let published = Published { receipts, keepers };
         self.reply(request, Reply::Published(Ok(published)));
     }

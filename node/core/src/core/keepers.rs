@@ -31,6 +31,8 @@ const LOOKS_EVERY: Duration = Duration::from_secs(3);
 /// How long a topic without members and without history is kept: as long as one that the node has used itself.
 const EMPTY_FOR: Duration = super::topics::TOPIC_UNUSED;
 
+/// How long after its start a node takes up the topics of its run before: by then it knows who is near.
+const RESUMES_AFTER: Duration = Duration::from_secs(3);
 /// How long a publisher waits here for its messages to come along the trees and to be written: then it is told how things stand.
 const CONFIRMED_WITHIN: Duration = Duration::from_millis(400);
 /// Publishers that wait at once: each is one frame, and is asked again.
@@ -53,20 +55,24 @@ struct Confirming {
 #[derive(Debug)]
 pub(super) struct Keeping {
     looks_at: Time,
+    /// When topics of the run before are taken up again.
+    resumes_at: Time,
     confirming: Vec<Confirming>,
 }
 
 impl Keeping {
-    pub(super) const fn new(now: Now) -> Self {
+    pub(super) fn new(now: Now) -> Self {
         Self {
             looks_at: now.time,
+            resumes_at: now.time + RESUMES_AFTER,
             confirming: Vec::new(),
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Time {
         let confirming = self.confirming.iter().map(|asked| asked.until).min();
-        self.looks_at.min(confirming.unwrap_or(Time::NEVER))
+        let looks_at = self.looks_at.min(self.resumes_at);
+        looks_at.min(confirming.unwrap_or(Time::NEVER))
     }
 }
 
@@ -264,7 +270,23 @@ impl Core {
         }
     }
 
+    /// Takes up topics of the run before: those that are to be kept, and those of which this node has published something that
+    /// perhaps nobody else has.
+    fn resume_topics(&mut self, now: Now) {
+        for (name, has_own) in self.logs_at_rest() {
+            if self.is_keeper_of(name.id(&self.network), now) {
+                self.keep_named(&name, now);
+            } else if has_own {
+                self.join_topic(name, now);
+            }
+        }
+    }
+
     pub(super) fn tick_keeping(&mut self, now: Now) {
+        if self.keeping.resumes_at <= now.time {
+            self.keeping.resumes_at = Time::NEVER;
+            self.resume_topics(now);
+        }
         if self.keeping.looks_at > now.time {
             return;
         }

@@ -114,8 +114,8 @@ pub(super) enum What {
     Exchange(TopicId),
     /// Whether it has what a publish has published.
     Confirm(RequestId),
-    /// To take a bundle that is published through keepers: of which publish, and its first seq.
-    Hand(RequestId, u64),
+    /// To take a bundle that is published through keepers, the how-manyth of its publish.
+    Hand(RequestId, usize),
     /// To take a bundle of a publish: whether it has is asked apart from that.
     Handed,
 }
@@ -391,8 +391,8 @@ impl Core {
                 self.confirmed(request, peer, (durable, held), now);
             }
             (What::Handed, Answer::Confirmed { .. }) => {}
-            (What::Hand(request, first), answer) => {
-                self.hand_answered((request, first), peer, Some(&answer), now);
+            (What::Hand(request, at), answer) => {
+                self.hand_answered((request, at), peer, Some(&answer), now);
             }
             (What::Exchange(topic), answer) => self.exchange_answered(topic, peer, answer, now),
             (what, answer) => {
@@ -489,7 +489,7 @@ impl Core {
             What::Exchange(topic) => self.exchange_failed(topic, peer, now),
             // It is asked again for as long as anybody waits.
             What::Confirm(_) | What::Handed => {}
-            What::Hand(request, first) => self.hand_answered((request, first), peer, None, now),
+            What::Hand(request, at) => self.hand_answered((request, at), peer, None, now),
         }
     }
 

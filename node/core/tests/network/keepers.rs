@@ -208,3 +208,51 @@ fn where_nobody_keeps_anything_that_is_said() {
         "{reply:?}"
     );
 }
+
+#[test]
+fn what_was_acknowledged_locally_leaves_after_a_crash_by_itself() {
+    let mut net = network(8, 7);
+    let others = others(&net);
+    get_subscribed(&mut net, others[0], Reach::Base);
+    let publisher = others[1];
+    get_published(&mut net, publisher, &numbered(1), Ack::Keepers);
+    let rest: Vec<usize> = net.live().into_iter().filter(|n| *n != publisher).collect();
+    net.partition(&[publisher], &rest);
+    net.run(seconds(5));
+    get_published(&mut net, publisher, &[message("alone")], Ack::Local);
+    let epoch = net.node(publisher).epoch;
+    net.crash(publisher);
+    net.heal();
+    net.restart_killed(publisher, epoch);
+    let peer = net.peer_at(publisher);
+    net.run_until(seconds(30), "it has left", |net| {
+        let got = net.messages(others[0], TOPIC, peer);
+        got == [message("message 0"), message("alone")]
+    });
+    assert!(net.gaps(others[0], TOPIC).is_empty());
+}
+
+#[test]
+fn all_are_killed_and_started_again_and_the_past_is_there() {
+    let mut net = network(10, 8);
+    let others = others(&net);
+    get_subscribed(&mut net, others[0], Reach::Base);
+    let messages = numbered(40);
+    let publisher = net.peer_at(others[1]);
+    get_published(&mut net, others[1], &messages, Ack::Keepers);
+    let epochs: Vec<(usize, u64)> = net
+        .live()
+        .into_iter()
+        .map(|node| (node, net.node(node).epoch))
+        .collect();
+    for (node, _) in &epochs {
+        net.crash(*node);
+    }
+    net.run(seconds(5));
+    for (node, epoch) in epochs {
+        net.restart_killed(node, epoch);
+    }
+    net.run(seconds(10));
+    get_subscribed(&mut net, others[2], Reach::All);
+    assert_eq!(net.messages(others[2], TOPIC, publisher), messages);
+}

@@ -12,7 +12,7 @@ use super::{Arrival, Logs, OnDisk, TRIM_INTERVAL, TopicLog, log_history};
 use crate::core::Core;
 use crate::core::swarms::TopicSwarm;
 use crate::log::{Arrived, FIRST_PLACE, LogKey, RestoredTopic};
-use crate::{Delivered, Output, TopicBundle, TopicId};
+use crate::{Delivered, Output, TopicBundle, TopicId, TopicName};
 
 /// Logs at rest, beside which one more is not kept: some kilobytes each, and four times the topics that a node is a member of.
 const AT_REST_MAX: usize = 4_096;
@@ -86,6 +86,19 @@ impl Core {
         self.logs.topics.insert(topic, log);
         // What has become too old meanwhile goes at once.
         self.logs.trim_at = now.time;
+    }
+
+    /// Returns the topics whose logs are at rest, and whether they hold messages of this node's own.
+    pub(in crate::core) fn logs_at_rest(&self) -> Vec<(TopicName, bool)> {
+        let logs = self.logs.topics.values();
+        let resting = logs.filter_map(|log| Some((log, log.at_rest.as_ref()?)));
+        let own = |retained: &Retained<TopicBundle>| {
+            let held = retained.history().held_in_order();
+            let mut publishers = held.map(|held| held.bundle.0.value.publisher);
+            publishers.any(|publisher| publisher == self.me)
+        };
+        let named = resting.map(|(log, retained)| (log.name.clone(), own(retained)));
+        named.collect()
     }
 
     /// Returns where the node stopped in a topic, if its log is at rest.
