@@ -60,6 +60,9 @@ impl<M: Machine> Runner<'_, M> {
         self.traffic_figures();
         let accusations: u64 = self.engine.watch.accusations.values().sum();
         self.set("accusations", accusations as f64);
+        for (what, times) in &self.engine.watch.accusations {
+            self.notes.push(format!("accused {times} times: {what}"));
+        }
         self.set("violations", self.engine.watch.violations_count as f64);
         self.set("virtual_s", self.time().as_micros() as f64 / 1e6);
         self.set("events", self.engine.events() as f64);
