@@ -18,11 +18,13 @@
 //!   for ten minutes, one at a time: with a request while there is a vacancy, else with a shuffle. One that is back takes a
 //!   neighbour's place at once: it may stand for the other half of a split network, and so the halves merge in seconds.
 //! - **Promotion.** A full member swaps a neighbour for a random passive peer now and then.
+//! - **Many swarms.** A node that has as many links as it wants chooses among the peers at their ends (the private module `linked`).
 //! - **Hostile input.** Forced evictions are rated, by identity too, and spare the oldest neighbours; hop counts and
 //!   samples are clamped; a third of the passive view at most comes from one peer.
 
 mod config;
 mod join;
+mod linked;
 pub mod message;
 mod neighbor;
 mod refill;
@@ -43,6 +45,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 
 pub use config::{Config, Rate};
+pub use linked::{Links, Room};
 pub use message::{Goodbye, Message, Priority};
 pub use reseed::ContactSource;
 pub use views::{ActiveEntry, PassiveEntry};
@@ -94,6 +97,8 @@ pub enum Input<P, C> {
         /// The peer.
         peer: P,
     },
+    /// Whom the node is linked with for its swarms has changed.
+    Links(Arc<Links<P>>),
     /// This neighbour is too slow: disconnect it, and don't take it back soon.
     Evict {
         /// The peer.
@@ -149,6 +154,8 @@ pub struct Membership<P, C> {
     config: Arc<Config>,
     rng: ChaCha8Rng,
     outputs: Outbox<Output<P, C>>,
+    /// Whom the node is linked with for its swarms; none where nobody says so.
+    links: Option<Arc<Links<P>>>,
     left: bool,
 
     active: SmallMap<P, Neighbour<C>>,
@@ -200,6 +207,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             me,
             rng,
             outputs: Outbox::new(),
+            links: None,
             left: false,
             active: SmallMap::new(),
             passive,
@@ -232,7 +240,11 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
 
     /// Handles a fact.
     pub fn handle(&mut self, input: Input<P, C>, now: Now) {
-        if self.left && !matches!(input, Input::Join { .. } | Input::SetMe(_)) {
+        let is_heard = matches!(
+            input,
+            Input::Join { .. } | Input::SetMe(_) | Input::Links(_)
+        );
+        if self.left && !is_heard {
             self.handle_left(&input, now);
             return;
         }
@@ -244,6 +256,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             Input::PeerUp { peer } => self.on_back(peer, now),
             Input::Learned { contacts } => self.on_learned(contacts, now),
             Input::Stranger { from } => self.on_stranger(from, now),
+            Input::Links(links) => self.links = Some(links),
             Input::Evict { peer } => self.on_evict(peer, now),
             Input::Pardon { peer } => {
                 self.shunned.remove(&peer);

@@ -63,6 +63,8 @@ pub enum Input<P, C, B> {
     Learned(Vec<C>),
     /// This member's own contact was renewed.
     SetMe(C),
+    /// Whom the node is linked with for its swarms has changed.
+    Links(Arc<hyparview::Links<P>>),
     /// A neighbour is too slow: it is disconnected and replaced.
     Evict(P),
     /// Whatever was held against a peer is forgotten.
@@ -242,6 +244,7 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
                     .handle(hyparview::Input::Learned { contacts }, now);
             }
             Input::SetMe(me) => self.membership.handle(hyparview::Input::SetMe(me), now),
+            Input::Links(links) => self.membership.handle(hyparview::Input::Links(links), now),
             Input::Evict(peer) => self
                 .membership
                 .handle(hyparview::Input::Evict { peer }, now),

@@ -51,6 +51,7 @@ pub const SHIPPED: &[Shipped] = shipped![
     "lookup-liars",
     "lookup-silent",
     "lossy-links",
+    "many-topics",
     "million",
     "overhead",
     "partition-merge",

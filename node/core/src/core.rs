@@ -1,6 +1,6 @@
 //! The node as a value: the parent of every swarm, who drains them in one place and translates.
 //!
-//! The parts are one file each: [`links`] (liveness), [`lanes`] (how much waits on them), [`dials`] (how they are made), [`book`] (own descriptor and known peers), [`join`] (into
+//! The parts are one file each: [`links`] (liveness), [`lanes`] (how much waits on them), [`dials`] (how they are made), [`shared`] (which of them swarms share), [`book`] (own descriptor and known peers), [`join`] (into
 //! the network, for ever), [`dht`] (the structured layer), [`topics`] (who is a member of what), [`look`] (what is shown of all that), [`rendezvous`] (how members find
 //! a topic's keepers), [`keepers`] (what a keeper does), [`exchange`] (what is taken over from one), [`acks`] and [`hand`] (what publishers get of them), [`publish`] (bundles and their pace),
 //! [`logs`] (what is kept of topics) and [`journal`] (its way to disk),
@@ -23,6 +23,7 @@ mod look;
 mod publish;
 mod reach;
 mod rendezvous;
+mod shared;
 mod store;
 mod swarms;
 mod topics;
@@ -55,6 +56,7 @@ use links::Link;
 use logs::Logs;
 use publish::OwnStream;
 use rendezvous::Asking;
+use shared::Shared;
 use store::Stored;
 use swarms::Entry;
 use topics::Members;
@@ -76,6 +78,7 @@ pub struct Core {
     stopping: bool,
 
     links: BTreeMap<PeerId, Link>,
+    shared: Shared,
     dials: BTreeMap<DialId, Dial>,
     /// Frames that wait for a dial.
     pending: BTreeMap<PeerId, PendingDial>,
@@ -157,6 +160,7 @@ impl Core {
             rng,
             stopping: false,
             links: BTreeMap::new(),
+            shared: Shared::default(),
             dials: BTreeMap::new(),
             pending: BTreeMap::new(),
             newly_congested: Vec::new(),
@@ -283,6 +287,7 @@ impl Core {
 
     /// Carries on what a fact has made possible, and fixes when to wake.
     fn settle(&mut self, now: Now) {
+        self.tell_links(now);
         self.pump_publishing(now);
         self.check_confirming(now);
         self.check_acks(now);

@@ -93,7 +93,8 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         if self.active.contains_key(&peer) || self.requests.contains_key(&peer) {
             return;
         }
-        if self.vacancies() == 0 && !self.may_force(peer, now) {
+        let is_dear = self.is_dear(peer, Priority::Low);
+        if is_dear || (self.vacancies() == 0 && !self.may_force(peer, now)) {
             self.add_passive(joiner, from, &[], now);
             return;
         }

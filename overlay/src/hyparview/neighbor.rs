@@ -114,7 +114,14 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             self.misbehaviour(from, "Neighbor with another peer's contact");
             return;
         }
-        let accepted = self.accept(from, &sender, priority == Priority::High, now);
+        let is_dear = self.is_dear(from, priority) && !self.active.contains_key(&from);
+        let accepted = match is_dear && !self.requests.contains_key(&from) {
+            true => {
+                self.reply(from, &sender, false);
+                false
+            }
+            false => self.accept(from, &sender, priority == Priority::High, now),
+        };
         if !accepted {
             self.add_passive(sender, from, &[], now);
         }

@@ -2,6 +2,7 @@
 
 use rand::RngExt;
 
+use super::linked::ALONE;
 use super::neighbor::{Ask, Overflow, Request};
 use super::views::choose;
 use super::{Membership, Priority};
@@ -36,6 +37,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         }
         let mut unasked = self.candidates(now);
         unasked.retain(|peer| !self.refused.contains(peer));
+        self.prefer_linked(&mut unasked, false);
         while self.fresh_requests() < limit {
             let before = self.requests.len();
             if let Some(peer) = choose(&unasked, &mut self.rng) {
@@ -59,7 +61,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
     }
 
     /// Returns who of the passive view could be asked, whether or not it has refused in this round.
-    fn candidates(&self, now: Now) -> Vec<P> {
+    pub(super) fn candidates(&self, now: Now) -> Vec<P> {
         let mut live = self.passive.live(now.unix);
         live.retain(|peer| !self.requests.contains_key(peer) && !self.is_shunned(*peer, now));
         live
@@ -88,7 +90,9 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
     }
 
     fn plan_walk(&mut self, now: Now) {
-        let wait = if self.active.len() <= self.config.needy {
+        let wait = if self.active.is_empty() && self.has_links_enough() {
+            ALONE
+        } else if self.needs_a_link() {
             self.config.walk_needy
         } else {
             let wait = self.walk_wait;
@@ -101,10 +105,11 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
     /// Asks one random candidate with high priority; one that has no neighbour left also shuffles with it.
     pub(super) fn walk(&mut self, now: Now) {
         self.walk_at = Time::NEVER;
-        let candidates = self.candidates(now);
+        let mut candidates = self.candidates(now);
         if self.vacancies() == 0 {
             return;
         }
+        self.prefer_linked(&mut candidates, self.needs_a_link());
         let Some(peer) = choose(&candidates, &mut self.rng) else {
             return;
         };
@@ -131,11 +136,12 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         let early = self.promotion_wait < interval.min(self.config.promotion_by_all);
         self.promotion_wait = self.promotion_wait.saturating_mul(4).min(interval);
         self.promotion_at = self.later(now, self.promotion_wait);
-        let candidates = self.candidates(now);
+        let mut candidates = self.candidates(now);
         let known = u32::try_from(self.active.len() + candidates.len()).unwrap_or(u32::MAX);
         if early && self.rng.random_range(0..known.max(1)) >= self.config.promotion_early {
             return;
         }
+        self.prefer_linked(&mut candidates, true);
         if let Some(peer) = choose(&candidates, &mut self.rng) {
             self.swap_in(peer, now);
         }

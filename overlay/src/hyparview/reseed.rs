@@ -84,8 +84,13 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             .collect();
         if for_swap && self.vacancies() == 0 {
             // Those that are known from inside are no way to another group.
+            let knows_linked = self
+                .candidates(now)
+                .iter()
+                .any(|peer| self.is_linked(*peer));
             let of_outside: Vec<usize> = (0..news.len())
                 .filter(|index| self.passive.contact(news[*index].peer()).is_none())
+                .filter(|index| !knows_linked || self.is_linked(news[*index].peer()))
                 .collect();
             if let Some(index) = super::views::choose(&of_outside, &mut self.rng) {
                 self.swap_in_contact(news.swap_remove(index), now);

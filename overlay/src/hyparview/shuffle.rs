@@ -92,6 +92,13 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             return;
         }
         let peer = origin.peer();
+        if peer != from && !self.is_linked(peer) {
+            // An answer would cost a link. What was offered is worth having all the same.
+            for contact in offered.into_iter().chain([origin]) {
+                self.add_passive(contact, from, &[], now);
+            }
+            return;
+        }
         let known: Vec<P> = self.passive.live(now.unix);
         let known: Vec<P> = known.into_iter().filter(|&other| other != peer).collect();
         // The origin is part of the offer, though it is not part of the list.

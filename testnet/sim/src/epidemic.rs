@@ -231,6 +231,8 @@ impl Machine for Member {
             | Fact::LookUp { .. }
             | Fact::Subscribe { .. }
             | Fact::Kv { .. }
+            | Fact::SubscribeTo(_)
+            | Fact::PublishOn(_)
             | Fact::Woken => {}
         }
         self.drain(now);

@@ -248,6 +248,8 @@ impl Machine for Member {
             | Fact::Publish { .. }
             | Fact::Kv { .. }
             | Fact::Subscribe { .. }
+            | Fact::SubscribeTo(_)
+            | Fact::PublishOn(_)
             | Fact::Woken => {}
         }
         self.drain(now);

@@ -119,6 +119,10 @@ pub enum Fact<F> {
         /// Bytes of each.
         bytes: u32,
     },
+    /// Subscribe to some of many topics.
+    SubscribeTo(Vec<u32>),
+    /// Publish one message on one of them.
+    PublishOn(u32),
     /// Do something with the replicated store.
     Kv {
         /// Names the deed.
@@ -240,6 +244,24 @@ pub enum Order<F> {
     Violation(String),
 }
 
+/// Links of a node.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LinkCount {
+    /// All of them, those for questions included.
+    pub all: usize,
+    /// Those on which it has a neighbour in any swarm.
+    pub shared: usize,
+}
+
+/// What a node has of one of many topics.
+#[derive(Clone, Debug, Default)]
+pub struct OfTopic {
+    /// Its neighbours there.
+    pub neighbours: Vec<NodeId>,
+    /// Bundles that its subscriber got.
+    pub delivered: u32,
+}
+
 /// What all machines of a scenario are made from.
 #[derive(Clone, Debug, Default)]
 pub struct Plan {
@@ -305,6 +327,16 @@ pub trait Machine: Sized {
 
     /// Returns what is wrong with its state, if anything: views and queues within their bounds.
     fn check(&self) -> Result<(), String>;
+
+    /// Returns how many links it has; none where the engine holds them.
+    fn links(&self) -> LinkCount {
+        LinkCount::default()
+    }
+
+    /// Returns what it has of one of many topics; none where it isn't subscribed.
+    fn of_topic(&self, _topic: u32) -> Option<OfTopic> {
+        None
+    }
 
     /// Returns how its part of the replicated store fares; none where it has none.
     fn store(&self) -> Option<store::Counters> {

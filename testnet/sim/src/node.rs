@@ -1,8 +1,10 @@
 //! A whole node, as a machine: `weft_core::Core` with what its shell does, and encoded frames. It subscribes to one topic.
 
+mod arrivals;
 mod disk;
 mod keys;
 mod reader;
+mod topics;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -19,13 +21,16 @@ use weft_core::{
 use weft_dht::kv::{KvKey, RecordId};
 use weft_dht::store::{Op, OrderId};
 use weft_identity::PeerId;
-use weft_overlay::{Now, Time, plumtree};
+use weft_overlay::{Now, Time};
 
 use crate::Engine;
-use crate::machine::{Down, Fact, Machine, NodeId, Order, Place, Plan, Weighed, Weight};
+use crate::machine::{
+    Down, Fact, LinkCount, Machine, NodeId, OfTopic, Order, Place, Plan, Weighed, Weight,
+};
 pub use disk::{Disk, Disks};
 pub use keys::Keys;
 use reader::Reader;
+use topics::Topics;
 
 /// The topic that everybody subscribes to.
 const TOPIC: &str = "sim";
@@ -78,6 +83,7 @@ pub struct Member {
     /// Marks of messages whose receipts have not come, by request.
     publishing: BTreeMap<u64, Vec<u64>>,
     messages: u32,
+    topics: Topics,
     /// Peers whose lanes hold what was sent lately, and when that has been written.
     written_at: Time,
     unwritten: Vec<NodeId>,
@@ -179,42 +185,6 @@ impl Member {
         self.tell(Input::Frame { peer, frame }, now);
     }
 
-    /// Tells of the copies of our topic's messages that a frame brings.
-    fn note_arrival(&mut self, frame: &wire::Frame, bytes: usize) {
-        let of_topic = topic().id(Keys::NETWORK);
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        let message = match frame {
-            wire::Frame::Broadcast { topic, message } if *topic == of_topic => message,
-            wire::Frame::Membership { topic, .. } if *topic == of_topic => {
-                return self.orders.push_back(Order::OfTopic { bytes });
-            }
-            _ => return,
-        };
-        let (header, payload) = match message {
-            plumtree::Message::Bundle { bundle, .. } => {
-                let bytes: usize = bundle.messages().map(|(_, data)| data.len()).sum();
-                (weft_overlay::Bundle::header(bundle), bytes)
-            }
-            plumtree::Message::Duplicate { header, .. } => (*header, 0),
-            _ => return self.orders.push_back(Order::OfTopic { bytes }),
-        };
-        let Some(publisher) = self.keys.node(header.stream.publisher) else {
-            return;
-        };
-        for seq in header.first..=header.last {
-            let place = Place {
-                publisher,
-                epoch: header.stream.epoch,
-                seq,
-            };
-            let payload = if seq == header.first { payload } else { 0 };
-            self.orders.push_back(Order::Arrived {
-                place,
-                payload: u32::try_from(payload).unwrap_or(u32::MAX),
-            });
-        }
-    }
-
     fn drain(&mut self, now: Now) {
         // A receipt may come after the delivery to the publisher's own subscription: it goes first.
         let mut delivered = Vec::new();
@@ -246,6 +216,15 @@ impl Member {
                         self.orders.push_back(Order::Close { peer });
                     }
                 }
+                Output::Deliver { topic, item, .. } if topic.as_str() != TOPIC => {
+                    if matches!(item, weft_core::Delivered::Bundle { .. }) {
+                        self.topics.delivered(&topic);
+                    }
+                }
+                Output::Backfill { topic, .. }
+                | Output::TrimLog { topic, .. }
+                | Output::EndLog { topic, .. }
+                    if topic.as_str() != TOPIC => {}
                 Output::Deliver { place, item, .. } => {
                     delivered.extend(self.reader.arrived(place, item));
                 }
@@ -370,6 +349,7 @@ impl Member {
             Reply::Published(Err(_)) => {
                 self.publishing.remove(&request.0);
             }
+            Reply::Subscribed { .. } if self.topics.based(request) => {}
             Reply::Subscribed { .. } => self.subscribed(),
             Reply::Kv(outcome) => {
                 if let Some(deed) = self.deeds.remove(&request.0) {
@@ -452,6 +432,7 @@ impl Machine for Member {
             requests: 0,
             publishing: BTreeMap::new(),
             messages: 0,
+            topics: Topics::default(),
             written_at: Time::NEVER,
             unwritten: Vec::new(),
             disks,
@@ -512,6 +493,8 @@ impl Machine for Member {
                 self.subscribe(reach, now);
             }
             Fact::Publish { messages, bytes } => self.publish(messages, bytes, now),
+            Fact::SubscribeTo(topics) => self.subscribe_to(topics, now),
+            Fact::PublishOn(topic) => self.publish_on(topic, now),
             Fact::Kv { deed, call } => {
                 let request = self.request();
                 self.deeds.insert(request.0, deed);
@@ -585,6 +568,22 @@ impl Machine for Member {
 
     fn check(&self) -> Result<(), String> {
         self.core.check()
+    }
+
+    fn links(&self) -> LinkCount {
+        let peers = self.core.peers();
+        LinkCount {
+            all: peers.len(),
+            shared: peers.iter().filter(|peer| !peer.swarms.is_empty()).count(),
+        }
+    }
+
+    fn of_topic(&self, topic: u32) -> Option<OfTopic> {
+        let now = Now {
+            time: Time::ZERO,
+            unix: weft_overlay::UnixMicros(0),
+        };
+        self.look_at(topic, now)
     }
 
     fn store(&self) -> Option<weft_dht::store::Counters> {

@@ -6,6 +6,7 @@ mod lookups;
 mod phases;
 mod script;
 mod storm;
+mod topics;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -191,6 +191,8 @@ pub enum Phase {
         /// The first so many nodes stay honest: others join through them.
         spare: u32,
     },
+    /// Nodes drawn at random subscribe to many topics, and one of each publishes.
+    Topics(Topics),
     /// Nodes drawn at random read, write and delete keys of the replicated store.
     Kv(Kv),
     /// Every key that was written is read, and its replicas are compared, when all is over.
@@ -272,6 +274,23 @@ pub struct Publish {
 
 const fn payload() -> u32 {
     256
+}
+
+/// Many topics.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Topics {
+    /// How many.
+    pub count: u32,
+    /// Members of each.
+    pub members: usize,
+    /// Within how long all of them subscribe.
+    pub within: Span,
+    /// How long they settle then.
+    pub settle: Span,
+    /// For how long links are counted after that, at least until the messages have arrived.
+    #[serde(default)]
+    pub counted: Span,
 }
 
 /// A workload of the replicated store.

@@ -291,7 +291,12 @@ impl Machine for Member {
                     .collect();
                 self.swarm.handle(Input::Learned(contacts), now);
             }
-            Fact::Partner(_) | Fact::LookUp { .. } | Fact::Kv { .. } | Fact::Subscribe { .. } => {}
+            Fact::Partner(_)
+            | Fact::LookUp { .. }
+            | Fact::Kv { .. }
+            | Fact::Subscribe { .. }
+            | Fact::SubscribeTo(_)
+            | Fact::PublishOn(_) => {}
             Fact::Publish { messages, bytes } => self.publish(messages, bytes, now),
             Fact::Woken => self.swarm.forgive(now),
         }

@@ -48,6 +48,11 @@ pub(super) struct PendingDial {
 }
 
 impl PendingDial {
+    /// Returns whether a swarm waits for it.
+    pub(super) fn is_for_swarm(&self) -> bool {
+        !self.swarms.is_empty()
+    }
+
     pub(super) fn hold_question(&mut self, question: Question) {
         if self.questions.len() < PENDING_FRAMES_MAX {
             self.questions.push_back(question);
@@ -77,9 +82,11 @@ impl Core {
                 pending.frames.push_back(frame);
             }
             pending.swarms.insert(topic);
-            if !std::mem::replace(&mut pending.is_dialled, true) {
-                // A swarm doesn't wait for the structured layer's turn.
-                let addresses = std::mem::take(&mut pending.addresses);
+            let is_dialled = std::mem::replace(&mut pending.is_dialled, true);
+            // A swarm doesn't wait for the structured layer's turn.
+            let addresses = std::mem::take(&mut pending.addresses);
+            self.links_moved();
+            if !is_dialled {
                 self.dial(Dial::Peer(to), Some(to), addresses);
             }
             return;
@@ -96,6 +103,7 @@ impl Core {
         pending.frames.push_back(frame);
         pending.swarms.insert(topic);
         pending.is_dialled = true;
+        self.links_moved();
         self.dial(Dial::Peer(to), Some(to), addresses);
     }
 
@@ -166,6 +174,7 @@ impl Core {
     /// A dial ended without the peer. It may have dialled us meanwhile: then what waited has been sent.
     fn dial_lost(&mut self, peer: PeerId, now: Now) {
         if let Some(pending) = self.pending.remove(&peer) {
+            self.links_moved();
             for topic in pending.swarms {
                 self.tell_swarm(topic, swarm::Input::PeerLost(peer), now);
             }

@@ -60,6 +60,8 @@ pub(super) struct Link {
     /// Whether it has been reached where it says.
     pub(super) proof: Proof,
     pub(super) neighbour_in: BTreeSet<TopicId>,
+    /// When it came up, if a swarm has waited for it.
+    pub(super) made_for_swarm_at: Option<Time>,
     /// Swarms in which the peer waits for supplies.
     pub(super) owed_in: BTreeSet<TopicId>,
     /// The swarm in which it was supplied last.
@@ -102,6 +104,7 @@ impl Link {
             contact: None,
             proof: Proof::none(),
             neighbour_in: BTreeSet::new(),
+            made_for_swarm_at: None,
             owed_in: BTreeSet::new(),
             supplied_last: None,
             congested_since: None,
@@ -223,6 +226,9 @@ impl Core {
             self.tell_swarm(topic, swarm::Input::PeerUp(peer), now);
         }
         if let Some(pending) = self.pending.remove(&peer) {
+            if let Some(link) = self.links.get_mut(&peer).filter(|_| pending.is_for_swarm()) {
+                link.made_for_swarm_at = Some(now.time);
+            }
             for frame in pending.frames {
                 self.send_control(peer, frame);
             }

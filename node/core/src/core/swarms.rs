@@ -96,6 +96,9 @@ impl Core {
             messages_lost: 0,
         };
         self.swarms.insert(topic, entry);
+        if let Some(links) = self.links_told() {
+            self.tell_swarm(topic, swarm::Input::Links(links), now);
+        }
         self.drain(topic, now);
         topic
     }
@@ -135,6 +138,7 @@ impl Core {
                 link.touch(now);
             }
         }
+        self.links_moved();
     }
 
     /// Tells a swarm a fact and carries out what it orders.
@@ -343,8 +347,12 @@ impl Core {
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
+        let is_first = link.neighbour_in.is_empty();
         link.neighbour_in.insert(topic);
         let (rtt, congested) = (link.rtt, link.congested_since.is_some());
+        if is_first {
+            self.links_moved();
+        }
         if was_alone {
             self.event(Event::Joined { peer });
         }
@@ -365,6 +373,7 @@ impl Core {
             link.neighbour_in.remove(&topic);
             link.touch(now);
         }
+        self.links_moved();
         if topic == self.root && !self.stopping && self.root_is_alone() {
             self.event(Event::Isolated);
         }

@@ -114,6 +114,7 @@ impl<M: Machine> Runner<'_, M> {
                 let swept = self.swept.map_or(0.0, |share| f64::from(share) / 100.0);
                 self.lie(share.unwrap_or(swept), *spare);
             }
+            Phase::Topics(topics) => self.topics(topics, progress),
             Phase::Kv(kv) => self.kv(kv, progress),
             Phase::Audit { copies } => self.audit(*copies, progress),
             Phase::FullDisks { share, r#for } => self.fill_disks(*share, r#for.0),

@@ -19,6 +19,9 @@ const CALLS_MAX: u32 = 1_000_000;
 const KEYS_MAX: u32 = 100_000;
 /// Lookups of one phase: each is watched until the end.
 const LOOKUPS_MAX: u32 = 1_000_000;
+/// Topics of one phase, and members of each: every pair is a swarm's member with views and trees.
+const TOPICS_MAX: u32 = 10_000;
+const MEMBERS_MAX: usize = 1_000;
 /// Cycles of one phase.
 const CYCLES_MAX: u32 = 1_000_000;
 /// Neighbours or contacts: a view is searched from end to end.
@@ -87,7 +90,11 @@ impl Scenario {
         let of_store = |phase: &Phase| {
             matches!(
                 phase,
-                Phase::Kv(_) | Phase::Audit { .. } | Phase::FullDisks { .. } | Phase::Damage { .. }
+                Phase::Kv(_)
+                    | Phase::Audit { .. }
+                    | Phase::FullDisks { .. }
+                    | Phase::Damage { .. }
+                    | Phase::Topics(_)
             )
         };
         let of_subscribers = |phase: &Phase| matches!(phase, Phase::Subscribe { .. });
@@ -96,7 +103,9 @@ impl Scenario {
             return mismatch("`subscribed` and `subscribe` need engine = \"node\"");
         }
         if self.engine != EngineKind::Node && self.phases.iter().any(of_store) {
-            return mismatch("`kv`, `audit`, `fulldisks` and `damage` need engine = \"node\"");
+            return mismatch(
+                "`topics`, `kv`, `audit`, `fulldisks` and `damage` need engine = \"node\"",
+            );
         }
         let of_messages = |phase: &Phase| {
             matches!(
@@ -135,6 +144,10 @@ fn check_phase(phase: &Phase) -> Result<(), Invalid> {
             within("copies", kv.copies, &(1..=COPIES_MAX))?;
             within("level", kv.level.unwrap_or(1), &(1..=kv.copies))?;
             within("bytes", kv.bytes as usize, &(8..=VALUE_BYTES_MAX))
+        }
+        Phase::Topics(topics) => {
+            within("count", topics.count, &(1..=TOPICS_MAX))?;
+            within("members", topics.members, &(1..=MEMBERS_MAX))
         }
         Phase::Audit { copies } => within("copies", *copies, &(1..=COPIES_MAX)),
         Phase::Lookups(lookups) => {
