@@ -53,6 +53,12 @@ impl Seqs {
         self.ranges.last().map(|&(_, last)| last)
     }
 
+    /// Returns the smallest seq of the set from `seq` on.
+    pub fn next_from(&self, seq: u64) -> Option<u64> {
+        let at = self.ranges.partition_point(|&(_, end)| end < seq);
+        self.ranges.get(at).map(|&(start, _)| start.max(seq))
+    }
+
     /// Returns whether all of `first..=last` is in the set.
     pub fn covers(&self, first: u64, last: u64) -> bool {
         let at = self.ranges.partition_point(|&(_, end)| end < first);
@@ -254,6 +260,7 @@ mod tests {
             prop_assert_eq!(members(&a), model_a.clone());
             prop_assert_eq!(a.count(), model_a.len() as u64);
             prop_assert!(a.ranges.windows(2).all(|pair| pair[0].1 + 1 < pair[1].0));
+            prop_assert_eq!(a.next_from(first), model_a.range(first..).next().copied());
             prop_assert_eq!(members(&a.difference(&b)), &model_a - &model_b);
             prop_assert_eq!(members(&a.intersection(&b)), &model_a & &model_b);
             prop_assert_eq!(a.covers(first, first + len), (first..=first + len).all(|n| model_a.contains(&n)));

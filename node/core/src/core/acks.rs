@@ -20,6 +20,8 @@ use crate::{PublishError, Published, Receipt, Reply, RequestId, TopicId};
 
 /// How long a publish waits for its acknowledgement: several times what a killed keeper takes to be replaced.
 const ACK_WAIT: Duration = Duration::from_secs(10);
+/// Publishes that wait at once.
+const ACKS_MAX: usize = 4_096;
 /// How often keepers are asked that have not said yes.
 const ASKED_EVERY: Duration = Duration::from_millis(500);
 
@@ -57,6 +59,11 @@ enum Standing {
 }
 
 impl Core {
+    /// Whether one more publish may wait.
+    pub(super) const fn has_room_for_acks(&self) -> bool {
+        self.acks.len() < ACKS_MAX
+    }
+
     /// All messages of a publish have left: it is answered now or when it is acknowledged.
     pub(super) fn published(
         &mut self,
@@ -242,7 +249,6 @@ impl Core {
 
     pub(super) fn forget_ack(&mut self, request: RequestId) {
         self.acks.retain(|waits| waits.request != request);
-        self.handing.remove(&request);
     }
 
     /// Answers everybody who waits, since this node stops: what is published is published.

@@ -5,7 +5,7 @@
 //! over. New keepers do it with each keeper that they learn of, subscribers when they want to read further back than they have
 //! been members, and whoever waits for messages that no neighbour has.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use weft_identity::PeerId;
@@ -23,6 +23,12 @@ use crate::{Event, TopicBundle, TopicId};
 
 /// Bytes from before this node's base that one exchange gathers: a keeper holds no more of a topic.
 const BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Exchanges at once that gather what lies before the base: together they hold no more than all histories do.
+const GATHERING_MAX: usize = 2;
+/// Pages of digests that are read of a keeper: all streams of a swarm, and some more.
+const PAGES_MAX: usize = 32;
+/// Answers in a row that bring nothing of what a keeper has shown, after which it is believed no more.
+const IDLE_MAX: usize = 16;
 /// Streams of which something is still to be fetched: a few pages.
 const WANTS_MAX: usize = 8_192;
 /// How long a keeper is left alone with which an exchange has failed.
@@ -44,6 +50,9 @@ pub(super) struct Exchange {
     /// What came from before the base.
     before: Vec<TopicBundle>,
     before_bytes: usize,
+    /// Pages read, and answers in a row that brought nothing.
+    pages: usize,
+    idle: usize,
 }
 
 impl Core {
@@ -56,7 +65,18 @@ impl Core {
             return;
         }
         let wanted = entry.reach_wanted();
-        match entry.whom_to_ask(now) {
+        let keeper = entry.whom_to_ask(now);
+        let is_blocked = entry.swarm.is_blocked();
+        let exchanges = self.swarms.values().filter_map(|it| it.exchange.as_ref());
+        let gathering = exchanges.filter(|it| it.reach > Reach::Base).count();
+        // Its turn comes when another is over, or with the next look.
+        if keeper.is_some() && wanted > Reach::Base && gathering >= GATHERING_MAX && !is_blocked {
+            return;
+        }
+        let Some(entry) = self.swarms.get_mut(&topic) else {
+            return;
+        };
+        match keeper {
             Some(keeper) => {
                 entry.exchange = Some(Exchange {
                     keeper,
@@ -65,11 +85,13 @@ impl Core {
                     next_page: Some(None),
                     before: Vec::new(),
                     before_bytes: 0,
+                    pages: 0,
+                    idle: 0,
                 });
                 self.exchange_step(topic, now);
             }
             // Nobody has more, or nobody can be asked.
-            None if entry.rendezvous.is_over() => {
+            None if entry.rendezvous.is_over() && !entry.may_have_more(wanted) => {
                 entry.reached = entry.reached.max(wanted);
                 self.answer_subscribers(topic);
             }
@@ -115,6 +137,10 @@ impl Core {
         };
         match answer {
             Answer::Digests { streams, more } if exchange.wants.is_empty() => {
+                exchange.pages += 1;
+                if exchange.pages > PAGES_MAX {
+                    return self.exchange_failed(topic, peer, now);
+                }
                 let last = streams.last().map(|digest| digest.stream);
                 let history = entry.swarm.history();
                 for digest in streams {
@@ -138,6 +164,10 @@ impl Core {
                     }
                     true
                 });
+                exchange.idle = if is_progress { 0 } else { exchange.idle + 1 };
+                if exchange.idle > IDLE_MAX {
+                    return self.exchange_failed(topic, peer, now);
+                }
                 if !is_progress {
                     // It holds nothing more of what was asked for first.
                     exchange.wants.pop_front();
@@ -167,6 +197,7 @@ impl Core {
         }
         if let Some(known) = entry.rendezvous.keepers.get_mut(&peer) {
             known.failed_at = Some(now.time);
+            known.failures = known.failures.saturating_add(1);
         }
         self.exchange_ended(topic, now);
     }
@@ -179,6 +210,7 @@ impl Core {
             && let Some(known) = entry.rendezvous.keepers.get_mut(&exchange.keeper)
         {
             known.exchanged_at = Some(now.time);
+            known.failures = 0;
             known.reached = known.reached.max(Some(exchange.reach));
             if known.filled {
                 entry.reached = entry.reached.max(exchange.reach);
@@ -196,7 +228,8 @@ impl Core {
             return;
         };
         if !exchange.before.is_empty() {
-            let earlier = in_order(exchange.before).into_iter();
+            let fitting = joined_on(exchange.before, entry.swarm.history());
+            let earlier = in_order(fitting).into_iter();
             let earlier = earlier.map(|bundle| (as_published(bundle, now), 1));
             self.put_in_front(topic, earlier.collect(), now);
         }
@@ -213,6 +246,13 @@ impl Entry {
         waiting.fold(all, Reach::max)
     }
 
+    /// Whether a keeper may yet give more that is wanted, after a pause.
+    fn may_have_more(&self, wanted: Reach) -> bool {
+        let mut keepers = self.rendezvous.keepers.values();
+        self.reached < wanted
+            && keepers.any(|known| known.reached < Some(wanted) && !known.is_hopeless())
+    }
+
     /// Returns the keeper that has what is wanted; none where nothing is, or nobody can be asked.
     fn whom_to_ask(&self, now: Now) -> Option<PeerId> {
         let keepers = self.rendezvous.keepers.iter();
@@ -221,9 +261,14 @@ impl Entry {
             failed_at.is_none_or(|at| now.time.since(at) >= FAILED_FOR)
         };
         let keepers = keepers.filter(|(_, known)| may_be_asked(known));
-        // Those that weren't asked yet, of them those that have everything; else whoever was asked longest ago.
-        let (peer, known) = keepers.min_by_key(|(_, known)| (known.exchanged_at, !known.filled))?;
-        let is_new = known.exchanged_at.is_none();
+        let wanted = Some(self.reach_wanted());
+        // Those that haven't given as much yet, of them those that have everything; else whoever was asked longest ago.
+        let by_use = |known: &Known| {
+            let is_done = known.reached >= wanted;
+            (is_done, known.failures, known.exchanged_at, !known.filled)
+        };
+        let (peer, known) = keepers.min_by_key(|(_, known)| by_use(known))?;
+        let is_new = known.reached < wanted;
         let reads_on = self.reached < self.reach_wanted() && !self.is_filled();
         let rested = known
             .exchanged_at
@@ -299,6 +344,27 @@ fn as_published(bundle: TopicBundle, now: Now) -> Earlier<TopicBundle> {
         hops,
         received_at,
     }
+}
+
+/// Leaves out what doesn't join on to what is held of its stream: what is put in front later would come after it.
+fn joined_on(mut bundles: Vec<TopicBundle>, history: &History<TopicBundle>) -> Vec<TopicBundle> {
+    bundles.sort_by_key(|bundle| {
+        let header = bundle.header();
+        (header.stream, header.first)
+    });
+    let mut begins = BTreeMap::new();
+    let mut fitting = Vec::with_capacity(bundles.len());
+    for bundle in bundles.into_iter().rev() {
+        let header = bundle.header();
+        let begin = begins
+            .entry(header.stream)
+            .or_insert_with(|| history.supplies_from(header.stream));
+        if header.last.checked_add(1) == Some(*begin) {
+            *begin = header.first;
+            fitting.push(bundle);
+        }
+    }
+    fitting
 }
 
 /// Puts bundles in the order in which they were published as far as that is known: each publisher's follow each other, and

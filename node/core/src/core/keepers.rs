@@ -28,6 +28,8 @@ const MEMBERS_TOLD: usize = 8;
 /// How often it is looked whether topics are still to be kept, and whether messages are missing for which keepers can be asked: some
 /// times before a gap is told.
 const LOOKS_EVERY: Duration = Duration::from_secs(3);
+/// Topics that are kept for others alone: half of what a node may be a member of stays free for its own use.
+const KEPT_FOR_OTHERS_MAX: usize = super::topics::MEMBER_OF_MAX / 2;
 /// How long a topic without members and without history is kept: as long as one that the node has used itself.
 const EMPTY_FOR: Duration = super::topics::TOPIC_UNUSED;
 
@@ -35,8 +37,9 @@ const EMPTY_FOR: Duration = super::topics::TOPIC_UNUSED;
 const RESUMES_AFTER: Duration = Duration::from_secs(3);
 /// How long a publisher waits here for its messages to come along the trees and to be written: then it is told how things stand.
 const CONFIRMED_WITHIN: Duration = Duration::from_millis(400);
-/// Publishers that wait at once: each is one frame, and is asked again.
-const CONFIRMING_MAX: usize = 4_096;
+/// Publishers that wait at once, and questions of one of them: each is one frame, and is asked again.
+const CONFIRMING_MAX: usize = 1_024;
+const CONFIRMING_OF_PEER_MAX: usize = 128;
 
 /// A publisher that waits to hear that its messages are on disk.
 #[derive(Debug)]
@@ -55,8 +58,11 @@ struct Confirming {
 #[derive(Debug)]
 pub(super) struct Keeping {
     looks_at: Time,
+    /// Whether anything has come or been written since those who wait were last looked at.
+    is_news: bool,
     /// When topics of the run before are taken up again.
     resumes_at: Time,
+    /// Publishers that wait, whoever has waited longest first.
     confirming: Vec<Confirming>,
 }
 
@@ -64,20 +70,29 @@ impl Keeping {
     pub(super) fn new(now: Now) -> Self {
         Self {
             looks_at: now.time,
+            is_news: false,
             resumes_at: now.time + RESUMES_AFTER,
             confirming: Vec::new(),
         }
     }
 
     pub(super) fn poll_timeout(&self) -> Time {
-        let confirming = self.confirming.iter().map(|asked| asked.until).min();
+        let confirming = self.confirming.first().map(|asked| asked.until);
         let looks_at = self.looks_at.min(self.resumes_at);
         looks_at.min(confirming.unwrap_or(Time::NEVER))
     }
 }
 
 impl Core {
+    /// Something has come, or is on disk: publishers may wait for that.
+    pub(super) const fn note_news(&mut self) {
+        self.keeping.is_news = true;
+    }
+
     pub(super) fn keeper_asked(&mut self, peer: PeerId, request: u64, query: Query, now: Now) {
+        if self.stopping {
+            return;
+        }
         let answer = match query {
             Query::Meet(membership) => self.meeting(peer, membership, now),
             Query::Digests { topic, after } => self.digests_of(topic, after, now),
@@ -115,7 +130,9 @@ impl Core {
         seqs: Seqs,
         now: Now,
     ) {
-        if self.keeping.confirming.len() >= CONFIRMING_MAX {
+        let waiting = &self.keeping.confirming;
+        let of_peer = waiting.iter().filter(|asked| asked.peer == peer).count();
+        if waiting.len() >= CONFIRMING_MAX || of_peer >= CONFIRMING_OF_PEER_MAX {
             return self.count("topic_confirmations_left_out");
         }
         self.keeping.confirming.push(Confirming {
@@ -127,7 +144,7 @@ impl Core {
             ticket: None,
             until: now.time + CONFIRMED_WITHIN,
         });
-        self.check_confirming(now);
+        self.keeping.is_news = true;
     }
 
     /// Somebody who need not be a member publishes a bundle through this keeper.
@@ -155,6 +172,12 @@ impl Core {
 
     /// Answers publishers whose messages are on disk by now, or won't be in time.
     pub(super) fn check_confirming(&mut self, now: Now) {
+        let waiting = self.keeping.confirming.first();
+        let is_late = waiting.is_some_and(|asked| asked.until <= now.time);
+        // This follows every input; what decides is what came or was written.
+        if !std::mem::take(&mut self.keeping.is_news) && !is_late {
+            return;
+        }
         let mut at = 0;
         while at < self.keeping.confirming.len() {
             let asked = &mut self.keeping.confirming[at];
@@ -173,7 +196,7 @@ impl Core {
                 request,
                 topic,
                 ..
-            } = self.keeping.confirming.swap_remove(at);
+            } = self.keeping.confirming.remove(at);
             let answer = self.swarms.get(&topic).map_or(Answer::Unable, |entry| {
                 let here = usize::from(entry.subscriptions > 0);
                 let subscribed = self.members.subscribed(&entry.name, now.time) + here;
@@ -249,7 +272,9 @@ impl Core {
     pub(super) fn keep_named(&mut self, name: &TopicName, now: Now) {
         let topic = name.id(&self.network);
         if !self.swarms.contains_key(&topic) {
-            if !self.has_room_for_topics() {
+            let entries = self.swarms.values();
+            let for_others = entries.filter(|it| it.keeps && it.subscriptions == 0);
+            if for_others.count() >= KEPT_FOR_OTHERS_MAX || !self.has_room_for_topics() {
                 return self.count("topics_not_kept");
             }
             self.open_swarm(name.clone(), Start::Retained, now);
@@ -263,8 +288,8 @@ impl Core {
         let Some(entry) = self.swarms.get_mut(&topic) else {
             return;
         };
-        entry.used_at = now.time;
         if !std::mem::replace(&mut entry.keeps, true) {
+            entry.used_at = now.time;
             self.record_topic(topic, now);
             self.meet_soon(topic, now);
         }
@@ -379,12 +404,19 @@ impl Entry {
     }
 }
 
-/// Returns whether a member has had all of these messages since it began.
+/// Returns whether a member holds all of these messages.
 fn has(entry: &Entry, id: StreamId<PeerId>, seqs: &Seqs) -> bool {
-    let history = entry.swarm.history();
-    let seen = history.seen(id);
-    let is_real = seqs.first() > Some(history.base(id));
-    is_real && seen.is_some_and(|seen| seqs.difference(seen).is_empty())
+    let seen = entry.swarm.history().seen(id);
+    if seqs.is_empty() || seen.is_none_or(|seen| !seqs.difference(seen).is_empty()) {
+        return false;
+    }
+    // What was seen may have been written off, or be gone again.
+    let mut held = Seqs::default();
+    for bundle in held_of(entry, id, seqs) {
+        let header = bundle.header();
+        held.insert(header.first, header.last);
+    }
+    seqs.difference(&held).is_empty()
 }
 
 /// Returns the held bundles of a stream that hold any of these seqs, in order.
@@ -399,14 +431,12 @@ pub(super) fn held_of<'a>(
         loop {
             let held = history.held_from(id, at?)?;
             let header = held.bundle.header();
-            at = seqs
-                .last()
-                .filter(|last| header.last < *last)
-                .map(|_| header.last + 1);
+            // Whatever is passed over uses up a range: there are no more steps than those and the bundles that are wanted.
+            at = seqs.next_from(header.last.saturating_add(1).max(at?.saturating_add(1)));
             if seqs.intersects(header.first, header.last) {
                 return Some(&held.bundle);
             }
-            at?;
+            at = seqs.next_from(header.first.max(at?));
         }
     })
 }

@@ -260,6 +260,7 @@ impl Core {
 
     /// A bundle was taken into a topic's history.
     pub(super) fn log_held(&mut self, topic: TopicId, header: &Header<PeerId>) {
+        self.note_news();
         let (Some(log), Some(entry)) = (self.logs.topics.get_mut(&topic), self.swarms.get(&topic))
         else {
             return;
@@ -484,6 +485,7 @@ impl Core {
 
     /// The shell has carried out an order to write.
     pub(super) fn log_written(&mut self, id: WriteId, result: Result<(), DiskError>, now: Now) {
+        self.note_news();
         if let Some(written) = self.logs.journal.ended(id, result, now.time) {
             self.recorded(&written);
         }

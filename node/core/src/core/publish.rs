@@ -126,7 +126,7 @@ impl Core {
             }
             self.keep_named(&name, now);
         }
-        let may_open = self.may_publish_on(&name);
+        let may_open = self.may_publish_on(&name) && self.has_room_for_acks();
         let topic = may_open.then(|| self.join_topic(name, now)).flatten();
         let open = topic.and_then(|topic| Some((topic, self.swarms.get_mut(&topic)?)));
         let Some((topic, entry)) = open.filter(|(_, entry)| entry.publishing.jobs.len() < JOBS_MAX)

@@ -15,7 +15,7 @@ use weft_overlay::{Now, Time, swarm};
 
 use super::Core;
 use super::reach::Question;
-use super::topics::{ANNOUNCE_AFTER, MEMBERSHIP_RENEWED, MEMBERSHIP_VALID};
+use super::topics::{ANNOUNCE_AFTER, MEMBERSHIP_RENEWED, MEMBERSHIP_VALID, TOPIC_UNUSED};
 use crate::input::Reach;
 use crate::keeping::{Answer, KEEPERS, MET, Meeting, Message, Query};
 use crate::wire::encode_topics;
@@ -60,10 +60,20 @@ pub(super) struct Known {
     pub(super) reached: Option<Reach>,
     /// When that was last done.
     pub(super) exchanged_at: Option<Time>,
-    /// When an exchange with it failed last.
+    /// When an exchange with it failed last, and how often in a row.
     pub(super) failed_at: Option<Time>,
+    pub(super) failures: u8,
     /// When it last said that it keeps the topic.
     pub(super) heard_at: Time,
+}
+
+/// Exchanges with a keeper that fail in a row, after which it counts for nothing until one succeeds.
+const FAILURES_MAX: u8 = 3;
+
+impl Known {
+    pub(super) const fn is_hopeless(&self) -> bool {
+        self.failures >= FAILURES_MAX
+    }
 }
 
 impl Rendezvous {
@@ -87,7 +97,7 @@ impl Rendezvous {
     /// Whether nothing is left to be taken over from those that are known.
     pub(super) fn all_exchanged(&self) -> bool {
         let mut keepers = self.keepers.values();
-        keepers.all(|known| known.reached == Some(Reach::All))
+        keepers.all(|known| known.reached == Some(Reach::All) || known.is_hopeless())
     }
 
     /// Returns the subscribers that keepers know of: whoever knows most has heard from most.
@@ -215,7 +225,7 @@ impl Core {
             .collect();
         let mut meetings: BTreeMap<PeerId, (PeerContact, Vec<TopicId>)> = BTreeMap::new();
         for &topic in &due {
-            if self.is_keeper_of(topic, now) {
+            if self.is_of_use(topic, now) && self.is_keeper_of(topic, now) {
                 self.keep(topic, now);
             }
             let closest = self.closest_to(topic, now);
@@ -241,6 +251,17 @@ impl Core {
         for topic in due {
             self.round_over(topic, now);
         }
+    }
+
+    /// Whether a topic is worth being kept: somebody has a use for it, or there is history of it.
+    fn is_of_use(&self, topic: TopicId, now: Now) -> bool {
+        self.swarms.get(&topic).is_some_and(|entry| {
+            entry.subscriptions > 0
+                || entry.history_bytes > 0
+                || !entry.publishing.is_idle()
+                || self.members.subscribed(&entry.name, now.time) > 0
+                || now.time.since(entry.used_at) < TOPIC_UNUSED
+        })
     }
 
     fn meet_with(&mut self, contact: &PeerContact, topics: &[TopicId], now: Now) {
@@ -349,6 +370,11 @@ impl Core {
     }
 
     pub(super) fn send_to_keeper(&mut self, peer: PeerId, frame: crate::wire::OutFrame) {
+        if let Some(link) = self.links.get_mut(&peer)
+            && frame.len() > LARGE_BYTES
+        {
+            link.repair_bytes += frame.len();
+        }
         let lane = if frame.len() > LARGE_BYTES {
             Lane::Repair
         } else {
@@ -430,6 +456,7 @@ impl Core {
                 reached: None,
                 exchanged_at: None,
                 failed_at: None,
+                failures: 0,
                 heard_at: now.time,
             });
             known.filled = meeting.filled;
@@ -482,6 +509,7 @@ impl Core {
                     if let Some(entry) = self.swarms.get_mut(&topic) {
                         let rendezvous = &mut entry.rendezvous;
                         rendezvous.asked = rendezvous.asked.saturating_sub(1);
+                        rendezvous.keepers.remove(&peer);
                         self.round_over(topic, now);
                     }
                 }
@@ -503,13 +531,13 @@ impl Core {
         for request in asked {
             self.unanswered(request, now);
         }
-        let swarms = self.swarms.iter_mut();
+        let swarms = self.swarms.iter();
         let kept = swarms.filter_map(|(topic, entry)| {
-            let known = entry.rendezvous.keepers.remove(&peer);
+            let known = entry.rendezvous.keepers.get(&peer);
             known.map(|_| *topic)
         });
         for topic in kept.collect::<Vec<_>>() {
-            // Another is to take its place.
+            // Perhaps nobody needed the link, perhaps another is to take its place: that shows when it is met.
             self.meet_at(topic, now.time + REPLACED_AFTER);
         }
     }

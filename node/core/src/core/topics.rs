@@ -24,7 +24,7 @@ pub(super) const ANNOUNCE_AFTER: Duration = Duration::from_millis(5);
 /// A topic that the node has not used for this long is left (the design's bound).
 pub(super) const TOPIC_UNUSED: Duration = Duration::from_secs(300);
 /// Topics that a node is a member of: a swarm takes some 20 kB at rest.
-const MEMBER_OF_MAX: usize = 1_024;
+pub(super) const MEMBER_OF_MAX: usize = 1_024;
 /// Announced memberships that are remembered, some 300 bytes each; 1,000 nodes with 64 topics each fit.
 const MEMBERSHIPS_MAX: usize = 65_536;
 /// Of what the peer with the most memberships has above a newcomer, this part goes at once when there is no room: looking for it costs

@@ -256,3 +256,19 @@ fn all_are_killed_and_started_again_and_the_past_is_there() {
     get_subscribed(&mut net, others[2], Reach::All);
     assert_eq!(net.messages(others[2], TOPIC, publisher), messages);
 }
+
+#[test]
+fn who_has_read_a_little_of_the_past_may_read_all_of_it() {
+    let mut net = network(12, 9);
+    let others = others(&net);
+    get_subscribed(&mut net, others[0], Reach::Base);
+    let messages = numbered(60);
+    let publisher = net.peer_at(others[1]);
+    for part in messages.chunks(10) {
+        get_published(&mut net, others[1], part, Ack::Keepers);
+    }
+    get_subscribed(&mut net, others[2], Reach::Last(10));
+    assert_eq!(net.messages(others[2], TOPIC, publisher), messages[50..]);
+    get_subscribed(&mut net, others[2], Reach::All);
+    assert_eq!(net.messages(others[2], TOPIC, publisher), messages);
+}
