@@ -35,6 +35,8 @@ pub(super) struct Unacknowledged {
     ticket: Ticket,
     /// Keepers that have all of it on disk.
     keepers: BTreeSet<PeerId>,
+    /// How many keepers there are to be at least, as far as the own table knows.
+    need: usize,
     ask_at: Time,
     until: Time,
 }
@@ -73,6 +75,7 @@ impl Core {
         receipts: Vec<Receipt>,
         now: Now,
     ) {
+        let need = self.keepers_needed(topic, now);
         self.acks.push(Unacknowledged {
             request,
             topic,
@@ -84,6 +87,7 @@ impl Core {
                 Ack::Local | Ack::Keepers => self.logs.ticket(),
             },
             keepers: BTreeSet::new(),
+            need,
             ask_at: now.time,
             until: now.time + ACK_WAIT,
         });
@@ -144,7 +148,8 @@ impl Core {
                     return Standing::Open { got, need };
                 };
                 let keepers = entry.rendezvous.keepers.len() + usize::from(entry.keeps);
-                let need = keepers.min(KEEPERS) / 2 + 1;
+                // Keepers that are lost sight of are still needed, as long as others could take their place.
+                let need = (keepers.min(KEEPERS) / 2 + 1).max(waits.need);
                 match got >= need {
                     true => Standing::Given,
                     false => Standing::Open { got, need },
@@ -156,7 +161,11 @@ impl Core {
     /// Returns the keepers that have a publish's messages on disk, this node among them if it is one.
     fn keepers_of(&self, waits: &Unacknowledged) -> Vec<PeerId> {
         let keeps = self.swarms.get(&waits.topic).is_some_and(|it| it.keeps);
-        let own = keeps && waits.ack == Ack::Keepers && self.logs.is_written(waits.ticket);
+        let first = waits.seqs().first().unwrap_or(1);
+        let own = keeps
+            && waits.ack == Ack::Keepers
+            && self.logs.is_written(waits.ticket)
+            && !self.logs.lacks(waits.topic, self.own_stream(), first);
         let own = own.then_some(self.me);
         waits.keepers.iter().copied().chain(own).collect()
     }
@@ -168,13 +177,23 @@ impl Core {
         }
     }
 
+    /// Returns how many keepers are most of those that there should be, by who is near and stores things.
+    fn keepers_needed(&self, topic: TopicId, now: Now) -> usize {
+        let others = self.near(super::rendezvous::point_of(topic), now).len();
+        let able = others + usize::from(self.roles.stores);
+        able.min(KEEPERS) / 2 + 1
+    }
+
     /// Asks the keepers that have not said yes.
     fn ask_for_ack(&mut self, at: usize, now: Now) {
         let stream = self.own_stream();
-        let waits = &mut self.acks[at];
+        let waits = &self.acks[at];
         if waits.ack != Ack::Keepers || waits.ask_at > now.time {
             return;
         }
+        let need = self.keepers_needed(waits.topic, now);
+        let waits = &mut self.acks[at];
+        waits.need = need;
         waits.ask_at = now.time + ASKED_EVERY;
         let (request, topic, seqs) = (waits.request, waits.topic, waits.seqs());
         let Some(entry) = self.swarms.get(&topic) else {

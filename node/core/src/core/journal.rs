@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use weft_dht::store::DiskError;
 use weft_identity::PeerId;
-use weft_overlay::{StreamId, Time};
+use weft_overlay::{Bundle, StreamId, Time};
 
 use crate::log::{Arrived, LogKey, LogOp, WriteId};
 
@@ -75,6 +75,8 @@ pub(super) struct Journal {
     not_before: Time,
     dropped_bytes: u64,
     tell_at: Time,
+    /// Up to which seq bundles of a stream were let go of: what is held of them in memory is not on disk.
+    unheld: BTreeMap<(LogKey, StreamId<PeerId>), u64>,
 }
 
 impl Journal {
@@ -92,6 +94,7 @@ impl Journal {
             not_before: Time::ZERO,
             dropped_bytes: 0,
             tell_at: Time::ZERO,
+            unheld: BTreeMap::new(),
         }
     }
 
@@ -140,6 +143,7 @@ impl Journal {
                 break;
             }
             let before = group.bytes;
+            note_unheld(&mut self.unheld, &group.ops);
             group.ops.retain(|op| !matches!(op, LogOp::Hold { .. }));
             group.bytes = group.ops.iter().map(LogOp::bytes).sum();
             self.bytes -= before - group.bytes;
@@ -154,6 +158,12 @@ impl Journal {
         upto
     }
 
+    /// Returns whether bundles of a stream from a seq on were let go of before they were written.
+    pub(super) fn lacks(&self, log: LogKey, id: StreamId<PeerId>, first: u64) -> bool {
+        let upto = self.unheld.get(&(log, id));
+        upto.is_some_and(|upto| first <= *upto)
+    }
+
     /// Lets go of everything that waits but what is known of streams; returns the last group.
     fn collapse(&mut self) -> Ticket {
         let mut opened: BTreeMap<LogKey, LogOp> = BTreeMap::new();
@@ -162,6 +172,7 @@ impl Journal {
         let mut ticket = self.closed;
         for group in std::mem::take(&mut self.groups) {
             ticket = group.ticket;
+            note_unheld(&mut self.unheld, &group.ops);
             for op in group.ops {
                 match &op {
                     LogOp::Open { log, .. } | LogOp::Close { log } => {
@@ -268,6 +279,22 @@ impl Journal {
             (Some(_), _) | (None, true) => Time::NEVER,
             (None, false) if self.is_urgent => self.not_before,
             (None, false) => self.write_at.max(self.not_before),
+        }
+    }
+}
+
+/// Notes which bundles are let go of that were to be written.
+fn note_unheld(unheld: &mut BTreeMap<(LogKey, StreamId<PeerId>), u64>, ops: &[LogOp]) {
+    for op in ops {
+        match op {
+            LogOp::Hold { log, bundle, .. } => {
+                let header = bundle.header();
+                let upto = unheld.entry((*log, header.stream)).or_default();
+                *upto = (*upto).max(header.last);
+            }
+            LogOp::Unmark { log, stream } => drop(unheld.remove(&(*log, *stream))),
+            LogOp::Close { log } => unheld.retain(|(of, _), _| of != log),
+            _ => {}
         }
     }
 }

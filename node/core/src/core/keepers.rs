@@ -186,7 +186,9 @@ impl Core {
             if is_held && asked.ticket.is_none() {
                 asked.ticket = Some(self.logs.ticket());
             }
-            let durable = asked.ticket.is_some_and(|it| self.logs.is_written(it));
+            let first = asked.seqs.first().unwrap_or(1);
+            let durable = asked.ticket.is_some_and(|it| self.logs.is_written(it))
+                && !self.logs.lacks(asked.topic, asked.stream, first);
             if !durable && entry.is_some() && now.time < asked.until {
                 at += 1;
                 continue;

@@ -100,6 +100,12 @@ impl Logs {
         self.journal.ticket()
     }
 
+    /// Returns whether bundles of a topic's stream from a seq on can't be on disk, since they were let go of before.
+    pub(super) fn lacks(&self, topic: TopicId, id: StreamId<PeerId>, first: u64) -> bool {
+        let log = self.topics.get(&topic);
+        log.is_none_or(|log| self.journal.lacks(log.key, id, first))
+    }
+
     /// Returns whether a ticket's changes are on disk.
     pub(super) fn is_written(&self, ticket: Ticket) -> bool {
         self.journal.is_written(ticket)

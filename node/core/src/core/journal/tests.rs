@@ -176,6 +176,11 @@ fn bundles_that_wait_for_too_long_are_let_go_of_and_told() {
     }
     assert_eq!(trims, 20, "everything else is written");
     assert_eq!(holds as u64, 20 - dropped / 1_000_000);
+    // All are the same bundle of one message: whatever is asked of it can't be promised, until the stream is anew.
+    assert!(journal.lacks(log(), stream(), 1));
+    assert!(!journal.lacks(log(), stream(), 2));
+    note_unheld(&mut journal.unheld, &[LogOp::Close { log: log() }]);
+    assert!(!journal.lacks(log(), stream(), 1));
 }
 
 #[test]
