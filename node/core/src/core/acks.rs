@@ -75,7 +75,11 @@ impl Core {
         receipts: Vec<Receipt>,
         now: Now,
     ) {
-        let need = self.keepers_needed(topic, now);
+        // A walk through the table that only this one needs.
+        let need = match ack {
+            Ack::Sent | Ack::Local | Ack::Link => 0,
+            Ack::Keepers => self.keepers_needed(topic, now),
+        };
         self.acks.push(Unacknowledged {
             request,
             topic,
@@ -142,7 +146,7 @@ impl Core {
                 }
             }
             Ack::Keepers => {
-                let got = self.keepers_of(waits).len();
+                let got = waits.keepers.len() + usize::from(self.keeps_own(waits));
                 let Some(entry) = entry.filter(|entry| entry.rendezvous.is_over()) else {
                     let need = KEEPERS / 2 + 1;
                     return Standing::Open { got, need };
@@ -160,14 +164,18 @@ impl Core {
 
     /// Returns the keepers that have a publish's messages on disk, this node among them if it is one.
     fn keepers_of(&self, waits: &Unacknowledged) -> Vec<PeerId> {
+        let own = self.keeps_own(waits).then_some(self.me);
+        waits.keepers.iter().copied().chain(own).collect()
+    }
+
+    /// Whether this node has a publish's messages on disk as one of the topic's keepers.
+    fn keeps_own(&self, waits: &Unacknowledged) -> bool {
         let keeps = self.swarms.get(&waits.topic).is_some_and(|it| it.keeps);
-        let first = waits.seqs().first().unwrap_or(1);
-        let own = keeps
+        let first = waits.receipts.first().map_or(1, |receipt| receipt.seq);
+        keeps
             && waits.ack == Ack::Keepers
             && self.logs.is_written(waits.ticket)
-            && !self.logs.lacks(waits.topic, self.own_stream(), first);
-        let own = own.then_some(self.me);
-        waits.keepers.iter().copied().chain(own).collect()
+            && !self.logs.lacks(waits.topic, self.own_stream(), first)
     }
 
     fn own_stream(&self) -> StreamId<PeerId> {
@@ -255,14 +263,11 @@ impl Core {
             return;
         };
         let lost = |it: &mut Unacknowledged| it.ack == Ack::Local && it.ticket <= written.upto;
-        for lost in self.acks.extract_if(.., lost) {
-            let full = error == DiskError::Full;
+        let lost: Vec<Unacknowledged> = self.acks.extract_if(.., lost).collect();
+        let full = error == DiskError::Full;
+        for Unacknowledged { request, .. } in lost {
             let error = PublishError::NotWritten { full };
-            let reply = Reply::Published(Err(error));
-            self.outputs.push_back(crate::Output::Reply {
-                request: lost.request,
-                reply,
-            });
+            self.reply(request, Reply::Published(Err(error)));
         }
     }
 

@@ -15,14 +15,13 @@ use weft_overlay::retained::Earlier;
 use weft_overlay::{Bundle, Now, Seqs, StreamId, swarm};
 
 use super::Core;
+use super::logs::LOG_BYTES_MAX;
 use super::rendezvous::{Known, What};
 use super::swarms::Entry;
 use crate::input::Reach;
 use crate::keeping::{Answer, FETCH_STREAMS_MAX, Query};
 use crate::{Event, TopicBundle, TopicId};
 
-/// Bytes from before this node's base that one exchange gathers: a keeper holds no more of a topic.
-const BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Exchanges at once that gather what lies before the base: together they hold no more than all histories do.
 const GATHERING_MAX: usize = 2;
 /// Pages of digests that are read of a keeper: all streams of a swarm, and some more.
@@ -33,7 +32,6 @@ const IDLE_MAX: usize = 16;
 const WANTS_MAX: usize = 8_192;
 /// How long a keeper is left alone with which an exchange has failed.
 const FAILED_FOR: Duration = Duration::from_secs(10);
-
 /// How soon a keeper is asked again for what no neighbour brings: a few times before a gap is told.
 const BLOCKED_AGAIN: Duration = Duration::from_secs(2);
 
@@ -47,7 +45,7 @@ pub(super) struct Exchange {
     wants: VecDeque<(StreamId<PeerId>, Seqs)>,
     /// Where the next page begins; none once all were read.
     next_page: Option<Option<StreamId<PeerId>>>,
-    /// What came from before the base.
+    /// What came from before the base; a keeper holds no more of a topic than a log.
     before: Vec<TopicBundle>,
     before_bytes: usize,
     /// Pages read, and answers in a row that brought nothing.
@@ -65,31 +63,8 @@ impl Core {
             return;
         }
         let wanted = entry.reach_wanted();
-        let keeper = entry.whom_to_ask(now);
-        let is_blocked = entry.swarm.is_blocked();
-        let exchanges = self.swarms.values().filter_map(|it| it.exchange.as_ref());
-        let gathering = exchanges.filter(|it| it.reach > Reach::Base).count();
-        // Its turn comes when another is over, or with the next look.
-        if keeper.is_some() && wanted > Reach::Base && gathering >= GATHERING_MAX && !is_blocked {
-            return;
-        }
-        let Some(entry) = self.swarms.get_mut(&topic) else {
-            return;
-        };
-        match keeper {
-            Some(keeper) => {
-                entry.exchange = Some(Exchange {
-                    keeper,
-                    reach: wanted,
-                    wants: VecDeque::new(),
-                    next_page: Some(None),
-                    before: Vec::new(),
-                    before_bytes: 0,
-                    pages: 0,
-                    idle: 0,
-                });
-                self.exchange_step(topic, now);
-            }
+        match entry.whom_to_ask(now) {
+            Some(keeper) => self.begin_exchange(topic, keeper, wanted, now),
             // Nobody has more, or nobody can be asked.
             None if entry.rendezvous.is_over() && !entry.may_have_more(wanted) => {
                 entry.reached = entry.reached.max(wanted);
@@ -97,6 +72,33 @@ impl Core {
             }
             None => {}
         }
+    }
+
+    fn begin_exchange(&mut self, topic: TopicId, keeper: PeerId, reach: Reach, now: Now) {
+        let gathers = |entry: &Entry| {
+            let exchange = entry.exchange.as_ref();
+            exchange.is_some_and(|it| it.reach > Reach::Base)
+        };
+        let is_crowded = reach > Reach::Base
+            && self.swarms.values().filter(|it| gathers(it)).count() >= GATHERING_MAX;
+        let Some(entry) = self.swarms.get_mut(&topic) else {
+            return;
+        };
+        // Its turn comes when another is over, or with the next look.
+        if is_crowded && !entry.swarm.is_blocked() {
+            return;
+        }
+        entry.exchange = Some(Exchange {
+            keeper,
+            reach,
+            wants: VecDeque::new(),
+            next_page: Some(None),
+            before: Vec::new(),
+            before_bytes: 0,
+            pages: 0,
+            idle: 0,
+        });
+        self.exchange_step(topic, now);
     }
 
     /// Asks for what is next: bundles that are wanted, else the next page.
@@ -326,7 +328,7 @@ impl Exchange {
 
     fn keep(&mut self, bundle: TopicBundle) {
         self.before_bytes += bundle.cost_bytes();
-        if self.before_bytes <= BYTES_MAX {
+        if self.before_bytes <= LOG_BYTES_MAX {
             self.before.push(bundle);
         } else {
             self.wants.clear();

@@ -106,11 +106,13 @@ impl Journal {
 
     /// Returns the ticket of all that was changed so far, and has it written without delay.
     pub(super) fn ticket(&mut self) -> Ticket {
-        self.is_urgent = true;
-        match self.open.ops.is_empty() {
+        let ticket = match self.open.ops.is_empty() {
             true => self.closed,
             false => Ticket(self.closed.0 + 1),
-        }
+        };
+        // What is on disk already hurries nothing.
+        self.is_urgent |= ticket > self.written;
+        ticket
     }
 
     /// Returns whether a ticket's changes are on disk.

@@ -30,9 +30,6 @@ const MEMBERS_TOLD: usize = 8;
 const LOOKS_EVERY: Duration = Duration::from_secs(3);
 /// Topics that are kept for others alone: half of what a node may be a member of stays free for its own use.
 const KEPT_FOR_OTHERS_MAX: usize = super::topics::MEMBER_OF_MAX / 2;
-/// How long a topic without members and without history is kept: as long as one that the node has used itself.
-const EMPTY_FOR: Duration = super::topics::TOPIC_UNUSED;
-
 /// How long after its start a node takes up the topics of its run before: by then it knows who is near.
 const RESUMES_AFTER: Duration = Duration::from_secs(3);
 /// How long a publisher waits here for its messages to come along the trees and to be written: then it is told how things stand.
@@ -342,11 +339,7 @@ impl Core {
         let Some(entry) = self.swarms.get(&topic) else {
             return false;
         };
-        let is_wanted = entry.subscriptions > 0
-            || self.members.subscribed(&entry.name, now.time) > 0
-            || entry.history_bytes > 0
-            || now.time.since(entry.used_at) < EMPTY_FOR;
-        if !is_wanted {
+        if !self.is_of_use(topic, now) {
             return false;
         }
         // Others have taken over only once they have all that this node has.
@@ -434,11 +427,10 @@ pub(super) fn held_of<'a>(
             let held = history.held_from(id, at?)?;
             let header = held.bundle.header();
             // Whatever is passed over uses up a range: there are no more steps than those and the bundles that are wanted.
-            at = seqs.next_from(header.last.saturating_add(1).max(at?.saturating_add(1)));
+            at = seqs.next_from(header.last.saturating_add(1));
             if seqs.intersects(header.first, header.last) {
                 return Some(&held.bundle);
             }
-            at = seqs.next_from(header.first.max(at?));
         }
     })
 }

@@ -29,7 +29,7 @@ const LOG_RETENTION: Retention = Retention {
     age_max: LOG_AGE_MAX,
 };
 /// Bytes of a topic's log.
-const LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
+pub(super) const LOG_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How long a topic's log goes back; also how old a bundle may be to enter.
 const LOG_AGE_MAX: Duration = Duration::from_secs(3_600);
 /// Arrivals of a topic's log, some 80 bytes each: twice the bundles that fit its bytes. Gaps have no bytes of their own.

@@ -254,7 +254,7 @@ impl Core {
     }
 
     /// Whether a topic is worth being kept: somebody has a use for it, or there is history of it.
-    fn is_of_use(&self, topic: TopicId, now: Now) -> bool {
+    pub(super) fn is_of_use(&self, topic: TopicId, now: Now) -> bool {
         self.swarms.get(&topic).is_some_and(|entry| {
             entry.subscriptions > 0
                 || entry.history_bytes > 0

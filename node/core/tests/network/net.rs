@@ -3,6 +3,9 @@
 //! Frames are encoded and decoded as on a real link. A link is in order and keeps a constant latency; a crash breaks a node's
 //! links, a hang delays all that happens to it until it resumes.
 
+mod faults;
+mod got;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,11 +18,13 @@ use weft_core::input::{Ack, Reach, Via};
 use weft_core::log::{Kept, LogOp, WriteId};
 use weft_core::wire::{Decoder, Frame, KnownBodies};
 use weft_core::{
-    Address, Command, Config, Core, Delivered, DialError, DialId, Direction, DownReason,
-    Event as CoreEvent, Input, Output, Reply, RequestId, Roles, TopicName,
+    Address, Command, Config, Core, DialError, DialId, Direction, DownReason, Event as CoreEvent,
+    Input, Output, Reply, RequestId, Roles, TopicName,
 };
 use weft_identity::{Keypair, PeerId};
 use weft_overlay::{Now, Time, UnixMicros};
+
+pub(crate) use got::Got;
 
 /// The wall clock at virtual time zero: 2026-01-01.
 const UNIX_START: u64 = 1_767_225_600_000_000;
@@ -29,25 +34,6 @@ pub(crate) const LOOKED_UP: Roles = Roles {
     stores: false,
     ..Roles::SERVER
 };
-
-/// What a subscriber has got.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Got {
-    Message {
-        publisher: PeerId,
-        epoch: u64,
-        seq: u64,
-        data: Bytes,
-    },
-    Gap {
-        publisher: PeerId,
-        epoch: u64,
-        from: u64,
-        to: u64,
-    },
-    /// What the disk had and has no longer.
-    Missed { places: u64 },
-}
 
 #[derive(Debug)]
 pub(crate) enum Event {
@@ -365,93 +351,6 @@ impl Net {
         self.time.since(start)
     }
 
-    /// A process ends without a word.
-    pub(crate) fn crash(&mut self, node: usize) {
-        self.nodes[node] = None;
-        for link in self.links.values_mut() {
-            if let Some(at) = link.ends.iter().position(|end| *end == node) {
-                link.down[at] = true;
-            }
-        }
-        self.break_links(node);
-    }
-
-    /// A process stops in order, and remembers what its next run needs.
-    pub(crate) fn stop(&mut self, node: usize) -> PreviousRun {
-        let request = self.command(node, |request| Command::Stop { request });
-        let Some(Reply::Stopped(run)) = self.nodes[node].as_mut().unwrap().replies.remove(&request)
-        else {
-            panic!("a stop is answered at once");
-        };
-        self.run(Duration::from_millis(100));
-        self.crash(node);
-        run
-    }
-
-    pub(crate) fn restart(&mut self, node: usize, previous_run: PreviousRun) {
-        self.boot(node, Some(previous_run));
-    }
-
-    /// A process that was killed is started again.
-    pub(crate) fn restart_killed(&mut self, node: usize, epoch: u64) {
-        let killed = PreviousRun {
-            epoch,
-            ..PreviousRun::default()
-        };
-        self.boot(node, Some(killed));
-    }
-
-    /// A process is stopped by a signal: nothing happens to it until it resumes.
-    pub(crate) fn hang(&mut self, node: usize, duration: Duration) {
-        let until = self.time + duration;
-        self.nodes[node].as_mut().unwrap().hung_until = Some(until);
-    }
-
-    /// Cuts all links between two groups, and lets none be made.
-    pub(crate) fn partition(&mut self, left: &[usize], right: &[usize]) {
-        for &a in left {
-            for &b in right {
-                self.cut.extend([(a, b), (b, a)]);
-            }
-        }
-        let broken: Vec<u64> = self
-            .links
-            .iter()
-            .filter(|(_, link)| self.cut.contains(&(link.ends[0], link.ends[1])))
-            .map(|(link, _)| *link)
-            .collect();
-        for link in broken {
-            self.break_link(link);
-        }
-    }
-
-    pub(crate) fn heal(&mut self) {
-        self.cut.clear();
-    }
-
-    fn break_links(&mut self, node: usize) {
-        let broken: Vec<u64> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.ends.contains(&node))
-            .map(|(link, _)| *link)
-            .collect();
-        for link in broken {
-            self.break_link(link);
-        }
-    }
-
-    fn break_link(&mut self, link: u64) {
-        if let Some(end) = self.links.get(&link) {
-            let ends = end.ends;
-            let latency = self.latency(ends[0], ends[1]);
-            for node in ends {
-                let reason = DownReason::Broken("the link was cut".to_owned());
-                self.at(latency, Event::Down { node, link, reason });
-            }
-        }
-    }
-
     /// One way, constant for a pair: 0.2 to 2 ms.
     fn latency(&self, a: usize, b: usize) -> Duration {
         let mut rng =
@@ -759,99 +658,6 @@ impl Net {
 
     fn index_of(&self, peer: PeerId) -> Option<usize> {
         (0..self.nodes.len()).find(|node| self.peers[*node] == peer)
-    }
-
-    fn backfill(&mut self, node: usize, topic: &TopicName, items: Vec<Delivered>) {
-        let live = self.got(node, topic);
-        let since = std::mem::take(live);
-        for item in items {
-            self.deliver(node, topic, item);
-        }
-        self.got(node, topic).extend(since);
-    }
-
-    fn got(&mut self, node: usize, topic: &TopicName) -> &mut Vec<Got> {
-        let node = self.nodes[node].as_mut().unwrap();
-        node.got.entry(topic.clone()).or_default()
-    }
-
-    pub(super) fn deliver(&mut self, node: usize, topic: &TopicName, item: Delivered) {
-        let got = self.got(node, topic);
-        match item {
-            Delivered::Bundle { bundle, from, .. } => {
-                let value = &bundle.0.value;
-                got.extend(
-                    bundle
-                        .messages()
-                        .filter(|(seq, _)| *seq >= from)
-                        .map(|(seq, data)| Got::Message {
-                            publisher: value.publisher,
-                            epoch: value.epoch,
-                            seq,
-                            data: data.clone(),
-                        }),
-                );
-            }
-            Delivered::Gap {
-                publisher,
-                epoch,
-                from,
-                to,
-            } => got.push(Got::Gap {
-                publisher,
-                epoch,
-                from,
-                to,
-            }),
-            Delivered::Missed { places } => got.push(Got::Missed { places }),
-        }
-    }
-
-    /// The messages that a node has got on a topic from one publisher, checked to be in order and once.
-    pub(crate) fn messages(&self, node: usize, topic: &str, publisher: PeerId) -> Vec<Bytes> {
-        let topic: TopicName = topic.parse().unwrap();
-        let mut last = (0, 0);
-        let mut messages = Vec::new();
-        for got in self.node(node).got.get(&topic).into_iter().flatten() {
-            match got {
-                Got::Message {
-                    publisher: of,
-                    epoch,
-                    seq,
-                    data,
-                } if *of == publisher => {
-                    assert!(
-                        (*epoch, *seq) > last,
-                        "seed {}: {:?} after {last:?}",
-                        self.seed,
-                        (epoch, seq)
-                    );
-                    assert!(
-                        *epoch > last.0 || *seq == last.1 + 1 || last.1 == 0,
-                        "seed {}: a hole before {seq}",
-                        self.seed
-                    );
-                    last = (*epoch, *seq);
-                    messages.push(data.clone());
-                }
-                Got::Gap {
-                    publisher: of,
-                    epoch,
-                    to,
-                    ..
-                } if *of == publisher => last = last.max((*epoch, *to)),
-                _ => {}
-            }
-        }
-        messages
-    }
-
-    pub(crate) fn gaps(&self, node: usize, topic: &str) -> Vec<Got> {
-        let topic: TopicName = topic.parse().unwrap();
-        let got = self.node(node).got.get(&topic).into_iter().flatten();
-        got.filter(|got| matches!(got, Got::Gap { .. }))
-            .cloned()
-            .collect()
     }
 
     /// Whether the active views of a swarm are symmetric and connect all live nodes that are members of it.

@@ -96,16 +96,13 @@ impl Member {
     }
 
     pub(super) fn subscribed(&mut self) {
-        if let Some(log) = self.reader.begin() {
-            if self.reader.wants_all() {
-                self.orders.push_back(Order::ReadsAll);
-            }
-            self.orders.push_back(Order::Based);
-            for item in log {
-                self.deliver(item);
-            }
-        } else {
-            self.orders.push_back(Order::Based);
+        let log = self.reader.begin();
+        if log.is_some() && self.reader.wants_all() {
+            self.orders.push_back(Order::ReadsAll);
+        }
+        self.orders.push_back(Order::Based);
+        for item in log.into_iter().flatten() {
+            self.deliver(item);
         }
     }
 
