@@ -1,6 +1,6 @@
 //! The daemon's log: on stderr, at a level that can change while it runs.
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
 use tracing_subscriber::EnvFilter;
@@ -15,7 +15,7 @@ pub(crate) fn start(level: &str) -> Result<SetLogLevel, String> {
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter(level)?)
-        .with_writer(io::stderr)
+        .with_writer(|| Stderr)
         .with_ansi(colored)
         .with_filter_reloading();
     let handle = builder.reload_handle();
@@ -24,6 +24,23 @@ pub(crate) fn start(level: &str) -> Result<SetLogLevel, String> {
         let filter = filter(level)?;
         handle.reload(filter).map_err(|error| error.to_string())
     }))
+}
+
+/// Standard error for a daemon that outlives it. What can't be written there, because the disk is full on which it is kept or
+/// because its reader has gone, is dropped: tracing-subscriber would say so on standard error, and panic when that fails as
+/// well.
+struct Stderr;
+
+impl Write for Stderr {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let _ = io::stderr().write_all(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = io::stderr().flush();
+        Ok(())
+    }
 }
 
 /// Reads a level, which is about Weft's own crates, or directives of tracing-subscriber, which may name any.

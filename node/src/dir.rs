@@ -1,8 +1,8 @@
 //! A node's directory: the lock that makes it one daemon's, the key file, and the limit on open files.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit};
@@ -117,8 +117,11 @@ impl DataDir {
             }
             Err(TryLockError::Error(source)) => return Err(io(source)),
         }
-        lock.set_len(0).and_then(|()| lock.rewind()).map_err(io)?;
-        writeln!(lock, "{}", std::process::id()).map_err(io)?;
+        // Over what is there, so that it works on a full disk. Only for the message that a second daemon gives.
+        let pid = format!("{}\n", std::process::id());
+        let _ = lock
+            .write_all_at(pid.as_bytes(), 0)
+            .and_then(|()| lock.set_len(pid.len() as u64));
         Ok(Self {
             path: path.to_owned(),
             _lock: lock,

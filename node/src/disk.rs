@@ -1,15 +1,22 @@
-//! What a node keeps on disk until there is a store: its epoch, and the peers it knows.
+//! What a node keeps on disk beside its store: its epoch, and the peers it knows.
 //!
 //! A file is replaced whole: written beside the old one, synced, renamed, and the directory synced, so that a crash leaves
 //! the old file or the new one.
+//!
+//! **A full disk.** A node must start on one, for it serves what it has; but an epoch may not be used before it is on disk.
+//! So the file `epoch` has a spare beside it, whose blocks are there already: the new epoch is written over what the spare
+//! holds, and the two change places in one step. What the spare holds is never read. Where a file system writes nothing in
+//! place (btrfs, ZFS) it may refuse this as well; then the start fails, and says what it needs.
 
 mod epoch;
 
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 use weft_core::PeerContact;
 use weft_core::config::PreviousRun;
 use weft_core::wire::{decode_descriptors, encode_descriptors};
@@ -41,6 +48,11 @@ pub(crate) struct Disk {
 impl Disk {
     pub(crate) fn new(dir: Option<PathBuf>) -> Self {
         Self { dir }
+    }
+
+    /// Returns the node's directory.
+    pub(crate) fn dir(&self) -> Option<&Path> {
+        self.dir.as_deref()
     }
 
     /// Reads what the run before left, and puts this run's epoch on disk before it is used.
@@ -78,7 +90,7 @@ impl Disk {
             epoch,
             ..PreviousRun::default()
         })
-        .map_err(|error| failed(format!("writing it failed: {error}")))?;
+        .map_err(|error| failed(unwritten(&error)))?;
         Ok(Opened {
             epoch,
             previous_run,
@@ -88,7 +100,21 @@ impl Disk {
 
     /// Writes what the next run must know of this one.
     pub(crate) fn write_epoch(&self, run: &PreviousRun) -> io::Result<()> {
-        self.replace("epoch", &epoch::encode(run))
+        let Some(dir) = &self.dir else { return Ok(()) };
+        let bytes = epoch::encode(run);
+        let (path, spare) = (dir.join("epoch"), dir.join("epoch.spare"));
+        overwrite(&spare, &bytes)?;
+        let exchanged = renameat_with(CWD, &spare, CWD, &path, RenameFlags::EXCHANGE);
+        if exchanged.is_err() {
+            // There is no file yet whose place it takes, or the file system can't do that.
+            fs::rename(&spare, &path)?;
+        }
+        File::open(dir)?.sync_all()?;
+        if exchanged.is_err() {
+            // For the next time. Without it the next write needs room.
+            let _ = overwrite(&spare, &bytes);
+        }
+        Ok(())
     }
 
     /// Writes the peers that the next run begins with.
@@ -105,6 +131,29 @@ impl Disk {
         fs::rename(&temporary, dir.join(name))?;
         File::open(dir)?.sync_all()
     }
+}
+
+/// Writes a file over what it holds, so that it needs no room that it hasn't got.
+fn overwrite(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(path)?;
+    file.write_all_at(bytes, 0)?;
+    file.set_len(bytes.len() as u64)?;
+    file.sync_all()
+}
+
+fn unwritten(error: &io::Error) -> String {
+    let full = [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded];
+    if full.contains(&error.kind()) {
+        return "the disk is full, and a run's number must be on disk before the run begins; make room beside it for a file of a few \
+                hundred bytes, a block of the disk (4 KiB on most)"
+            .to_owned();
+    }
+    format!("writing it failed: {error}")
 }
 
 /// Returns how far an epoch is ahead of the clock, if that is more than other nodes bear with.
@@ -179,6 +228,40 @@ mod tests {
         };
         disk.write_epoch(&run).unwrap();
         assert_eq!(disk.open(1_000).unwrap().previous_run, Some(run));
+    }
+
+    #[test]
+    fn an_epoch_is_written_over_the_one_before_the_last_and_takes_no_new_room() {
+        use std::os::unix::fs::MetadataExt;
+        let (dir, disk) = disk();
+        let inode = |name: &str| dir.path().join(name).metadata().unwrap().ino();
+        disk.open(1_000).unwrap();
+        let (first, spare) = (inode("epoch"), inode("epoch.spare"));
+        assert_ne!(first, spare);
+        for (epoch, expected) in [(1_001, spare), (1_002, first), (1_003, spare)] {
+            assert_eq!(disk.open(1_000).unwrap().epoch, epoch);
+            assert_eq!(inode("epoch"), expected);
+        }
+        // A longer one, then a shorter one in its place.
+        let last_seqs = [("a/long/name/of/a/topic".parse().unwrap(), 42)].into();
+        let run = PreviousRun {
+            epoch: 1_003,
+            clean: true,
+            last_seqs,
+        };
+        disk.write_epoch(&run).unwrap();
+        assert_eq!(disk.open(1_000).unwrap().previous_run, Some(run));
+        disk.open(1_000).unwrap();
+        assert_eq!(disk.open(1_000).unwrap().epoch, 1_006);
+    }
+
+    #[test]
+    fn what_the_spare_holds_is_never_read() {
+        let (dir, disk) = disk();
+        disk.open(1_000).unwrap();
+        fs::write(dir.path().join("epoch.spare"), b"torn by a crash").unwrap();
+        assert_eq!(disk.open(1_000).unwrap().epoch, 1_001);
+        assert_eq!(disk.open(1_000).unwrap().epoch, 1_002);
     }
 
     #[test]
