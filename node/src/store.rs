@@ -228,6 +228,8 @@ impl Report {
 pub enum Finding {
     /// The value of a key can't be read any more: loading it answers [`LoadError::Corrupt`].
     Lost {
+        /// The file in which it lies.
+        file: PathBuf,
         /// Which key.
         id: KeyId,
         /// The key itself, if that can still be read.
@@ -235,11 +237,20 @@ pub enum Finding {
     },
     /// A file that isn't needed any more can't be deleted; it is tried again.
     Undeleted {
-        /// Its name.
-        name: String,
+        /// Which one.
+        file: PathBuf,
         /// The system's word.
         why: String,
     },
+}
+
+impl Finding {
+    /// Says it of a file by its name from a store in this directory.
+    fn within(mut self, dir: &Path) -> Self {
+        let (Self::Lost { file, .. } | Self::Undeleted { file, .. }) = &mut self;
+        *file = dir.join(&*file);
+        self
+    }
 }
 
 /// How much a store holds and has done.

@@ -7,10 +7,12 @@ pub mod crash;
 pub mod daemon;
 pub mod draw;
 pub mod http;
+pub mod kv;
 pub mod load;
 pub mod net;
 pub mod peer;
 pub mod proto;
+pub mod ramdisk;
 pub mod stream;
 pub mod wait;
 

@@ -6,16 +6,14 @@
 //! $ WEFT_KV_S=60 WEFT_KV_ROUNDS=100 cargo test -p weft-tests --test kv_faults -- --nocapture
 //! ```
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::time::Instant;
-use weft_rpc::method::{KvGet, KvPut, NodeStatus};
-use weft_rpc::types::{KvData, KvGetParams, KvPutParams, NoParams};
-use weft_rpc::{CallError, Client, Kind};
+use weft_rpc::{CallError, Kind};
+use weft_tests::kv::{Acknowledged, client, get, put, settled, status};
 use weft_tests::net::{Net, names};
-use weft_tests::{setting, wait};
+use weft_tests::setting;
 
 const WEFT: &str = env!("CARGO_BIN_EXE_weft-under-test");
 const NODES: usize = 10;
@@ -23,68 +21,6 @@ const NODES: usize = 10;
 const KEYS: usize = 300;
 /// Writes of a round in which somebody dies.
 const WRITES: usize = 60;
-/// No condition takes a tenth of it.
-const PATIENCE: Duration = Duration::from_secs(60);
-
-async fn client(net: &Net, node: &str) -> Client {
-    Client::connect(&net.node_dir(node))
-        .await
-        .expect("a daemon")
-}
-
-async fn settled(net: &Net, nodes: &[String]) {
-    for node in nodes {
-        let client = client(net, node).await;
-        wait::until_async(format!("{node} to be settled"), PATIENCE, async || {
-            let status = client.call::<NodeStatus>(NoParams {}).await.ok()?;
-            status.store.settled.then_some(())
-        })
-        .await;
-    }
-}
-
-async fn put(client: &Client, key: &str, value: &str) -> Result<(), CallError> {
-    let params = KvPutParams {
-        key: key.to_owned(),
-        value: Some(value.to_owned()),
-        ..KvPutParams::default()
-    };
-    client.call::<KvPut>(params).await.map(|_| ())
-}
-
-/// Returns the values of a key.
-async fn get(client: &Client, key: &str) -> Result<Vec<String>, CallError> {
-    let params = KvGetParams {
-        key: key.to_owned(),
-        ..KvGetParams::default()
-    };
-    let got = client.call::<KvGet>(params).await?;
-    let text = |data| match data {
-        KvData::Text(text) | KvData::Base64(text) => text,
-    };
-    Ok(got
-        .values
-        .into_iter()
-        .map(|value| text(value.data))
-        .collect())
-}
-
-/// What was acknowledged last of each key.
-#[derive(Default)]
-struct Acknowledged(BTreeMap<String, String>);
-
-impl Acknowledged {
-    fn wrote(&mut self, key: &str, value: String) {
-        self.0.insert(key.to_owned(), value);
-    }
-
-    async fn check(&self, client: &Client) {
-        for (key, value) in &self.0 {
-            let got = wait::until_async(key, PATIENCE, async || get(client, key).await.ok()).await;
-            assert!(got.contains(value), "{key} has {got:?}, and was {value:?}");
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_others_go_on_when_three_of_ten_die_and_all_is_there_when_all_have_died() {
@@ -98,11 +34,8 @@ async fn the_others_go_on_when_three_of_ten_die_and_all_is_there_when_all_have_d
         put(&writer, &key, "first").await.expect("all are there");
         acknowledged.wrote(&key, "first".to_owned());
     }
-    let status = writer
-        .call::<NodeStatus>(NoParams {})
-        .await
-        .expect("it runs");
-    assert_eq!((status.store.hints_kept, status.store.read_repairs), (0, 0));
+    let store = status(&writer).await.store;
+    assert_eq!((store.hints_kept, store.read_repairs), (0, 0));
 
     net.kill(&names([1, 2, 3])).await.expect("they run");
     let reader = client(&net, "n9").await;
@@ -113,7 +46,7 @@ async fn the_others_go_on_when_three_of_ten_die_and_all_is_there_when_all_have_d
         let key = format!("key {}", number % KEYS);
         let value = format!("value {number}");
         number += 1;
-        let known = acknowledged.0[&key].clone();
+        let known = acknowledged.value(&key).to_owned();
         match get(&reader, &key).await {
             Ok(got) => stale += u64::from(!got.contains(&known)),
             // A key all of whose replicas were killed has no live holder: that it is not there may not be said.

@@ -262,6 +262,8 @@ pub enum Outcome<P> {
         replies: Replies<P>,
         /// Whether the record may have been written all the same, and may show.
         possibly_written: bool,
+        /// Why one of those that answered didn't take the record.
+        refused: Option<Refusal>,
     },
     /// The record was refused.
     Refused {

@@ -274,6 +274,7 @@ impl<C: Contact> Store<C> {
         let outcome = Outcome::QuorumNotMet {
             replies,
             possibly_written: false,
+            refused: None,
         };
         self.reply(id, outcome);
         true

@@ -101,6 +101,7 @@ impl<C: Contact> Store<C> {
             Outcome::QuorumNotMet {
                 replies,
                 possibly_written,
+                refused: None,
             },
         );
         true

@@ -229,6 +229,7 @@ impl<C: Contact> Store<C> {
         let outcome = Outcome::QuorumNotMet {
             replies: running.tally.replies(running.need(), 0, &[]),
             possibly_written: true,
+            refused: None,
         };
         self.reply_early(id, running, outcome, now);
         running.deadline = Time::NEVER;
@@ -418,6 +419,7 @@ impl<C: Contact> Store<C> {
                 Outcome::QuorumNotMet {
                     replies: running.tally.replies(need, got, durable),
                     possibly_written,
+                    refused: refusal,
                 }
             }
         };

@@ -1,6 +1,7 @@
 //! Events in the log, for people: said once, not again and again.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use weft_core::{DialError, Event};
@@ -8,7 +9,7 @@ use weft_dht::store;
 use weft_identity::PeerId;
 
 use crate::links::address::unpack;
-use crate::store::{Finding, PersistError};
+use crate::store::{Finding, Options, PersistError};
 
 /// How long a warning of one kind about one peer is not repeated.
 const REPEAT_AFTER: Duration = Duration::from_secs(60);
@@ -21,12 +22,23 @@ const OF_A_KIND_MAX: u32 = 8;
 /// Says what happened, and leaves out what was said lately.
 #[derive(Debug, Default)]
 pub(crate) struct EventLog {
+    /// The node's directory, empty where it has none.
+    dir: PathBuf,
     said: BTreeMap<(&'static str, String), Instant>,
     /// How many warnings of a kind were said since a moment.
     kinds: BTreeMap<&'static str, (u32, Instant)>,
 }
 
 impl EventLog {
+    /// Has said nothing yet of a node with this directory, if it has one.
+    pub(crate) fn new(dir: Option<&Path>) -> Self {
+        let dir = dir.unwrap_or(Path::new("")).to_owned();
+        Self {
+            dir,
+            ..Self::default()
+        }
+    }
+
     pub(crate) fn event(&mut self, event: &Event) {
         match event {
             Event::Joined { peer } => tracing::info!(%peer, "joined the network"),
@@ -119,7 +131,8 @@ impl EventLog {
     pub(crate) fn unwritten(&mut self, error: &PersistError) {
         match error {
             PersistError::Full if self.is_new("disk full", String::new()) => tracing::warn!(
-                "the disk is full: this node takes no records until there is room, and serves those that it has; free some space"
+                dir = %self.dir.display(), needed_bytes = Options::default().reserve_bytes,
+                "the disk is full: this node takes no records until so much is free, and serves those that it has; free some space"
             ),
             PersistError::Failed(reason) if self.is_new("disk", reason.clone()) => {
                 tracing::error!(reason, "the store could not be written; look to your disk");
@@ -131,17 +144,26 @@ impl EventLog {
     /// The store has found something out.
     pub(crate) fn finding(&mut self, finding: &Finding) {
         match finding {
-            // A record that is known by name is told of by the core.
-            Finding::Lost { name: None, .. } if self.is_new("damaged", String::new()) => {
+            Finding::Lost { file, name, .. }
+                if self.is_new("damaged", file.display().to_string()) =>
+            {
+                let again = match name {
+                    Some(_) => "now",
+                    None => {
+                        "when it is asked for or at the next start: not even its key can be read"
+                    }
+                };
                 tracing::warn!(
-                    "a value in the store is damaged, and not even its key can be read; it isn't served, and is fetched from its \
-                     replicas when it is asked for or at the next start; look to your disk"
+                    file = %file.display(),
+                    "a value is damaged in this file of the store; it isn't served, and a record is fetched from its replicas \
+                     {again}; look to your disk"
                 );
             }
-            Finding::Undeleted { name, why } if self.is_new("undeleted", name.clone()) => {
+            Finding::Undeleted { file, why }
+                if self.is_new("undeleted", file.display().to_string()) =>
+            {
                 tracing::warn!(
-                    name,
-                    why,
+                    file = %file.display(), why,
                     "a file of the store isn't needed any more and can't be deleted"
                 );
             }

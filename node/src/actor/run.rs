@@ -100,6 +100,7 @@ impl Actor {
         gone: mpsc::UnboundedSender<Gone>,
     ) -> Self {
         Self {
+            log: EventLog::new(disk.dir()),
             core,
             clock,
             links,
@@ -109,7 +110,6 @@ impl Actor {
             dirty: Vec::new(),
             requests: Requests::new(gone),
             arrivals,
-            log: EventLog::default(),
             kad_queries: 0,
             kad_replies: BTreeMap::new(),
             facts: 0,

@@ -309,7 +309,8 @@ impl<V: Volume> Log<V> {
             }
             let entry = frame::decode_entry(&self.salt, &bytes);
             if entry.is_none() {
-                self.found.push(Finding::lost(&self.salt, id, &bytes));
+                self.found
+                    .push(Finding::lost(&self.salt, cleaning.number, id, &bytes));
                 cleaning.is_damaged = true;
             }
             // Where not even the key is known it stays in the index, so that reading it says that it is lost.
@@ -360,7 +361,8 @@ impl<V: Volume> Log<V> {
             Err(error) => {
                 if !std::mem::replace(&mut done.is_told, true) {
                     let why = error.to_string();
-                    self.found.push(Finding::Undeleted { name, why });
+                    let file = name.into();
+                    self.found.push(Finding::Undeleted { file, why });
                 }
                 self.cleaning = Some(done);
             }

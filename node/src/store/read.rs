@@ -8,7 +8,7 @@ use bytes::Bytes;
 
 use super::frame::{self, Kind, Salt};
 use super::index::{KeyId, Place};
-use super::log::{Shared, lock};
+use super::log::{Shared, lock, segment_name};
 use super::volume::VolumeFile;
 use super::{Finding, LoadError, Table};
 
@@ -40,9 +40,21 @@ impl<F: VolumeFile> Reader<F> {
     }
 
     /// Reads a key's value; `None` if it has none.
-    pub(super) fn load(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, LoadError> {
-        let read = self.read(KeyId::of(table, key))?;
-        Ok(read.map(|(bytes, found)| Bytes::from(bytes).slice(found.value)))
+    pub(super) fn load(
+        &self,
+        table: Table,
+        key: &[u8],
+        found: &mut Vec<Finding>,
+    ) -> Result<Option<Bytes>, LoadError> {
+        let id = KeyId::of(table, key);
+        match self.read(id) {
+            Ok(read) => Ok(read.map(|(bytes, found)| Bytes::from(bytes).slice(found.value))),
+            Err(Unread::Damaged { segment, bytes }) => {
+                found.push(Finding::lost(&self.salt, segment, id, &bytes));
+                Err(LoadError::Corrupt)
+            }
+            Err(Unread::Failed(error)) => Err(LoadError::Failed(error.to_string())),
+        }
     }
 
     /// Reads all of a table in the order in which it was written, with no value where that is lost. Returns of how many not
@@ -61,10 +73,12 @@ impl<F: VolumeFile> Reader<F> {
                     let bytes = Bytes::from(bytes);
                     each(bytes.slice(found.key), Some(bytes.slice(found.value)));
                 }
-                Err(Unread::Damaged(bytes)) => match frame::decode_name(&self.salt, &bytes) {
-                    Some(name) => each(Bytes::copy_from_slice(name.key), None),
-                    None => unnamed += 1,
-                },
+                Err(Unread::Damaged { bytes, .. }) => {
+                    match frame::decode_name(&self.salt, &bytes) {
+                        Some(name) => each(Bytes::copy_from_slice(name.key), None),
+                        None => unnamed += 1,
+                    }
+                }
                 Err(Unread::Failed(error)) => return Err(error),
             }
         }
@@ -92,8 +106,8 @@ impl<F: VolumeFile> Reader<F> {
                 Ok(_) => None,
                 Err(error) => Some(error),
             };
-            if let Some(Unread::Damaged(bytes)) = damaged {
-                found.push(Finding::lost(&self.salt, id, &bytes));
+            if let Some(Unread::Damaged { segment, bytes }) = damaged {
+                found.push(Finding::lost(&self.salt, segment, id, &bytes));
             }
         }
         false
@@ -126,21 +140,22 @@ impl<F: VolumeFile> Reader<F> {
         };
         // A segment goes only after what was live in it stands elsewhere, or can't be read.
         let file = index.file(place.segment);
-        file.map_or(Err(Unread::Damaged(Vec::new())), |file| {
-            Ok(Some((place, file)))
-        })
+        file.map_or_else(
+            || Err(Unread::at(place, Vec::new())),
+            |file| Ok(Some((place, file))),
+        )
     }
 
     fn read_at(&self, id: KeyId, place: Place, file: &F) -> Result<(Vec<u8>, Found), Unread> {
         let mut bytes = vec![0; place.bytes as usize];
         match file.read_at(&mut bytes, u64::from(place.at)) {
-            Err(error) if is_unreadable(&error) => return Err(Unread::Damaged(Vec::new())),
+            Err(error) if is_unreadable(&error) => return Err(Unread::at(place, Vec::new())),
             outcome => outcome.map_err(Unread::Failed)?,
         }
         let entry = frame::decode_entry(&self.salt, &bytes)
             .filter(|entry| entry.kind == Kind::Put && KeyId::of_raw(entry.table, entry.key) == id);
         let Some(key_bytes) = entry.map(|entry| entry.key.len()) else {
-            return Err(Unread::Damaged(bytes));
+            return Err(Unread::at(place, bytes));
         };
         let key = frame::key_range(key_bytes);
         let value = frame::value_range(key_bytes, bytes.len());
@@ -150,29 +165,28 @@ impl<F: VolumeFile> Reader<F> {
 
 /// Why an entry can't be read.
 enum Unread {
-    /// These bytes stand where it should; none if the disk can't read any.
-    Damaged(Vec<u8>),
+    /// These bytes stand where it should, in this segment; none if the disk can't read any.
+    Damaged { segment: u32, bytes: Vec<u8> },
     /// The system's word.
     Failed(io::Error),
 }
 
-impl From<Unread> for LoadError {
-    fn from(unread: Unread) -> Self {
-        match unread {
-            Unread::Damaged(_) => Self::Corrupt,
-            Unread::Failed(error) => Self::Failed(error.to_string()),
-        }
+impl Unread {
+    fn at(place: Place, bytes: Vec<u8>) -> Self {
+        let segment = place.segment;
+        Self::Damaged { segment, bytes }
     }
 }
 
 impl Finding {
     /// Says that a key's value is lost, with the key itself if the damaged entry still tells it.
-    pub(super) fn lost(salt: &Salt, id: KeyId, damaged: &[u8]) -> Self {
+    pub(super) fn lost(salt: &Salt, segment: u32, id: KeyId, damaged: &[u8]) -> Self {
         let name = frame::decode_name(salt, damaged).and_then(|name| {
             let key = Bytes::copy_from_slice(name.key);
             Some((Table::of(name.table)?, key))
         });
-        Self::Lost { id, name }
+        let file = segment_name(segment).into();
+        Self::Lost { file, id, name }
     }
 }
 

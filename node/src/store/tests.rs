@@ -61,7 +61,15 @@ fn apply(model: &mut Model, ops: &[Op]) {
 }
 
 fn load(log: &Log<Disk>, key: &[u8]) -> Result<Option<Bytes>, LoadError> {
-    reader(log).load(Table::Records, key)
+    let mut found = Vec::new();
+    let loaded = reader(log).load(Table::Records, key, &mut found);
+    let is_corrupt = loaded == Err(LoadError::Corrupt);
+    assert_eq!(
+        found.len(),
+        usize::from(is_corrupt),
+        "damage that is read is told"
+    );
+    loaded
 }
 
 /// Reads all that the log holds; nothing of it may be lost.

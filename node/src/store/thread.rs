@@ -86,7 +86,9 @@ impl Store {
             torn_bytes: opened.torn_bytes,
         };
         tell(path, &report);
-        let on_finding: OnFinding = Arc::new(on_finding);
+        let dir = path.to_owned();
+        let on_finding: OnFinding =
+            Arc::new(move |finding: Finding| on_finding(finding.within(&dir)));
         let (writes, writes_taken) = sync_channel(WRITES_MAX);
         let (reads, reads_taken) = sync_channel(READS_MAX);
         let index = Arc::clone(opened.log.index());
@@ -303,7 +305,10 @@ fn run_reader<F: VolumeFile>(
     loop {
         match reads.recv_timeout(scrub_at.saturating_duration_since(Instant::now())) {
             Ok(Read { table, keys, done }) => {
-                done(keys.iter().map(|key| reader.load(table, key)).collect());
+                let mut found = Vec::new();
+                let loaded = keys.iter().map(|key| reader.load(table, key, &mut found));
+                done(loaded.collect());
+                found.into_iter().for_each(|finding| on_finding(finding));
             }
             Err(RecvTimeoutError::Timeout) => {
                 let mut found = Vec::new();

@@ -67,7 +67,13 @@ impl Directory {
                     File::open(parent)?.sync_all()?;
                 }
             }
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => {}
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return Err(io::Error::other(
+                    "it is a file of something else where a directory belongs; move it away, and this node starts with an empty \
+                     store that fills from its replicas",
+                ));
+            }
             Err(error) => return Err(error),
         }
         Ok(Self {

@@ -357,6 +357,7 @@ fn a_stand_in_hands_its_hints_over_once_the_replica_is_back() {
     let Outcome::QuorumNotMet {
         replies,
         possibly_written,
+        ..
     } = outcome
     else {
         panic!("{outcome:?}");

@@ -247,8 +247,13 @@ fn damage_while_running_costs_one_value_and_is_found_by_the_scrub() {
             let mut reader = reader(&log);
             while !reader.scrub(500, &mut found) {}
             let ids = found.iter().map(|finding| match finding {
-                Finding::Lost { id, name } => {
-                    let named = name.as_ref().map(|(table, key)| KeyId::of(*table, key));
+                Finding::Lost {
+                    file,
+                    id,
+                    name: key,
+                } => {
+                    assert_eq!(file.to_str(), Some(&*name), "the damaged file is named");
+                    let named = key.as_ref().map(|(table, key)| KeyId::of(*table, key));
                     assert!(named.is_none_or(|named| named == *id));
                     *id
                 }
@@ -306,7 +311,8 @@ fn cleaning_tells_what_it_cannot_copy_and_keeps_the_file() {
     }
     let id = KeyId::of(Table::Records, b"lost");
     let name = Some((Table::Records, Bytes::from_static(b"lost")));
-    assert_eq!(found, [Finding::Lost { id, name }]);
+    let file = first.clone().into();
+    assert_eq!(found, [Finding::Lost { file, id, name }]);
     assert_eq!(load(&log, b"lost"), Err(LoadError::Corrupt));
     // It is carried along, so that a start doesn't forget it.
     drop(log);

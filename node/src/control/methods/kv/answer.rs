@@ -141,7 +141,8 @@ fn failure(about: impl std::fmt::Display, outcome: Outcome<PeerId>) -> Error {
         Outcome::QuorumNotMet {
             replies,
             possibly_written,
-        } => quorum_not_met(&about, &replies, possibly_written),
+            refused,
+        } => quorum_not_met(&about, &replies, possibly_written, refused),
         Outcome::Refused {
             why,
             possibly_written,
@@ -182,8 +183,10 @@ fn quorum_not_met(
     about: &impl std::fmt::Display,
     replies: &Replies<PeerId>,
     possibly_written: bool,
+    refused: Option<Refusal>,
 ) -> Error {
     let Replies { need, got, .. } = replies;
+    let but = refused.map_or_else(String::new, |why| format!(" (one refused it: {why})"));
     let and_now = if possibly_written {
         "; it is possibly written, and may show"
     } else {
@@ -191,10 +194,13 @@ fn quorum_not_met(
     };
     let error = Error::new(
         Kind::QuorumNotMet,
-        format!("{got} of the {need} replicas needed for {about} answered in time{and_now}"),
+        format!("{got} of the {need} replicas needed for {about} answered in time{but}{and_now}"),
     );
     let error = error
-        .hint("try again; weft kv locate shows which replicas are there, --level one asks for less")
+        .hint(match refused {
+            Some(Refusal::DiskFull) => "make room on the replicas' disks, then try again; --level one asks for less",
+            _ => "try again; weft kv locate shows which replicas are there, --level one asks for less",
+        })
         .detail("possibly_written", possibly_written);
     with_replies(error, replies)
 }

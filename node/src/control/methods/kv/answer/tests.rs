@@ -172,9 +172,12 @@ fn an_error_says_whether_it_may_be_written() {
         let outcome = Outcome::QuorumNotMet {
             replies: replies(),
             possibly_written,
+            refused: possibly_written.then_some(Refusal::DiskFull),
         };
         let error = written(&key(), outcome).unwrap_err();
         assert_eq!(error.kind, Kind::QuorumNotMet);
+        let is_full = error.message.contains("disk is full");
+        assert_eq!(is_full, possibly_written, "{error}");
         assert!(error.message.contains(word), "{error}");
         assert_eq!(error.details["possibly_written"], possibly_written);
         assert_eq!(
