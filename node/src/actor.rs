@@ -102,6 +102,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
             store: weft_dht::store::Config::default(),
             restored: found.records,
             topics: found.topics,
+            kept_logs: Vec::new(),
         },
         clock.now(),
     );

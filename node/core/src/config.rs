@@ -34,6 +34,8 @@ pub struct Config {
     pub restored: store::Restored<PeerContact>,
     /// The topics' logs that the disk held when the node started.
     pub topics: Vec<RestoredTopic>,
+    /// Topics whose logs stay though nothing may be left in them.
+    pub kept_logs: Vec<TopicName>,
     /// Seeds every random choice of the core.
     pub seed: [u8; 32],
 }

@@ -194,6 +194,7 @@ impl Core {
             counters: BTreeMap::new(),
             outputs: VecDeque::new(),
         };
+        core.keep_logs(&config.kept_logs);
         core.restore_logs(config.topics, now);
         core.open_swarm(TopicName::network(), Start::Retained, now);
         core.settle(now);
@@ -367,6 +368,8 @@ impl Core {
                 reach,
             } => self.subscribe(request, topic, reach, now),
             Command::Unsubscribe { topic } => self.unsubscribe(&topic, now),
+            Command::KeepLog { request, topic } => self.keep_log(request, &topic),
+            Command::FreeLog { topic } => self.free_log(&topic),
             Command::AddPeer { request, address } => self.add_peer(request, address, now),
             Command::RemovePeer { request, peer } => self.remove_peer(request, peer, now),
             Command::Ping { request, peer } => self.ping(request, peer, now),
@@ -385,6 +388,10 @@ impl Core {
                 (request, Reply::Published(Err(PublishError::Stopping)))
             }
             Command::Subscribe { request, .. } => (request, Reply::TooManyTopics),
+            Command::KeepLog { request, .. } => {
+                let failed = weft_dht::store::DiskError::Failed;
+                (request, Reply::LogKept(Err(failed)))
+            }
             Command::AddPeer { request, .. } => {
                 (request, Reply::PeerAdded(Err(AddPeerError::Stopping)))
             }
@@ -394,7 +401,9 @@ impl Core {
             Command::StopProviding { request, .. } => (request, Reply::ProvidingStopped(false)),
             Command::Kv { request, .. } => (request, Reply::Kv(weft_dht::store::Outcome::Busy)),
             Command::Stop { request } => (request, Reply::Stopped(self.this_run())),
-            Command::Unsubscribe { .. } | Command::Cancel { .. } => return,
+            Command::Unsubscribe { .. } | Command::FreeLog { .. } | Command::Cancel { .. } => {
+                return;
+            }
         };
         self.reply(request, reply);
     }
@@ -403,6 +412,7 @@ impl Core {
         self.end_publishing(now);
         self.end_acks(now);
         self.end_handing();
+        self.end_keeping();
         self.refuse_waiting();
         // From here on nothing is dialled, and the neighbours that go are no loss.
         self.stopping = true;
@@ -454,6 +464,7 @@ impl Core {
         self.forget_store_call(request);
         self.forget_subscriber(request, now);
         self.forget_publish(request);
+        self.forget_keeping(request);
     }
 
     /// Returns a duration between half and the whole of `of`.

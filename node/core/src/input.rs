@@ -238,6 +238,19 @@ pub enum Command {
         /// The topic.
         topic: TopicName,
     },
+    /// Keep a topic's log from here on, though nothing may be left in it: somebody goes on where he stops. Answered once what there is of
+    /// it is on disk.
+    KeepLog {
+        /// Names the reply.
+        request: RequestId,
+        /// The topic.
+        topic: TopicName,
+    },
+    /// Keep a topic's log no longer than others. Not answered.
+    FreeLog {
+        /// The topic.
+        topic: TopicName,
+    },
     /// Dial an address and keep the peer in the address book.
     AddPeer {
         /// Names the reply.

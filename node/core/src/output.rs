@@ -116,11 +116,11 @@ pub enum Output {
         /// What, oldest first.
         items: Vec<Delivered>,
     },
-    /// Drop the front of the topic's arrival log.
+    /// What stood below a place of the topic's arrival log is gone.
     TrimLog {
         /// The topic.
         topic: TopicName,
-        /// The first place that stays.
+        /// The place. Nothing that is kept need stand there: the next may be later.
         below: u64,
     },
     /// The topic's arrival log ends, with all that is in it.
@@ -225,6 +225,8 @@ pub enum Reply {
         /// What its lookup cost.
         stats: Stats,
     },
+    /// To KeepLog: whether it is on disk; otherwise it may be.
+    LogKept(Result<(), store::DiskError>),
     /// To StopProviding: whether the key was provided.
     ProvidingStopped(bool),
     /// To Stop: what the next run should know of this one.

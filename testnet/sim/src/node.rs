@@ -358,6 +358,7 @@ impl Member {
                 }
             }
             Reply::TooManyTopics
+            | Reply::LogKept(_)
             | Reply::PeerAdded(_)
             | Reply::PeerRemoved(_)
             | Reply::Pong(_)
@@ -411,6 +412,7 @@ impl Machine for Member {
             address_book: Vec::new(),
             epoch: now.unix.0 / 1_000,
             previous_run: None,
+            kept_logs: Vec::new(),
             seed: bytes,
             roles: Roles {
                 stores: true,

@@ -6,7 +6,9 @@
 //! A log goes to disk while the node subscribes to its topic or keeps it, and from then on until the node leaves the topic.
 //! Of other topics it is this node's own bundles that do: it alone may have them.
 
+mod kept;
 mod rest;
+mod trim;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -18,6 +20,8 @@ use weft_overlay::retained::{Change, Earlier, Extent, Retained};
 use weft_overlay::{Bundle, Header, Now, StreamId, Time};
 
 use super::Core;
+use kept::Kept;
+
 use super::journal::{Journal, Ticket, Written};
 use super::swarms::Entry;
 use crate::log::{Arrived, FIRST_PLACE, LogKey, LogOp, WriteId};
@@ -79,6 +83,8 @@ pub(super) struct Logs {
     journal: Journal,
     /// Streams whose marks must be written with what is written next.
     unmarked: BTreeSet<(TopicId, StreamId<PeerId>)>,
+    /// Topics whose logs stay though nothing may be left in them.
+    kept: Kept,
     trim_at: Time,
 }
 
@@ -91,6 +97,7 @@ impl Logs {
             next_life: epoch,
             journal: Journal::new(),
             unmarked: BTreeSet::new(),
+            kept: Kept::default(),
             trim_at: Time::NEVER,
         }
     }
@@ -328,6 +335,14 @@ impl Core {
         let (place, what) = (log.next, arrived(item));
         log.next += what.places();
         let at = now.time;
+        // An end is followed at once: on disk this takes its place.
+        if log
+            .arrivals
+            .back()
+            .is_some_and(|it| it.what == trim::END && it.place == place)
+        {
+            log.arrivals.pop_back();
+        }
         log.arrivals.push_back(Arrival { place, what, at });
         if log.on_disk == OnDisk::Everything {
             let log = log.key;
@@ -397,55 +412,6 @@ impl Core {
         self.drain(topic, now);
     }
 
-    /// Ends a topic's arrival log in front of the oldest arrival that is still kept.
-    fn trim_log(&mut self, topic: TopicId, now: Now) {
-        let Some(log) = self.logs.topics.get_mut(&topic) else {
-            return;
-        };
-        let begin = log.begin();
-        while let (Some(front), Some(history)) =
-            (log.arrivals.front(), log_history(log, &self.swarms))
-        {
-            let is_kept = match front.what {
-                Arrived::Bundle { stream, first, .. } => history.held(stream, first).is_some(),
-                Arrived::Gap { .. } | Arrived::Lost { .. } => {
-                    now.time.since(front.at) < LOG_AGE_MAX
-                }
-            };
-            if is_kept && log.arrivals.len() <= ARRIVALS_MAX {
-                break;
-            }
-            if log.on_disk == OnDisk::Everything {
-                self.logs.journal.push(LogOp::Trim {
-                    log: log.key,
-                    place: front.place,
-                });
-            }
-            log.arrivals.pop_front();
-        }
-        if log.begin() > begin {
-            self.outputs.push_back(Output::TrimLog {
-                topic: log.name.clone(),
-                below: log.begin(),
-            });
-        }
-    }
-
-    pub(super) fn tick_logs(&mut self, now: Now) {
-        if self.logs.trim_at > now.time {
-            return;
-        }
-        let topics: Vec<TopicId> = self.logs.topics.keys().copied().collect();
-        self.logs.trim_at = match topics.is_empty() {
-            true => Time::NEVER,
-            false => now.time + TRIM_INTERVAL,
-        };
-        for topic in topics {
-            self.trim_log(topic, now);
-        }
-        self.shed_at_rest(now);
-    }
-
     /// Ends the group of what a fact has changed, and has written what is due.
     pub(super) fn write_logs(&mut self, now: Now) {
         for (topic, stream) in std::mem::take(&mut self.logs.unmarked) {
@@ -504,6 +470,7 @@ impl Core {
             self.count("topic_log_errors");
             self.refuse_unwritten(written);
         }
+        self.answer_keeping(written);
     }
 }
 

@@ -30,6 +30,8 @@ impl Net {
                     assert!(place <= last, "it was given out before");
                     self.deliver(node, &topic, item);
                 }
+                // What stood below is gone; readers of this test have read it.
+                Output::TrimLog { .. } => {}
                 other => panic!("a node that starts orders {other:?}"),
             }
         }

@@ -311,3 +311,75 @@ fn keepers_that_were_all_killed_hand_out_what_they_kept() {
         assert_eq!(net.gaps(late, TOPIC), []);
     }
 }
+
+/// Somebody who reads a topic by name is away for hours, while what it had not read grows too old or not.
+#[test]
+fn a_log_that_somebody_goes_on_with_outlives_all_that_was_in_it() {
+    let mut net = keepers::network(8, 1);
+    let nodes = keepers::closest(&net);
+    let (publisher, reader) = (nodes[5], nodes[6]);
+    keepers::get_subscribed(&mut net, reader, Reach::Base);
+    let read = publish_steadily(&mut net, publisher, 10);
+    let kept = net.keep_log(reader, TOPIC);
+    net.run_until(seconds(2), "its log is on disk", |net| {
+        net.node(reader).replies.contains_key(&kept)
+    });
+    assert!(matches!(
+        net.take_reply(reader, kept),
+        Some(Reply::LogKept(Ok(())))
+    ));
+    assert_eq!(net.disks[reader].restore()[0].arrivals.len(), 10);
+    assert_eq!(texts(&net, reader, publisher), read);
+    let topic = topic();
+    let leave = Command::Unsubscribe {
+        topic: topic.clone(),
+    };
+    net.tell(reader, weft_core::Input::Command(leave));
+    net.run(seconds(400));
+    publish_steadily(&mut net, publisher, 10);
+    net.run(seconds(4_000));
+    // Where it ended is all that is left of it, over a crash too.
+    let left = net.disks[reader].restore();
+    let arrivals: Vec<_> = left.iter().flat_map(|log| &log.arrivals).collect();
+    assert!(
+        matches!(
+            arrivals[..],
+            [(_, Some(weft_core::log::Arrived::Lost { places: 0 }))]
+        ),
+        "{arrivals:?}"
+    );
+    net.kept_logs = vec![topic.clone()];
+    let killed = kill(&mut net, reader);
+    let late = publish_steadily(&mut net, publisher, 10);
+    net.run(seconds(1_800));
+    start(&mut net, reader, killed);
+    keepers::get_subscribed(&mut net, reader, Reach::Base);
+    net.run_until(seconds(60), "what is there has come", |net| {
+        texts(net, reader, publisher).len() == 10
+    });
+    // It is owed what keepers have still, and told what nobody has.
+    assert_eq!(texts(&net, reader, publisher), late);
+    let told = net.gaps(reader, TOPIC);
+    assert!(
+        matches!(
+            told[..],
+            [Got::Gap {
+                from: 11,
+                to: 20,
+                ..
+            }]
+        ),
+        "{told:?}"
+    );
+    // Once nobody goes on with it, it ends with what is in it.
+    for command in [
+        Command::Unsubscribe {
+            topic: topic.clone(),
+        },
+        Command::FreeLog { topic },
+    ] {
+        net.tell(reader, weft_core::Input::Command(command));
+    }
+    net.run(seconds(4_200));
+    assert!(net.disks[reader].restore().is_empty());
+}

@@ -144,6 +144,8 @@ pub(crate) struct Net {
     cut: BTreeSet<(usize, usize)>,
     /// What each node's disk has of topics; what isn't synced when a node crashes never will be.
     pub disks: Vec<Kept>,
+    /// Topics whose logs nodes keep from their start on.
+    pub kept_logs: Vec<TopicName>,
     /// Whether a node's disk takes nothing.
     pub full: BTreeSet<usize>,
     /// The last place that a node has given out in a topic's log of a life.
@@ -194,6 +196,7 @@ impl Net {
             next_request: 0,
             cut: BTreeSet::new(),
             disks: vec![Kept::default(); count],
+            kept_logs: Vec::new(),
             full: BTreeSet::new(),
             places: BTreeMap::new(),
             stuck: BTreeMap::new(),
@@ -225,6 +228,7 @@ impl Net {
             epoch: now.unix.0 / 1_000,
             previous_run,
             topics: self.disks[node].restore(),
+            kept_logs: self.kept_logs.clone(),
             seed,
             roles: (self.setup.roles)(node),
             found: node == 0,
@@ -295,6 +299,11 @@ impl Net {
             topic,
             reach,
         })
+    }
+
+    pub(crate) fn keep_log(&mut self, node: usize, topic: &str) -> u64 {
+        let topic: TopicName = topic.parse().unwrap();
+        self.command(node, |request| Command::KeepLog { request, topic })
     }
 
     pub(crate) fn publish(&mut self, node: usize, topic: &str, messages: Vec<Bytes>) -> u64 {

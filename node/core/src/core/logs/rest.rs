@@ -8,13 +8,15 @@ use weft_overlay::history::History;
 use weft_overlay::retained::{Extent, Retained, Traces};
 use weft_overlay::{Now, StreamId};
 
+use super::trim::END;
 use super::{Arrival, Logs, OnDisk, TRIM_INTERVAL, TopicLog, log_history};
 use crate::core::Core;
 use crate::core::swarms::TopicSwarm;
 use crate::log::{Arrived, FIRST_PLACE, LogKey, RestoredTopic};
 use crate::{Delivered, Output, TopicBundle, TopicId, TopicName};
 
-/// Logs at rest, beside which one more is not kept: some kilobytes each, and four times the topics that a node is a member of.
+/// Logs at rest, beside which one more is not kept unless somebody goes on with it: some kilobytes each, and four times the topics
+/// that a node is a member of.
 const AT_REST_MAX: usize = 4_096;
 /// Places for each millisecond that has passed since a log began, as bits. A run begins past what they make: what a crash took
 /// with it had places too, and readers may remember them. No node delivers a million messages a second for as long as it lives.
@@ -71,14 +73,22 @@ impl Core {
             },
             at_rest: None,
         };
+        if let Some((below, _)) = arrivals.first() {
+            let (topic, below) = (log.name.clone(), *below);
+            self.outputs.push_back(Output::TrimLog { topic, below });
+        }
         for (place, what) in arrivals {
+            let at = now.time;
+            if what == END {
+                log.arrivals.push_back(Arrival { place, what, at });
+                continue;
+            }
             let (item, what) = read_back(what, &retained);
             self.outputs.push_back(Output::Deliver {
                 topic: log.name.clone(),
                 place,
                 item,
             });
-            let at = now.time;
             log.arrivals.push_back(Arrival { place, what, at });
         }
         self.logs.rest_bytes += retained.history().bytes();
@@ -128,7 +138,7 @@ impl Core {
         let resting = resting.filter(|log| log.at_rest.is_some()).count();
         let log = self.logs.topics.get(&topic);
         let entry = self.swarms.get(&topic);
-        resting < AT_REST_MAX
+        (resting < AT_REST_MAX || self.logs.kept.has(topic))
             && log.is_some_and(|log| log.on_disk == OnDisk::Everything)
             && entry.is_some_and(|entry| entry.swarm.has_base())
     }
@@ -145,7 +155,7 @@ impl Core {
                 let history = log.at_rest.as_ref().map(Retained::history);
                 log.arrivals.is_empty() && history.is_some_and(|history| history.bytes() == 0)
             };
-            if log.is_some_and(is_empty) {
+            if log.is_some_and(is_empty) && !self.logs.kept.has(topic) {
                 self.end_log(topic);
             }
         }
