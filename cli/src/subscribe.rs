@@ -1,10 +1,14 @@
 //! `weft sub`: a topic's messages as they come.
 
+mod confirm;
+
 use std::io::{self, BufWriter, Write};
 
 use serde_json::json;
-use weft_rpc::types::{Gap, GapReason, Item, Message, Notification};
-use weft_rpc::{CallError, Start, TopicStream};
+use weft_rpc::types::{Gap, GapReason, Item, Message, Notification, Ready, SubscribeParams};
+use weft_rpc::{CallError, TopicStream};
+
+use confirm::Confirmer;
 
 use crate::failure::{Exit, Failure};
 use crate::global::Global;
@@ -18,7 +22,12 @@ Prints each message's payload and a newline. With --json an object a line: topic
 epoch, seq, hops, published_at, received_at, cursor, content_type and headers where the publisher
 has said them, and data (or data_base64); --from CURSOR goes on after a message. Messages that will
 not come are told on stderr (with --json as {\"topic\": …, \"gap\": {…}} in their place). Says on
-stderr once it is subscribed; Ctrl-C ends it.";
+stderr once it is subscribed; Ctrl-C ends it.
+
+With --as NAME the daemon keeps how far this reader has come: what was printed and flushed. The
+first time it begins at --from, afterwards where it stopped, with all that came meanwhile. Ended by
+--count or Ctrl-C it prints each message once; killed, it prints again what it had not confirmed, a
+fifth of a second's worth. One subscription has a name at a time.";
 
 /// Subscribes to a topic and prints its messages as they come
 #[derive(Debug, clap::Args)]
@@ -26,62 +35,120 @@ stderr once it is subscribed; Ctrl-C ends it.";
 pub(crate) struct Args {
     /// The topic's name
     topic: String,
-    /// Begin at: latest, earliest, -N (messages), -15m (any duration), a time (RFC 3339) or a cursor
-    #[arg(
-        long,
-        value_name = "PLACE",
-        default_value = "latest",
-        allow_hyphen_values = true
-    )]
-    from: String,
+    /// Begin at: latest, earliest, -N (messages), -15m (any duration), a time (RFC 3339) or a cursor [default: latest]
+    #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
+    from: Option<String>,
     /// End after this many messages
     #[arg(long, value_name = "N")]
     count: Option<u64>,
+    /// Go on where the subscription of this name stopped
+    #[arg(long = "as", value_name = "NAME")]
+    consumer: Option<String>,
+    /// Begin at --from though the name has a place already
+    #[arg(long, requires = "from", requires = "consumer")]
+    reset: bool,
 }
 
 pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
     topic::check_name(&args.topic)?;
-    let start = topic::start(&args.from)?;
+    if let Some(name) = &args.consumer {
+        topic::check_consumer(name)?;
+    }
+    let start = args.from.as_deref().map(topic::start).transpose()?;
     let interrupted = signals::end_of_stream()?;
+    let params = SubscribeParams {
+        topic: args.topic,
+        from: start.map(|start| start.to_string()),
+        consumer: args.consumer,
+        reset: args.reset,
+    };
     let printer = Printer::new(global.json, args.count);
-    let stream = global.within_if_asked(print_all(global, &args.topic, &start, printer));
-    tokio::select! {
-        ended = stream => ended,
+    let mut reading = Reading {
+        global,
+        params,
+        printer,
+        stream: None,
+        confirmer: Confirmer::new(global),
+    };
+    let ended = tokio::select! {
+        ended = global.within_if_asked(reading.print_all()) => ended,
         () = interrupted => Ok(()),
-    }
+    };
+    let confirmed = reading.confirmer.finish().await;
+    ended.and(confirmed)
 }
 
-async fn print_all(
-    global: &Global,
-    topic: &str,
-    start: &Start,
-    mut printer: Printer<io::Stdout>,
-) -> Result<(), Failure> {
-    let mut stream = global.within(subscribe(global, topic, start)).await?;
-    while printer.left > 0 {
-        match stream.next().await {
-            Ok(Notification::Ready(ready)) => {
-                global.note(format_args!(
-                    "subscribed to {topic} ({})",
-                    crate::output::count(ready.neighbours, "neighbour")
-                ));
+/// A subscription that is printed.
+struct Reading<'a> {
+    global: &'a Global,
+    params: SubscribeParams,
+    printer: Printer<io::Stdout>,
+    /// Stays until all is confirmed: a subscription that has ended confirms nothing.
+    stream: Option<TopicStream>,
+    confirmer: Confirmer<'a>,
+}
+
+impl Reading<'_> {
+    async fn print_all(&mut self) -> Result<(), Failure> {
+        let subscribed = self.global.within(self.subscribe()).await?;
+        let stream = self.stream.insert(subscribed);
+        while self.printer.left > 0 {
+            let notification = tokio::select! {
+                notification = stream.next() => notification,
+                confirmed = self.confirmer.step() => {
+                    confirmed?;
+                    continue;
+                }
+            };
+            match notification {
+                Ok(Notification::Ready(ready)) => say_ready(self.global, &self.params, &ready),
+                Ok(Notification::Items(batch)) => {
+                    let handled = self.printer.batch(&self.params.topic, batch.items)?;
+                    // What stopped within a batch has come as far as the last message.
+                    let cursor = match handled {
+                        Handled::All => batch.cursor,
+                        Handled::UpTo(cursor) => cursor,
+                    };
+                    if self.params.consumer.is_some() {
+                        self.confirmer.printed(stream, cursor);
+                    }
+                }
+                Err(CallError::Disconnected) => return Err(ended()),
+                Err(error) => return Err(error.into()),
             }
-            Ok(Notification::Items(batch)) => printer.batch(topic, batch.items)?,
-            Err(CallError::Disconnected) => {
-                return Err(Failure::new(
-                    Exit::Unreachable,
-                    "the daemon has ended the subscription",
-                )
-                .hint("it stopped or died; start it again, then subscribe again"));
-            }
-            Err(error) => return Err(error.into()),
         }
+        Ok(())
     }
-    Ok(())
+
+    async fn subscribe(&self) -> Result<TopicStream, Failure> {
+        let client = self.global.connect().await?;
+        Ok(client.subscribe_with(&self.params).await?)
+    }
 }
 
-async fn subscribe(global: &Global, topic: &str, start: &Start) -> Result<TopicStream, Failure> {
-    Ok(global.connect().await?.subscribe(topic, start).await?)
+/// The daemon has gone, or is about to.
+fn ended() -> Failure {
+    Failure::new(Exit::Unreachable, "the daemon has ended the subscription")
+        .hint("it stopped or died; start it again, then subscribe again")
+}
+
+fn say_ready(global: &Global, params: &SubscribeParams, ready: &Ready) {
+    let name = params.consumer.as_ref();
+    global.note(format_args!(
+        "subscribed to {}{} ({})",
+        params.topic,
+        name.map_or_else(String::new, |name| format!(" as {name}")),
+        crate::output::count(ready.neighbours, "neighbour")
+    ));
+}
+
+/// How much of a batch was printed.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Handled {
+    /// All of it.
+    All,
+    /// What was wanted of it: up to the message that carries this cursor.
+    UpTo(String),
 }
 
 /// Prints messages until enough were printed.
@@ -105,20 +172,25 @@ impl Printer<io::Stdout> {
 
 impl<W: Write> Printer<W> {
     /// Prints a batch and flushes once.
-    pub(crate) fn batch(&mut self, topic: &str, items: Vec<Item>) -> Result<(), Failure> {
-        for item in items {
-            if self.left == 0 {
-                break;
-            }
+    pub(crate) fn batch(&mut self, topic: &str, items: Vec<Item>) -> Result<Handled, Failure> {
+        let mut handled = Handled::All;
+        let mut items = items.into_iter().peekable();
+        while self.left > 0
+            && let Some(item) = items.next()
+        {
             match item {
                 Item::Message(message) => {
                     self.left -= 1;
+                    if self.left == 0 && items.peek().is_some() {
+                        handled = Handled::UpTo(message.cursor.clone());
+                    }
                     self.message(message)?;
                 }
                 Item::Gap(gap) => self.gap(topic, &gap)?,
             }
         }
-        Ok(self.out.flush()?)
+        self.out.flush()?;
+        Ok(handled)
     }
 
     fn message(&mut self, message: Message) -> Result<(), Failure> {
@@ -164,7 +236,7 @@ fn describe(gap: &Gap) -> String {
             epoch.map_or_else(|| "?".to_owned(), |epoch| epoch.to_string()),
         ),
         GapReason::SlowReader => format!(
-            "lost: {} messages that came faster than they were read here",
+            "lost: {} messages that this node let go of before they were read",
             to.saturating_sub(*from).saturating_add(1)
         ),
     }
@@ -252,7 +324,7 @@ mod tests {
         };
         assert_eq!(
             describe(&slow),
-            "lost: 5 messages that came faster than they were read here"
+            "lost: 5 messages that this node let go of before they were read"
         );
     }
 }

@@ -1,10 +1,11 @@
 //! `weft topic`: publish, subscribe, look, read history. `weft pub` and `weft sub` are the same in short.
 
+mod consumers;
 mod look;
 
 use std::time::SystemTime;
 
-use weft_node::TopicName;
+use weft_node::{ConsumerName, TopicName};
 use weft_rpc::Start;
 
 use crate::failure::{Exit, Failure};
@@ -27,6 +28,7 @@ enum Command {
     Ls,
     Members(look::MembersArgs),
     Stats(look::StatsArgs),
+    Consumers(consumers::Args),
 }
 
 pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
@@ -37,6 +39,7 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
         Command::Ls => look::ls(global).await,
         Command::Members(args) => look::members(global, args).await,
         Command::Stats(args) => look::stats(global, args).await,
+        Command::Consumers(args) => consumers::run(global, args).await,
     }
 }
 
@@ -44,6 +47,17 @@ pub(crate) async fn run(global: &Global, args: Args) -> Result<(), Failure> {
 pub(crate) fn start(text: &str) -> Result<Start, Failure> {
     Start::parse(text, SystemTime::now())
         .map_err(|error| Failure::new(Exit::Usage, format!("--from: {error}")))
+}
+
+/// Refuses what is no consumer's name before a daemon is asked: it is a matter of usage.
+pub(crate) fn check_consumer(name: &str) -> Result<(), Failure> {
+    match name.parse::<ConsumerName>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Failure::new(
+            Exit::Usage,
+            format!("{name:?} is no consumer's name: {error}"),
+        )),
+    }
 }
 
 /// Refuses what is no topic's name before a daemon is asked: it is a matter of usage.

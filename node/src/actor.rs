@@ -21,6 +21,7 @@ use weft_core::wire::KnownBodies;
 use weft_core::{Address, Core};
 
 use crate::arrivals::Arrivals;
+use crate::consumers::Consumers;
 use crate::disk::{Disk, DiskError};
 use crate::handle::{Config, StartError};
 use crate::links::{self, Limits, ListenError, Setup};
@@ -40,6 +41,7 @@ const NETWORK_BYTES_MAX: usize = 64;
 pub(crate) struct Running {
     pub(crate) calls: mpsc::Sender<Call>,
     pub(crate) gone: mpsc::UnboundedSender<Gone>,
+    pub(crate) consumers: Arc<Consumers>,
     pub(crate) listening: watch::Receiver<Vec<Multiaddr>>,
     pub(crate) stopped: watch::Receiver<bool>,
     pub(crate) task: AbortHandle,
@@ -102,7 +104,11 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
             store: weft_dht::store::Config::default(),
             restored: found.records,
             topics: found.topics,
-            kept_logs: Vec::new(),
+            kept_logs: found
+                .consumers
+                .iter()
+                .map(|(key, _)| key.topic.clone())
+                .collect(),
         },
         clock.now(),
     );
@@ -111,7 +117,15 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
     let (stopped_told, stopped) = watch::channel(false);
     let listening = links.listening.clone();
     let arrivals = Arrivals::new(peer);
-    let actor = run::Actor::new(core, clock, links, (disk, keeper), arrivals, gone.clone());
+    let consumers = Arc::new(Consumers::new(found.consumers, gone.clone()));
+    let actor = run::Actor::new(
+        core,
+        clock,
+        links,
+        (disk, keeper),
+        (arrivals, consumers.clone()),
+        gone.clone(),
+    );
     let task = tokio::spawn(async move {
         // A channel that closes without this word says that the task has failed.
         if actor.run(calls_taken, gone_taken, outcomes).await == Ended::AsTold {
@@ -121,6 +135,7 @@ pub(crate) async fn start(config: Config) -> Result<Running, StartError> {
     Ok(Running {
         calls,
         gone,
+        consumers,
         listening,
         stopped,
         task: task.abort_handle(),

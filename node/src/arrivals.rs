@@ -74,7 +74,7 @@ impl Arrivals {
         }
     }
 
-    /// Drops what stands below a place.
+    /// Drops what stood below a place.
     pub(crate) fn trim(&mut self, topic: &TopicName, below: u64) {
         if let Some(log) = self.logs.get(topic) {
             log.trim(below);
@@ -117,6 +117,8 @@ struct Ring {
     entries: VecDeque<Entry>,
     /// The place after the last item; the next one's is no lower.
     next: u64,
+    /// The place after the last item that was dropped. It may be lower than the oldest there is: each run leaves places out.
+    dropped: u64,
     is_fresh: bool,
     is_closed: bool,
 }
@@ -149,6 +151,7 @@ impl Log {
             ring: Mutex::new(Ring {
                 entries: VecDeque::new(),
                 next: place,
+                dropped: 0,
                 is_fresh: false,
                 is_closed: false,
             }),
@@ -179,6 +182,17 @@ impl Log {
             next: ring.next,
             items: ring.entries.iter().map(|entry| entry.items).sum(),
         }
+    }
+
+    /// Returns how many messages stand at a place and after it.
+    pub(crate) fn messages_from(&self, place: u64) -> u64 {
+        let ring = self.ring();
+        let first = ring.first_past(place);
+        let of_entry = |entry: &Entry| match entry.what {
+            Delivered::Bundle { .. } => entry.items - place.saturating_sub(entry.place),
+            Delivered::Gap { .. } | Delivered::Missed { .. } => 0,
+        };
+        ring.entries.range(first..).map(of_entry).sum()
     }
 
     /// Returns the place to begin at.
@@ -213,18 +227,16 @@ impl Log {
     /// Reads from a place: at most `items_max` items with at most about `bytes_max` of payload, but at least one.
     pub(crate) fn read(&self, place: u64, items_max: usize, bytes_max: usize) -> Read {
         let ring = self.ring();
-        let oldest = ring.oldest();
-        if place < oldest {
+        let upto = ring.dropped.min(ring.oldest());
+        if place < upto {
             let gap = Item::SlowReader {
                 from: place,
-                to: oldest - 1,
+                to: upto - 1,
             };
-            return Read::Items(vec![gap], oldest);
+            return Read::Items(vec![gap], upto);
         }
         let (mut items, mut bytes, mut at) = (Vec::new(), 0, place);
-        let first = ring
-            .entries
-            .partition_point(|entry| entry.place + entry.items <= place);
+        let first = ring.first_past(place);
         'entries: for entry in ring.entries.range(first..) {
             at = at.max(entry.place);
             if let Delivered::Missed { .. } = entry.what {
@@ -295,6 +307,7 @@ impl Log {
         let mut ring = self.ring();
         let stays = ring.entries.partition_point(|entry| entry.place < below);
         ring.entries.drain(..stays);
+        ring.dropped = ring.dropped.max(below);
     }
 
     fn close(&self) {
@@ -311,6 +324,12 @@ impl Ring {
     /// Returns the first place that is still there.
     fn oldest(&self) -> u64 {
         self.entries.front().map_or(self.next, |entry| entry.place)
+    }
+
+    /// Returns which entry a reader at a place reads first.
+    fn first_past(&self, place: u64) -> usize {
+        let is_before = |entry: &Entry| entry.place + entry.items <= place;
+        self.entries.partition_point(is_before)
     }
 
     /// Returns where the last so many items begin.

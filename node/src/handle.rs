@@ -1,6 +1,7 @@
 //! What an application holds: start a node, publish, subscribe, look, stop.
 
 mod config;
+mod consumers;
 mod dht;
 mod error;
 mod kv;
@@ -38,6 +39,7 @@ pub use weft_core::{
 
 use crate::actor::{self, Ask, Call, Gone};
 use crate::arrivals::Log;
+use crate::consumers::Consumers;
 use crate::links::DIAL_TIMEOUT;
 use crate::links::address::{net_peer, pack};
 
@@ -63,6 +65,7 @@ struct Shared {
     network: String,
     started: Instant,
     requests: AtomicU64,
+    consumers: Arc<Consumers>,
     listening: watch::Receiver<Vec<Multiaddr>>,
     stopped: watch::Receiver<bool>,
     task: AbortHandle,
@@ -82,6 +85,7 @@ impl Node {
                 network,
                 started: Instant::now(),
                 requests: AtomicU64::new(1),
+                consumers: running.consumers,
                 listening: running.listening,
                 stopped: running.stopped,
                 task: running.task,

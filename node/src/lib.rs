@@ -7,6 +7,7 @@
 
 mod actor;
 mod arrivals;
+mod consumers;
 pub mod control;
 pub mod dir;
 mod disk;
@@ -15,6 +16,7 @@ mod links;
 pub mod store;
 
 pub use actor::check_network;
+pub use consumers::{Begin, ConfirmError, Confirmer, ConsumerName, ConsumerNameError, ForgetError};
 pub use libp2p::Multiaddr;
 pub use weft_dht::point::{Key, KeyTooLong};
 pub use weft_identity::{Keypair, PeerId};

@@ -69,6 +69,8 @@ pub enum Table {
     Arrived = 8,
     /// What is known of their streams beside that.
     Marks = 9,
+    /// Where those who read them by name stand.
+    Consumers = 10,
 }
 
 impl Table {
@@ -84,6 +86,7 @@ impl Table {
             7 => Some(Self::Held),
             8 => Some(Self::Arrived),
             9 => Some(Self::Marks),
+            10 => Some(Self::Consumers),
             _ => None,
         }
     }

@@ -25,7 +25,7 @@ use crate::limits::{ANSWER_BYTES_MAX, BODY_BYTES_MAX, CREDIT_BYTES, CREDIT_ITEMS
 use crate::method::{self, Method};
 use crate::payload::Payload;
 use crate::start::Start;
-use crate::types::{CreditParams, Item, Notification, SubscribeParams};
+use crate::types::{ConfirmParams, Confirmed, CreditParams, Item, Notification, SubscribeParams};
 use crate::{Error, SOCKET_NAME};
 
 /// Bytes of path that a Unix socket's address holds, without the closing zero.
@@ -165,14 +165,19 @@ impl Client {
 
     /// Subscribes to a topic; answers once the node is a member and the starting place is fixed.
     pub async fn subscribe(&self, topic: &str, start: &Start) -> Result<TopicStream, CallError> {
+        self.subscribe_with(&SubscribeParams {
+            topic: topic.to_owned(),
+            from: (*start != Start::Latest).then(|| start.to_string()),
+            consumer: None,
+            reset: false,
+        })
+        .await
+    }
+
+    /// Subscribes as the parameters say, perhaps under a name.
+    pub async fn subscribe_with(&self, params: &SubscribeParams) -> Result<TopicStream, CallError> {
         let name = method::TopicSubscribe::NAME;
-        let params = RawParams::of(
-            name,
-            &SubscribeParams {
-                topic: topic.to_owned(),
-                from: (*start != Start::Latest).then(|| start.to_string()),
-            },
-        )?;
+        let params = RawParams::of(name, params)?;
         let subscription = self
             .inner
             .subscribe(name, params, method::TopicUnsubscribe::NAME)
@@ -233,6 +238,17 @@ impl TopicStream {
             }
         }
         Ok(notification)
+    }
+
+    /// Confirms for the subscription's name what carries a cursor and all before it; resolves once that is on the daemon's disk. Whoever
+    /// has the future needs the stream no more. None before the first notification has come.
+    pub fn confirm(
+        &self,
+        cursor: String,
+    ) -> Option<impl Future<Output = Result<Confirmed, CallError>> + Send + 'static> {
+        let (client, credit_id) = (self.client.clone(), self.credit_id?);
+        let params = ConfirmParams { credit_id, cursor };
+        Some(async move { client.call::<method::TopicConfirm>(params).await })
     }
 
     /// Credits once a quarter of the window was read: seldom enough to cost nothing, early enough never to stall.
@@ -341,6 +357,8 @@ mod tests {
         let params = SubscribeParams {
             topic: "x".repeat(BODY_BYTES_MAX as usize),
             from: None,
+            consumer: None,
+            reset: false,
         };
         assert!(matches!(
             RawParams::of("m", &params),

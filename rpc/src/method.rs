@@ -110,12 +110,18 @@ methods! {
         "Answers what the node holds of a topic, and what it has counted.";
     TopicHistory = "topic_history" (types::HistoryParams) -> types::History, [required("topic"), optional("from"), optional("items_max")],
         "Reads what the node holds of a topic without subscribing, a page at a time.";
-    TopicSubscribe = "topic_subscribe" (types::SubscribeParams) -> Value, [required("topic"), optional("from")],
+    TopicSubscribe = "topic_subscribe" (types::SubscribeParams) -> Value, [required("topic"), optional("from"), optional("consumer"), optional("reset")],
         "Subscribes over WebSocket; notifications `topic_event` follow, first `ready`, then `items`.";
     TopicUnsubscribe = "topic_unsubscribe" (types::UnsubscribeParams) -> bool, [required("subscription")],
         "Ends a subscription of this connection.";
     TopicCredit = "topic_credit" (types::CreditParams) -> types::Credited, [required("credit_id"), required("up_to")],
         "Tells that a subscription has been read up to a place, so that more may be sent.";
+    TopicConfirm = "topic_confirm" (types::ConfirmParams) -> types::Confirmed, [required("credit_id"), required("cursor")],
+        "Tells that a named subscription's client has handled what carries a cursor and all before it; answers once that is on disk.";
+    TopicConsumers = "topic_consumers" (types::TopicParams) -> types::TopicConsumers, [required("topic")],
+        "Lists who reads a topic by name, and how far each has come.";
+    TopicForgetConsumer = "topic_forgetConsumer" (types::ForgetParams) -> types::Forgotten, [required("topic"), required("consumer")],
+        "Forgets who reads a topic under a name.";
     DhtFindPeer = "dht_findPeer" (types::PeerParams) -> types::PeerFound, [required("peer_id")],
         "Finds where a peer is.";
     DhtClosest = "dht_closest" (types::KeyParams) -> types::Closest, [optional("key"), optional("key_base64")],
@@ -250,6 +256,9 @@ mod tests {
             (TopicHistory::NAME, known::<TopicHistory>()),
             (TopicUnsubscribe::NAME, known::<TopicUnsubscribe>()),
             (TopicCredit::NAME, known::<TopicCredit>()),
+            (TopicConfirm::NAME, known::<TopicConfirm>()),
+            (TopicConsumers::NAME, known::<TopicConsumers>()),
+            (TopicForgetConsumer::NAME, known::<TopicForgetConsumer>()),
             (NodeSetLogLevel::NAME, known::<NodeSetLogLevel>()),
             (NodeLeave::NAME, known::<NodeLeave>()),
             (NodeStatus::NAME, known::<NodeStatus>()),

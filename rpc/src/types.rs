@@ -3,6 +3,7 @@
 //! Each type is written once: the node answers with it, the client reads it, the CLI prints it. Keys whose part has
 //! nothing to say yet are null, empty or absent, never invented. Times are RFC 3339 in UTC with microseconds.
 
+mod consumer;
 mod dht;
 mod kv;
 mod node;
@@ -10,6 +11,9 @@ mod overlay;
 mod peer;
 mod topic;
 
+pub use consumer::{
+    ConfirmParams, Confirmed, ForgetParams, Forgotten, TopicConsumer, TopicConsumers,
+};
 pub use dht::{
     Closest, DhtMode, DhtStatus, FoundPeer, KeyParams, Lookup, PeerFound, Provided, Providers,
     ProvidingStopped, RoutingPeer, RoutingTable, Standing,

@@ -12,6 +12,7 @@ use weft_dht::kv::{KvKey, RecordId};
 use weft_dht::store::{Kept, Op, OrderId, Restored};
 use weft_identity::PeerId;
 
+use crate::consumers::{Change, Key, Stand};
 use crate::handle::StartError;
 use crate::store::{Finding, Options, PersistError, Store, Table, kept};
 
@@ -27,6 +28,8 @@ pub(super) enum Outcome {
     Unwritten(OrderId, PersistError),
     /// Changes to topics' logs aren't known to be on disk; the core is to be told.
     Unrecorded(WriteId, PersistError),
+    /// Changes of named consumers are on disk, or aren't known to be.
+    Stood(Result<(), PersistError>),
     /// Something was found out.
     Found(Finding),
 }
@@ -38,12 +41,15 @@ pub(super) struct Found {
     pub(super) records: Restored<PeerContact>,
     /// Of topics.
     pub(super) topics: Vec<RestoredTopic>,
+    /// Of those who read them by name.
+    pub(super) consumers: Vec<(Key, Stand)>,
 }
 
 /// Where things are kept.
 #[derive(Debug)]
 pub(super) struct Keeper {
     place: Place,
+    network: String,
     outcomes: mpsc::UnboundedSender<Outcome>,
 }
 
@@ -62,8 +68,12 @@ impl Keeper {
     ) -> Result<(Self, Outcomes, Found), StartError> {
         let (outcomes, taken) = mpsc::unbounded_channel();
         let Some(dir) = dir else {
-            let place = Place::Memory(Kept::default());
-            return Ok((Self { place, outcomes }, taken, Found::default()));
+            let keeper = Self {
+                place: Place::Memory(Kept::default()),
+                network: network.to_owned(),
+                outcomes,
+            };
+            return Ok((keeper, taken, Found::default()));
         };
         let path = dir.join("store");
         let found = outcomes.clone();
@@ -78,14 +88,19 @@ impl Keeper {
             Ok(Found {
                 records: kept::restore(&store, &report, me)?,
                 topics: kept::logs::restore(&store, &report, network)?,
+                consumers: kept::consumers::restore(&store, network)?,
             })
         };
         let read = kept::belong_to(&store, network)
             .and_then(|()| read().map_err(|error: std::io::Error| error.to_string()));
         match read {
             Ok(found) => {
-                let place = Place::Store(store);
-                Ok((Self { place, outcomes }, taken, found))
+                let keeper = Self {
+                    place: Place::Store(store),
+                    network: network.to_owned(),
+                    outcomes,
+                };
+                Ok((keeper, taken, found))
             }
             Err(reason) => {
                 store.close();
@@ -128,6 +143,18 @@ impl Keeper {
         };
         match &self.place {
             Place::Store(store) => store.persist(kept::logs::changes(ops), tell),
+            Place::Memory(_) => tell(Ok(())),
+        }
+    }
+
+    /// Writes changes of named consumers; the outcome follows. In memory there is nothing to do: they are there.
+    pub(super) fn stand(&self, changes: Vec<Change>) {
+        let outcomes = self.outcomes.clone();
+        let tell = move |outcome| drop(outcomes.send(Outcome::Stood(outcome)));
+        match &self.place {
+            Place::Store(store) => {
+                store.persist(kept::consumers::changes(changes, &self.network), tell);
+            }
             Place::Memory(_) => tell(Ok(())),
         }
     }

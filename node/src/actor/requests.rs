@@ -13,7 +13,7 @@ use weft_core::{
 };
 use weft_dht::Key;
 use weft_dht::dht::Call as DhtCall;
-use weft_dht::store::{Call as KvCall, Outcome as KvOutcome};
+use weft_dht::store::{Call as KvCall, DiskError, Outcome as KvOutcome};
 use weft_identity::PeerId;
 use weft_overlay::Now;
 use weft_rpc::Start;
@@ -70,6 +70,10 @@ pub(crate) enum Ask {
         start: Start,
         reply: oneshot::Sender<Result<Subscription, SubscribeError>>,
     },
+    KeepLog {
+        topic: TopicName,
+        reply: oneshot::Sender<Result<(), DiskError>>,
+    },
     AddPeer {
         address: Address,
         reply: oneshot::Sender<Result<PeerId, AddPeerError>>,
@@ -114,6 +118,8 @@ pub(crate) enum Gone {
     Caller(RequestId),
     /// A subscription.
     Unsubscribed(TopicName),
+    /// A named consumer, which may have been the last of its topic.
+    Consumer(TopicName),
 }
 
 /// Where the answer to a request goes.
@@ -124,6 +130,7 @@ enum Owed {
         Start,
         oneshot::Sender<Result<Subscription, SubscribeError>>,
     ),
+    LogKept(oneshot::Sender<Result<(), DiskError>>),
     PeerAdded(oneshot::Sender<Result<PeerId, AddPeerError>>),
     PeerRemoved(oneshot::Sender<bool>),
     Pong(oneshot::Sender<Option<Duration>>),
@@ -180,6 +187,9 @@ impl Requests {
                 };
                 (owed, command)
             }
+            Ask::KeepLog { topic, reply } => {
+                (Owed::LogKept(reply), Command::KeepLog { request, topic })
+            }
             Ask::AddPeer { address, reply } => (
                 Owed::PeerAdded(reply),
                 Command::AddPeer { request, address },
@@ -231,6 +241,7 @@ impl Requests {
             (Owed::Subscribed(_, _, to), Reply::TooManyTopics) => {
                 drop(to.send(Err(SubscribeError::TooMany)));
             }
+            (Owed::LogKept(to), Reply::LogKept(result)) => drop(to.send(result)),
             (Owed::PeerAdded(to), Reply::PeerAdded(outcome)) => drop(to.send(outcome)),
             (Owed::PeerRemoved(to), Reply::PeerRemoved(removed)) => drop(to.send(removed)),
             (Owed::Pong(to), Reply::Pong(rtt)) => drop(to.send(rtt)),

@@ -19,6 +19,7 @@ use super::keeper::{Keeper, Outcome, Outcomes};
 use super::log::EventLog;
 use super::requests::{Call, Gone, Requests};
 use crate::arrivals::Arrivals;
+use crate::consumers::Consumers;
 use crate::disk::Disk;
 use crate::links::{
     CLOSE_TIMEOUT, KadAsk, KadQuery, Link, LinkEvent, Links, Order, ReadFrames, Up, Waiting,
@@ -71,6 +72,7 @@ pub(super) struct Actor {
     dirty: Vec<PeerId>,
     requests: Requests,
     arrivals: Arrivals,
+    consumers: Arc<Consumers>,
     log: EventLog,
     kad_queries: u64,
     /// Where answers go: the core gives each at once, in the orders that follow the query.
@@ -96,7 +98,7 @@ impl Actor {
         clock: Clock,
         links: Links,
         (disk, keeper): (Disk, Keeper),
-        arrivals: Arrivals,
+        (arrivals, consumers): (Arrivals, Arc<Consumers>),
         gone: mpsc::UnboundedSender<Gone>,
     ) -> Self {
         Self {
@@ -110,6 +112,7 @@ impl Actor {
             dirty: Vec::new(),
             requests: Requests::new(gone),
             arrivals,
+            consumers,
             kad_queries: 0,
             kad_replies: BTreeMap::new(),
             facts: 0,
@@ -134,6 +137,7 @@ impl Actor {
         let mut events = Vec::with_capacity(EVENTS_A_WAKE);
         let mut called = Vec::with_capacity(EVENTS_A_WAKE);
         let mut left = Vec::new();
+        let consumers = self.consumers.clone();
         self.drain();
         while !self.is_over() {
             let wake_at = self.wake_at();
@@ -157,6 +161,8 @@ impl Actor {
                 () = self.links.drained.notified() => {}
                 Some(gone) = gone.recv() => left.push(gone),
                 Some(outcome) = outcomes.recv() => self.on_outcome(outcome),
+                // What is due shows when this wake is over.
+                () = consumers.changed() => {}
                 () = sleep_until(wake_at.into()) => {}
             }
             // Whatever woke it: everything that is there gets its turn in each wake.
@@ -183,8 +189,11 @@ impl Actor {
             }
             self.on_time();
             self.drain();
+            if let Some(changes) = self.consumers.take_due(Instant::now()) {
+                self.keeper.stand(changes);
+            }
         }
-        self.finish().await;
+        self.finish(outcomes).await;
         ended
     }
 
@@ -202,7 +211,7 @@ impl Actor {
             .values()
             .any(|linked| linked.told.is_none_or(holds_something))
             .then(|| Instant::now() + LANES_INTERVAL);
-        [core, lanes, self.stop_by]
+        [core, lanes, self.stop_by, self.consumers.due()]
             .into_iter()
             .flatten()
             .fold(self.retry_at, Instant::min)
@@ -418,6 +427,10 @@ impl Actor {
             Gone::Unsubscribed(topic) => {
                 self.tell(Input::Command(Command::Unsubscribe { topic }));
             }
+            Gone::Consumer(topic) if !self.consumers.has_any(&topic) => {
+                self.tell(Input::Command(Command::FreeLog { topic }));
+            }
+            Gone::Consumer(_) => {}
         }
     }
 
@@ -569,6 +582,13 @@ impl Actor {
                 let result = Err(kept::disk_error(&error));
                 self.tell(Input::Recorded { id, result });
             }
+            Outcome::Stood(result) => {
+                self.consumers.wrote(result.is_ok());
+                if let Err(error) = result {
+                    self.core.count("disk_errors");
+                    self.log.unwritten(&error);
+                }
+            }
             Outcome::Found(finding) => {
                 self.core.count("disk_errors");
                 self.log.finding(&finding);
@@ -607,10 +627,11 @@ impl Actor {
     }
 
     /// Ends: the last state goes to disk, connections go, readers get the end.
-    async fn finish(mut self) {
+    async fn finish(mut self, mut outcomes: Outcomes) {
         let (disk, book) = (self.disk.clone(), self.core.address_book());
         let (run, writing) = (self.this_run.take(), self.writing.take());
         let keeper = self.keeper;
+        keeper.stand(self.consumers.take_last());
         let written = async move {
             if let Some(writing) = writing {
                 // The last write goes last.
@@ -629,6 +650,13 @@ impl Actor {
             Ok(Err(error)) => tracing::error!(%error, "the last state could not be written"),
             Err(_) => tracing::error!("the disk did not take the last state in time"),
         }
+        // What was written by then is known, and whoever waits for it told.
+        while let Ok(outcome) = outcomes.try_recv() {
+            if let Outcome::Stood(result) = outcome {
+                self.consumers.wrote(result.is_ok());
+            }
+        }
+        self.consumers.close();
         let Links {
             orders,
             events,

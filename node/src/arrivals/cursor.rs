@@ -36,7 +36,7 @@ pub enum CursorError {
 }
 
 impl LogId {
-    pub(super) fn new(daemon: PeerId, topic: &TopicName, life: u64) -> Self {
+    pub(crate) fn new(daemon: PeerId, topic: &TopicName, life: u64) -> Self {
         let short = |bytes: &[u8]| {
             let [a, b, c, d, ..] = *Hash::of(bytes).as_bytes();
             [a, b, c, d]
@@ -46,6 +46,11 @@ impl LogId {
             topic: short(topic.as_str().as_bytes()),
             life,
         }
+    }
+
+    /// Returns which of the topic's logs it is.
+    pub(crate) const fn life(&self) -> u64 {
+        self.life
     }
 
     /// Writes the cursor of the item at a place.

@@ -228,3 +228,32 @@ fn a_reader_at_the_end_of_what_an_earlier_run_had_waits_for_what_comes() {
     arrivals.close();
     assert!(matches!(log.read(1_002, 10, 100), Read::End));
 }
+
+#[test]
+fn a_reader_is_told_what_it_lost_and_not_the_places_that_a_run_left_out() {
+    let mut arrivals = Arrivals::new(PUBLISHER);
+    let topic: TopicName = "logs".parse().unwrap();
+    arrivals.begin(topic.clone(), 1, 1_000);
+    let log = arrivals.log(&topic).unwrap();
+    arrivals.push(&topic, FIRST, two(1));
+    arrivals.push(&topic, 1_000, two(2));
+    assert_eq!(log.messages_from(FIRST + 1), 3);
+    arrivals.trim(&topic, 102);
+    // Of what the earlier run had, one has read all and another all but one.
+    assert_eq!(places(log.read(102, 10, 100)), (2, 1_002));
+    let Read::Items(items, 102) = log.read(101, 10, 100) else {
+        panic!("no gap");
+    };
+    assert!(matches!(
+        items[..],
+        [Item::SlowReader { from: 101, to: 101 }]
+    ));
+    // Where nothing is left it is the same, and the first waits.
+    arrivals.trim(&topic, 1_002);
+    assert!(matches!(log.read(1_002, 10, 100), Read::Nothing));
+    assert_eq!(places(log.read(1_001, 10, 100)), (1, 1_002));
+    assert_eq!(log.messages_from(102), 0);
+    arrivals.push(&topic, 1_002, gap(1));
+    arrivals.push(&topic, 1_003, two(3));
+    assert_eq!(log.messages_from(1_001), 2, "gaps are no messages");
+}

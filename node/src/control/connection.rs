@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 
+use crate::Confirmer;
+
 /// Calls that run at once on one connection. jsonrpsee starts a task for each request that it reads, so without this a
 /// client that pipelines would fill memory.
 const CALLS_MAX: usize = 64;
@@ -16,7 +18,15 @@ pub(super) struct Connection {
     publishing: AtomicBool,
     calls: AtomicUsize,
     credit_id_last: AtomicU64,
-    credits: Mutex<BTreeMap<u64, watch::Sender<u64>>>,
+    subscriptions: Mutex<BTreeMap<u64, Open>>,
+}
+
+/// A subscription of the connection.
+#[derive(Debug)]
+struct Open {
+    read: watch::Sender<u64>,
+    /// What confirms for its name, if it has one.
+    confirmer: Option<Confirmer>,
 }
 
 /// The right to run a call; given back when it is dropped.
@@ -53,10 +63,18 @@ impl Connection {
     }
 
     /// Opens a subscription's credit at the place from which it reads.
-    pub(super) fn open_credit(self: &Arc<Self>, place: u64) -> Credit {
+    pub(super) fn open_credit(
+        self: &Arc<Self>,
+        place: u64,
+        confirmer: Option<Confirmer>,
+    ) -> Credit {
         let id = self.credit_id_last.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, read) = watch::channel(place);
-        self.lock().insert(id, sender);
+        let open = Open {
+            read: sender,
+            confirmer,
+        };
+        self.lock().insert(id, open);
         Credit {
             connection: self.clone(),
             id,
@@ -66,11 +84,11 @@ impl Connection {
 
     /// Moves a subscription's credit forward, never back; says whether there is such a subscription.
     pub(super) fn credit(&self, id: u64, up_to: u64) -> bool {
-        let credits = self.lock();
-        let Some(sender) = credits.get(&id) else {
+        let subscriptions = self.lock();
+        let Some(open) = subscriptions.get(&id) else {
             return false;
         };
-        sender.send_if_modified(|place| {
+        open.read.send_if_modified(|place| {
             let forward = up_to > *place;
             *place = up_to.max(*place);
             forward
@@ -78,9 +96,17 @@ impl Connection {
         true
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, watch::Sender<u64>>> {
-        // A map of senders is whole between any two statements, so a panic elsewhere spoils nothing.
-        self.credits.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns what confirms for a subscription's name, if it has one; none where there is no such subscription.
+    pub(super) fn confirmer(&self, id: u64) -> Option<Option<Confirmer>> {
+        let subscriptions = self.lock();
+        subscriptions.get(&id).map(|open| open.confirmer.clone())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<u64, Open>> {
+        // The map is whole between any two statements, so a panic elsewhere spoils nothing.
+        self.subscriptions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,13 +174,13 @@ mod tests {
     #[test]
     fn credit_moves_forward_and_ends_with_its_subscription() {
         let connection = Arc::new(Connection::default());
-        let mut credit = connection.open_credit(7);
+        let mut credit = connection.open_credit(7, None);
         assert!(connection.credit(credit.id(), 9));
         assert!(connection.credit(credit.id(), 8));
         assert_eq!(credit.read_up_to(), 9);
         let id = credit.id();
         drop(credit);
         assert!(!connection.credit(id, 10));
-        assert_ne!(connection.open_credit(0).id(), id);
+        assert_ne!(connection.open_credit(0, None).id(), id);
     }
 }

@@ -3,8 +3,11 @@
 use weft_rpc::limits::MESSAGE_BYTES_MAX;
 use weft_rpc::{Error, Kind};
 
+use weft_rpc::types::ForgetParams;
+
 use crate::{
-    Ack, AddPeerError, CursorError, DhtError, HistoryError, PingError, PublishError, SubscribeError,
+    Ack, AddPeerError, ConfirmError, CursorError, DhtError, ForgetError, HistoryError, PingError,
+    PublishError, SubscribeError,
 };
 
 /// The node stops, so nobody is left to carry out a call.
@@ -175,7 +178,102 @@ pub(super) fn subscribe(error: &SubscribeError) -> Error {
                 .hint("end one that isn't needed any more")
         }
         SubscribeError::Cursor(error) => cursor(*error),
+        SubscribeError::NameBusy => Error::new(
+            Kind::Busy,
+            "another subscription has that name: one has it at a time",
+        )
+        .hint("end the other one, or take another name"),
+        SubscribeError::NameKnown => Error::new(
+            Kind::Conflict,
+            "there is a consumer of that name already, and it has a place: it begins there",
+        )
+        .hint("without --from it goes on where it stopped; with --reset beside --from it begins there anew"),
+        SubscribeError::PlaceGone => Error::new(
+            Kind::NotFound,
+            "the log in which this consumer had its place is gone from this daemon",
+        )
+        .hint("let it begin anew: --reset --from earliest, or at another place"),
+        SubscribeError::TooManyNames => {
+            let mut error = Error::new(
+                Kind::Busy,
+                "the node keeps the places of as many consumers as it may",
+            )
+            .hint("forget some: weft topic consumers TOPIC --forget NAME");
+            error.retryable = false;
+            error
+        }
+        SubscribeError::NotWritten => Error::new(
+            Kind::Disk,
+            "the disk has not taken where the consumer begins; nothing was subscribed",
+        )
+        .hint("free space on the disk; weft status counts its errors, and the daemon's log says more"),
         SubscribeError::Stopped => stopping(),
+    }
+}
+
+/// What a subscription by name can't do.
+pub(super) fn subscribe_as(error: &SubscribeError, name: &str) -> Error {
+    match error {
+        SubscribeError::NameBusy | SubscribeError::NameKnown | SubscribeError::PlaceGone => {
+            subscribe(error).detail("consumer", name)
+        }
+        _ => subscribe(error),
+    }
+}
+
+/// `reset` where there is nothing that could be.
+pub(super) fn reset_of_nothing() -> Error {
+    Error::new(
+        Kind::InvalidParams,
+        "`reset` lets a consumer begin anew at a place: it needs `consumer` and `from`",
+    )
+}
+
+/// A subscription that this connection doesn't have.
+pub(super) fn no_subscription(credit_id: u64) -> Error {
+    Error::new(
+        Kind::NotFound,
+        format!("this connection has no subscription with the credit_id {credit_id}"),
+    )
+    .hint("it stands in the subscription's first notification; only the connection that has it may confirm")
+}
+
+/// A subscription without a name, for which nothing can be confirmed.
+pub(super) fn no_name() -> Error {
+    Error::new(
+        Kind::InvalidParams,
+        "that subscription has no name, and nothing is kept of it",
+    )
+    .hint("subscribe with `consumer`")
+}
+
+pub(super) fn confirm(error: &ConfirmError) -> Error {
+    match error {
+        ConfirmError::Cursor(error) => cursor(*error),
+        ConfirmError::NotWritten => Error::new(Kind::Disk, error.to_string())
+            .hint("free space on the disk; it is tried again by itself"),
+        ConfirmError::Stopped => stopping(),
+    }
+}
+
+pub(super) fn forget(error: &ForgetError, params: &ForgetParams) -> Error {
+    let ForgetParams { topic, consumer } = params;
+    match error {
+        ForgetError::None => Error::new(
+            Kind::NotFound,
+            format!("the topic {topic} has no consumer {consumer} here"),
+        )
+        .hint(format!(
+            "weft topic consumers {topic} shows those that there are"
+        )),
+        ForgetError::Busy => Error::new(
+            Kind::Busy,
+            format!("the consumer {consumer} is subscribed to {topic}"),
+        )
+        .hint("end its subscription first"),
+        ForgetError::NotWritten => Error::new(Kind::Disk, error.to_string())
+            .hint("free space on the disk; it is tried again by itself"),
+        ForgetError::Stopped => stopping(),
     }
 }
 

@@ -19,7 +19,7 @@ use weft_rpc::{Error, Kind};
 
 use super::connection::Connection;
 use super::{Context, errors, subscription};
-use crate::TopicName;
+use crate::{ConsumerName, TopicName};
 
 pub(super) use topic::start;
 
@@ -298,6 +298,16 @@ impl Call {
 pub(super) fn topic_name(name: &str) -> Result<TopicName, Error> {
     name.parse()
         .map_err(|error: crate::TopicNameError| errors::bad_topic(&error.to_string()))
+}
+
+/// Reads a consumer's name.
+pub(super) fn consumer_name(name: &str) -> Result<ConsumerName, Error> {
+    name.parse().map_err(|error: crate::ConsumerNameError| {
+        Error::new(
+            Kind::InvalidParams,
+            format!("{name:?} is no consumer's name: {error}"),
+        )
+    })
 }
 
 /// Reads a swarm's name: a topic's, or `network`.

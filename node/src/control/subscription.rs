@@ -16,9 +16,9 @@ use weft_rpc::{Error, types};
 
 use super::connection::Credit;
 use super::items::Writer;
-use super::methods::{connection, parse, start, topic_name};
+use super::methods::{connection, consumer_name, parse, start, topic_name};
 use super::{Context, errors};
-use crate::{Item, Subscription};
+use crate::{Begin, Item, Subscription};
 
 /// Registers `topic_subscribe` and `topic_unsubscribe`.
 pub(super) fn register(module: &mut RpcModule<Context>) {
@@ -43,12 +43,7 @@ async fn subscribe(
 ) {
     let opened = async {
         let params = parse::<method::TopicSubscribe>(params)?;
-        let topic = topic_name(&params.topic)?;
-        let subscription = context
-            .node
-            .subscribe(&topic, start(params.from.as_deref())?)
-            .await
-            .map_err(|error| errors::subscribe(&error))?;
+        let subscription = open(&params, context).await?;
         Ok::<_, Error>((params.topic, subscription))
     };
     let (topic, subscription) = match opened.await {
@@ -59,10 +54,33 @@ async fn subscribe(
     let Ok(sink) = pending.accept().await else {
         return;
     };
-    let credit = connection(extensions).open_credit(subscription.place());
+    let confirmer = subscription.confirmer();
+    let credit = connection(extensions).open_credit(subscription.place(), confirmer);
     if let Err(error) = feed(&topic, subscription, credit, &sink).await {
         tracing::debug!(topic, ?error, "subscription ended");
     }
+}
+
+/// Joins the topic, under a name or without.
+async fn open(params: &types::SubscribeParams, context: &Context) -> Result<Subscription, Error> {
+    let topic = topic_name(&params.topic)?;
+    let from = params.from.as_deref();
+    let Some(name) = &params.consumer else {
+        if params.reset {
+            return Err(errors::reset_of_nothing());
+        }
+        let subscribed = context.node.subscribe(&topic, start(from)?).await;
+        return subscribed.map_err(|error| errors::subscribe(&error));
+    };
+    let begin = match (from, params.reset) {
+        (None, false) => Begin::AtItsPlace,
+        (Some(_), false) => Begin::First(start(from)?),
+        (Some(_), true) => Begin::Again(start(from)?),
+        (None, true) => return Err(errors::reset_of_nothing()),
+    };
+    let consumer = consumer_name(name)?;
+    let subscribed = context.node.subscribe_as(&topic, consumer, &begin).await;
+    subscribed.map_err(|error| errors::subscribe_as(&error, name))
 }
 
 /// Sends `ready`, then items within the window, until the client or the node is gone.
@@ -96,12 +114,12 @@ async fn feed(
             return Ok(());
         };
         window.sent(place, items.len(), items.iter().map(Item::bytes).sum());
-        let items = items.into_iter().map(|item| writer.item(item)).collect();
-        send(
-            sink,
-            &types::Notification::Items(types::Items { items, place }),
-        )
-        .await?;
+        let items = types::Items {
+            items: items.into_iter().map(|item| writer.item(item)).collect(),
+            place,
+            cursor: subscription.cursor(place.saturating_sub(1)),
+        };
+        send(sink, &types::Notification::Items(items)).await?;
     }
 }
 

@@ -81,7 +81,7 @@ fn stand_in(publishes: Arc<Semaphore>) -> Methods {
                 let Ok(sink) = pending.accept().await else {
                     return;
                 };
-                let mut credit = methods::connection(&extensions).open_credit(0);
+                let mut credit = methods::connection(&extensions).open_credit(0, None);
                 let name = sink.method_name().to_owned();
                 let id = sink.subscription_id();
                 let ready = types::Ready {
@@ -100,6 +100,7 @@ fn stand_in(publishes: Arc<Semaphore>) -> Methods {
                     let items = types::Items {
                         items: vec![gap(place)],
                         place,
+                        cursor: String::new(),
                     };
                     let message =
                         SubscriptionMessage::new(&name, id.clone(), &Notification::Items(items))

@@ -163,7 +163,13 @@ impl From<SubscribeError> for HistoryError {
         match error {
             SubscribeError::TooMany => Self::Busy,
             SubscribeError::Cursor(error) => Self::Cursor(error),
-            SubscribeError::Stopped => Self::Stopped,
+            // What concerns names has no part in reading history.
+            SubscribeError::NameBusy
+            | SubscribeError::NameKnown
+            | SubscribeError::PlaceGone
+            | SubscribeError::TooManyNames
+            | SubscribeError::NotWritten
+            | SubscribeError::Stopped => Self::Stopped,
         }
     }
 }
@@ -177,6 +183,21 @@ pub enum SubscribeError {
     /// The node is a member of as many topics as it may be.
     #[error("the node is a member of as many topics as it may be")]
     TooMany,
+    /// Another subscription has the consumer's name.
+    #[error("another subscription has that name")]
+    NameBusy,
+    /// There is a consumer of that name, which stands somewhere already.
+    #[error("there is a consumer of that name already")]
+    NameKnown,
+    /// The log in which the consumer stands isn't there any more.
+    #[error("the log in which the consumer stands is no more")]
+    PlaceGone,
+    /// The node keeps as many consumers as it may.
+    #[error("the node keeps as many consumers as it may")]
+    TooManyNames,
+    /// The disk has not taken where the consumer begins.
+    #[error("the disk has not taken where the consumer begins")]
+    NotWritten,
     /// The node has stopped.
     #[error("the node has stopped")]
     Stopped,

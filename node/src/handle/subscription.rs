@@ -13,6 +13,7 @@ use weft_rpc::Start;
 
 use crate::actor::Gone;
 use crate::arrivals::{CursorError, Log, LogId, Read};
+use crate::consumers::{Claim, Confirmer};
 use crate::handle::HistoryError;
 
 /// Clocks that are kept agree better than this: what was published later than that after a reader began is new.
@@ -76,6 +77,8 @@ pub struct Subscription {
     /// Up to which seq of a stream nothing is wanted that was published before the reader began.
     passes_over: BTreeMap<StreamId<PeerId>, u64>,
     since: SystemTime,
+    /// The name that it has, if it has one.
+    claim: Option<Arc<Claim>>,
     gone: mpsc::UnboundedSender<Gone>,
 }
 
@@ -94,6 +97,7 @@ impl Subscription {
             neighbours,
             passes_over: BTreeMap::new(),
             since: UNIX_EPOCH,
+            claim: None,
             gone,
         }
     }
@@ -113,6 +117,18 @@ impl Subscription {
                 .unwrap_or(UNIX_EPOCH);
         }
         Ok(self)
+    }
+
+    /// Gives it a consumer's name, which it has for as long as it is there.
+    pub(crate) fn named(mut self, claim: Claim) -> Self {
+        self.claim = Some(Arc::new(claim));
+        self
+    }
+
+    /// Returns what confirms what was handled; none where it has no name. While there is one, nobody else gets the name.
+    pub fn confirmer(&self) -> Option<Confirmer> {
+        let claim = self.claim.clone()?;
+        Some(Confirmer::new(claim, self.log.clone()))
     }
 
     /// Returns whether an item is of what the reader passes over.

@@ -8,8 +8,9 @@
 //! | `Claims` | whose claim it is, 32 | its contact and the claim, as they travel |
 //! | `Meta` | `network` | the network's name, in which all of that is signed |
 //!
-//! Topics' logs are in [`logs`]. Integers are big-endian. Nothing here is encoded anew: what was checked when it came is known to be the same bytes.
+//! Topics' logs are in [`logs`], named consumers in [`consumers`]. Integers are big-endian. Nothing here is encoded anew: what was checked when it came is known to be the same bytes.
 
+pub(crate) mod consumers;
 pub(crate) mod logs;
 
 use std::io;

@@ -24,7 +24,7 @@ pub struct Topic {
     pub members_known: usize,
 }
 
-/// What `topic_members` and `topic_stats` take.
+/// What `topic_members`, `topic_stats` and `topic_consumers` take.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TopicParams {
@@ -221,9 +221,16 @@ pub struct Receipt {
 pub struct SubscribeParams {
     /// The topic's name.
     pub topic: String,
-    /// Where to begin, as [`crate::Start`] is written; absent, `latest`.
+    /// Where to begin, as [`crate::Start`] is written; absent, `latest`, or where the consumer stands.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
+    /// The name under which the node keeps how far this reader has come: 1 to 64 of the characters `A-Z a-z 0-9 . _ -`. A name has one
+    /// subscription at a time; another is the error `busy`. `from` with a name that stands somewhere already is the error `conflict`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub consumer: Option<String>,
+    /// Begin at `from` though the consumer stands elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reset: bool,
 }
 
 /// What `topic_history` takes.
@@ -263,7 +270,7 @@ pub enum Notification {
 /// What a subscription says first.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Ready {
-    /// The id that `topic_credit` takes.
+    /// The id that `topic_credit` and `topic_confirm` take.
     pub credit_id: u64,
     /// The place from which the subscription reads.
     pub place: u64,
@@ -278,6 +285,8 @@ pub struct Items {
     pub items: Vec<Item>,
     /// The place after the last of them, for `topic_credit`.
     pub place: u64,
+    /// The cursor of the last of them, a gap or not, for `topic_confirm`.
+    pub cursor: String,
 }
 
 /// What a subscriber gets.

@@ -14,7 +14,7 @@ use weft_rpc::{Error, Kind, Start};
 use super::super::items::Writer;
 use super::super::once::Named;
 use super::super::{Context, errors};
-use super::{Call, on, topic_name};
+use super::{Call, consumer_name, on, topic_name};
 use crate::{Ack, Attributes, Message, Via};
 
 pub(super) fn register(module: &mut RpcModule<Context>) {
@@ -48,6 +48,25 @@ pub(super) fn register(module: &mut RpcModule<Context>) {
             credited: call.connection.credit(params.credit_id, params.up_to),
         })
     });
+    on::<method::TopicConfirm, _, _>(
+        module,
+        |call, params| async move { call.confirm(params).await },
+    );
+    on::<method::TopicConsumers, _, _>(module, |call, params| async move {
+        let topic = topic_name(&params.topic)?;
+        let consumers = call.context.node.topic_consumers(&topic).await;
+        consumers.ok_or_else(errors::stopping)
+    });
+    on::<method::TopicForgetConsumer, _, _>(module, |call, params| async move {
+        let topic = topic_name(&params.topic)?;
+        let name = consumer_name(&params.consumer)?;
+        let forgotten = call.context.node.forget_consumer(&topic, name).await;
+        forgotten.map_err(|error| errors::forget(&error, &params))?;
+        Ok(types::Forgotten {
+            topic: params.topic,
+            consumer: params.consumer,
+        })
+    });
 }
 
 impl Call {
@@ -77,6 +96,15 @@ impl Call {
                 .map(|item| writer.item(item))
                 .collect(),
         })
+    }
+
+    async fn confirm(&self, params: types::ConfirmParams) -> Result<types::Confirmed, Error> {
+        let confirmer = self.connection.confirmer(params.credit_id);
+        let confirmer = confirmer.ok_or_else(|| errors::no_subscription(params.credit_id))?;
+        let confirmer = confirmer.ok_or_else(errors::no_name)?;
+        let confirmed = confirmer.confirm(&params.cursor).await;
+        let cursor = confirmed.map_err(|error| errors::confirm(&error))?;
+        Ok(types::Confirmed { cursor })
     }
 
     /// Publishes a batch whole or not at all, as far as that can be known before the node is asked; once for all requests
