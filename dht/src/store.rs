@@ -48,7 +48,7 @@ use std::time::Duration;
 
 use rand_chacha::ChaCha8Rng;
 
-use crate::kv::{KvKey, Owned};
+use crate::kv::{Dots, KvKey, Owned};
 use crate::requests::{Overdue, Requests};
 use crate::rtt::{PATIENCE_FIRST, PATIENCE_MAX, Rtt};
 use crate::{Contact, Now, RequestId, Time};
@@ -104,6 +104,7 @@ pub struct Store<C: Contact> {
     members: Members<C>,
     holding: Holding<C::Peer>,
     owned: Owned,
+    dots: Dots,
     disk: Disk<C>,
     loads: Loads<C::Peer>,
     requests: Requests<C::Peer, Purpose>,
@@ -138,6 +139,7 @@ impl<C: Contact> Store<C> {
             orders: 0,
             holding: Holding::new(),
             owned: Owned::default(),
+            dots: Dots::new(restored.epoch),
             disk: Disk::new(),
             loads: Loads::new(),
             requests: Requests::new(),

@@ -71,6 +71,8 @@ pub enum Table {
     Marks = 9,
     /// Where those who read them by name stand.
     Consumers = 10,
+    /// The last dots that the node's own records of shared keys may have.
+    Dots = 11,
 }
 
 impl Table {
@@ -87,6 +89,7 @@ impl Table {
             8 => Some(Self::Arrived),
             9 => Some(Self::Marks),
             10 => Some(Self::Consumers),
+            11 => Some(Self::Dots),
             _ => None,
         }
     }

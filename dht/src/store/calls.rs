@@ -150,7 +150,7 @@ pub struct Draft<P> {
     pub ttl: Option<Duration>,
     /// What it cites.
     pub context: Context<P>,
-    /// On this node's own key the version before; elsewhere the owner knows it, or doesn't.
+    /// Which of this node's writes came before it on the key, if that is known.
     pub prev: Option<Seq>,
     /// When what it covers has ended, for a tombstone's expiry; `None` for never.
     pub covered_ends_at: Option<UnixMicros>,

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::kv::{Arrival, Entered, Header, KvKey, Record, RecordId, Siblings, Slot, Usage};
+use crate::kv::{Arrival, Entered, Header, KvKey, Record, RecordId, Seq, Siblings, Slot, Usage};
 use crate::{Contact, Now, Point, RequestId};
 
 use super::claim::Claim;
@@ -29,6 +29,8 @@ pub(super) enum Then<P> {
     Settle,
     /// An owner's record is sent.
     Send(CallId),
+    /// A record may be made of a dot.
+    Make(CallId),
     Nothing,
 }
 
@@ -49,6 +51,8 @@ pub(super) enum Write<C: Contact> {
     Owned(Record<C::Peer>),
     /// Own keys whose newest records have ended.
     DropOwned(Vec<KvKey>),
+    /// The last dot that a record of this node's of a key may have; `None` where none has one.
+    Dot(KvKey, Option<Seq>),
     /// What a peer claims, or this node.
     Claim(C, Claim<C::Peer>),
     DropClaim(C::Peer),
@@ -154,6 +158,8 @@ impl<C: Contact> Making<'_, C> {
                 self.ops
                     .extend(keys.into_iter().map(|key| Op::DropOwned { key }));
             }
+            Write::Dot(key, Some(seq)) => self.ops.push(Op::PutDot { key, seq }),
+            Write::Dot(key, None) => self.ops.push(Op::DropDot { key }),
             Write::Claim(contact, claim) => {
                 self.batch.claims.push((contact.peer(), claim.clone()));
                 self.ops.push(Op::PutClaim { contact, claim });
@@ -334,6 +340,7 @@ impl<C: Contact> Store<C> {
                 Then::Synchronise(peer) => self.on_sync_kept(peer, kept, now),
                 Then::Settle => self.on_settled(kept.is_ok(), now),
                 Then::Send(call) => self.on_owned_kept(call, kept, now),
+                Then::Make(call) => self.on_reserved(call, kept),
                 Then::Nothing => {}
             }
         }

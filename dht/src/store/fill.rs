@@ -133,6 +133,13 @@ impl<C: Contact> Store<C> {
         for header in restored.owned {
             self.owned.restore(&header);
         }
+        let mut dots = restored.dots;
+        dots.sort_unstable_by_key(|&(_, seq)| seq);
+        for (key, seq) in dots {
+            if let Some(forgotten) = self.dots.restore(&key, seq) {
+                self.disk.write(Write::Dot(forgotten, None), Then::Nothing);
+            }
+        }
         for (key, id) in restored.lost {
             self.counters.lost += 1;
             self.loads.lose(key.clone(), id);

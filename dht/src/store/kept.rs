@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::Contact;
-use crate::kv::{KvKey, Record, RecordId};
+use crate::kv::{KvKey, Record, RecordId, Seq};
 
 use super::{Claim, Loaded, Op, Restored};
 
@@ -17,6 +17,7 @@ pub struct Kept<C: Contact> {
     records: BTreeMap<At<C::Peer>, Record<C::Peer>>,
     hints: BTreeSet<(C::Peer, KvKey, RecordId<C::Peer>)>,
     owned: BTreeMap<KvKey, Record<C::Peer>>,
+    dots: BTreeMap<KvKey, Seq>,
     claims: BTreeMap<C::Peer, (C, Claim<C::Peer>)>,
 }
 
@@ -26,6 +27,7 @@ impl<C: Contact> Default for Kept<C> {
             records: BTreeMap::new(),
             hints: BTreeSet::new(),
             owned: BTreeMap::new(),
+            dots: BTreeMap::new(),
             claims: BTreeMap::new(),
         }
     }
@@ -47,6 +49,8 @@ impl<C: Contact> Kept<C> {
                     self.owned.insert(record.header.key.clone(), record);
                 }
                 Op::DropOwned { key } => drop(self.owned.remove(&key)),
+                Op::PutDot { key, seq } => drop(self.dots.insert(key, seq)),
+                Op::DropDot { key } => drop(self.dots.remove(&key)),
                 Op::PutClaim { contact, claim } => {
                     self.claims.insert(contact.peer(), (contact, claim));
                 }
@@ -70,12 +74,14 @@ impl<C: Contact> Kept<C> {
         self.records.keys()
     }
 
-    /// Returns what a store begins with that is started on it.
+    /// Returns what a store begins with that is started on it, but for its run's number.
     pub fn restore(&self) -> Restored<C> {
         Restored {
+            epoch: 0,
             records: self.records.values().map(|r| r.header.clone()).collect(),
             hints: self.hints.iter().cloned().collect(),
             owned: self.owned.values().map(|r| r.header.clone()).collect(),
+            dots: self.dots.iter().map(|(k, &seq)| (k.clone(), seq)).collect(),
             claims: self.claims.values().cloned().collect(),
             lost: Vec::new(),
         }

@@ -150,7 +150,7 @@ pub enum Refusal {
     #[error("a stand-in holds as many hints as it may")]
     Hints,
     /// The disk is full.
-    #[error("a replica's disk is full")]
+    #[error("a disk is full")]
     DiskFull,
     /// The disk failed.
     #[error("a replica's disk failed")]

@@ -1,6 +1,6 @@
 //! What a store is told, what it orders, and what it says of itself.
 
-use crate::kv::{Header, Invalid, KvKey, Record, RecordId};
+use crate::kv::{Header, Invalid, KvKey, Record, RecordId, Seq};
 use crate::{Contact, Key, RequestId};
 
 use super::calls::{Call, CallId, Draft, Outcome};
@@ -79,6 +79,18 @@ pub enum Op<C: Contact> {
         /// Its key.
         key: KvKey,
     },
+    /// The last dot that a record of this node's of a shared key may have, in the place of the one before.
+    PutDot {
+        /// The key.
+        key: KvKey,
+        /// The dot.
+        seq: Seq,
+    },
+    /// One that is forgotten.
+    DropDot {
+        /// Its key.
+        key: KvKey,
+    },
     /// What a peer claims, or this node itself, in the place of its claim before.
     PutClaim {
         /// Whose claim.
@@ -96,12 +108,16 @@ pub enum Op<C: Contact> {
 /// What lay on disk when the node started.
 #[derive(Clone, Debug)]
 pub struct Restored<C: Contact> {
+    /// This run's number, greater than those of all runs before.
+    pub epoch: u64,
     /// All records.
     pub records: Vec<Header<C::Peer>>,
     /// Which of them are kept for which replicas.
     pub hints: Vec<(C::Peer, KvKey, RecordId<C::Peer>)>,
     /// The newest records of this node's own keys.
     pub owned: Vec<Header<C::Peer>>,
+    /// The last dots that this node's records of shared keys may have.
+    pub dots: Vec<(KvKey, Seq)>,
     /// Claims by their makers, this node's among them.
     pub claims: Vec<(C, Claim<C::Peer>)>,
     /// Records that were there and are damaged.
@@ -111,9 +127,11 @@ pub struct Restored<C: Contact> {
 impl<C: Contact> Default for Restored<C> {
     fn default() -> Self {
         Self {
+            epoch: 0,
             records: Vec::new(),
             hints: Vec::new(),
             owned: Vec::new(),
+            dots: Vec::new(),
             claims: Vec::new(),
             lost: Vec::new(),
         }
@@ -245,6 +263,8 @@ pub enum Output<C: Contact> {
     Sign {
         /// For which call.
         id: CallId,
+        /// Which of this node's writes it is. No other record gets this number.
+        seq: Seq,
         /// What it is to say.
         draft: Draft<C::Peer>,
     },

@@ -13,7 +13,7 @@ use super::calls::{Basis, Draft, Written};
 use super::config::AFTERWARDS;
 use super::disk::{Then, Write};
 use super::messages::{Delivery, Query, Refusal};
-use super::running::{About, Answers, Job, Put, Running, Stage};
+use super::running::{About, Answers, Job, Put, Reserved, Running, Stage};
 use super::tally::State;
 use super::{CallId, Outcome, Output, Reach, Store, Terms};
 
@@ -109,6 +109,8 @@ impl<C: Contact> Store<C> {
         let about = About::Key(key.clone());
         if reads {
             self.begin(id, Job::Put(put), about, terms, now);
+            // While it reads.
+            self.reserve(id, key);
             return;
         }
         let read = super::get::Read::new(key.clone());
@@ -117,8 +119,80 @@ impl<C: Contact> Store<C> {
         let mut running = self.running(job, about, key.lookup_key(), terms, stage, now);
         if !self.draft(id, &mut running, put, &Siblings::new(), now) {
             self.calls.insert(id, running);
+            self.reserve(id, key);
             self.look(id, Reach::Table);
         }
+    }
+
+    /// Reserves a dot for what a call may come to write of a shared key.
+    fn reserve(&mut self, id: CallId, key: &KvKey) {
+        let Some(running) = self.calls.get_mut(&id).filter(|_| !key.is_owned()) else {
+            return;
+        };
+        let (seq, forgotten) = self.dots.reserve(key);
+        let durable = false;
+        running.reserved = Some(Reserved { seq, durable });
+        self.disk
+            .write(Write::Dot(key.clone(), Some(seq)), Then::Make(id));
+        if let Some(key) = forgotten {
+            self.disk.write(Write::Dot(key, None), Then::Nothing);
+        }
+    }
+
+    /// Takes that a call's dot is on disk, or can't be.
+    pub(super) fn on_reserved(&mut self, id: CallId, kept: Result<(), Refusal>) {
+        let Some(mut running) = self.calls.remove(&id) else {
+            return;
+        };
+        if let Err(why) = kept {
+            self.give_up_dot(&running);
+            self.refuse(id, why);
+            return;
+        }
+        if let Some(reserved) = &mut running.reserved {
+            reserved.durable = true;
+        }
+        match std::mem::replace(&mut running.stage, Stage::Sign) {
+            Stage::Reserve(draft) => self.order_record(id, &mut running, draft),
+            stage => running.stage = stage,
+        }
+        self.calls.insert(id, running);
+    }
+
+    /// Ends a call whose dot the disk takes too long for; returns whether it is time. Nothing was sent.
+    pub(super) fn reserve_overdue(&mut self, id: CallId, running: &Running<C>, now: Now) -> bool {
+        let is_over = running.deadline <= now.time;
+        if is_over {
+            let outcome = Outcome::QuorumNotMet {
+                replies: running.tally.replies(running.need(), 0, &[]),
+                possibly_written: false,
+                refused: None,
+            };
+            self.reply(id, outcome);
+        }
+        is_over
+    }
+
+    /// Gives up the dot of a call that writes nothing, if it has one: the next record of the key then says nothing of it.
+    pub(super) fn give_up_dot(&mut self, running: &Running<C>) {
+        if let Some((reserved, key)) = running.reserved.zip(running.key()) {
+            let last = self.dots.give_up(key, reserved.seq);
+            self.disk
+                .write(Write::Dot(key.clone(), last), Then::Nothing);
+        }
+    }
+
+    /// Orders the record of a draft, whose dot no later run will give out again.
+    fn order_record(&mut self, id: CallId, running: &mut Running<C>, mut draft: Draft<C::Peer>) {
+        let seq = if let Some(reserved) = running.reserved.take() {
+            draft.prev = self.dots.make(&draft.key, reserved.seq);
+            reserved.seq
+        } else {
+            // An owner's record is on disk before it is sent, and says which came before it.
+            self.dots.take()
+        };
+        running.stage = Stage::Sign;
+        self.outputs.push_back(Output::Sign { id, seq, draft });
     }
 
     fn refuse(&mut self, id: CallId, why: Refusal) {
@@ -179,8 +253,11 @@ impl<C: Contact> Store<C> {
         if !key.is_owned() {
             draft.covered_ends_at = draft.context.ends_at();
         }
-        running.stage = Stage::Sign;
-        self.outputs.push_back(Output::Sign { id, draft });
+        if key.is_owned() || running.reserved.is_some_and(|reserved| reserved.durable) {
+            self.order_record(id, running, draft);
+        } else {
+            running.stage = Stage::Reserve(draft);
+        }
         false
     }
 

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::kv::{KvKey, KvPrefix, Record};
+use crate::kv::{KvKey, KvPrefix, Record, Seq};
 use crate::{Contact, Key, Now, RequestId, Time};
 
-use super::calls::{Basis, Level, Written};
+use super::calls::{Basis, Draft, Level, Written};
 use super::config::{AFTERWARDS, AFTERWARDS_MAX, CALLS_MAX, RETRY};
 use super::get::Read;
 use super::list::Scan;
@@ -43,11 +43,21 @@ pub(super) struct Put<P> {
 pub(super) enum Stage<P> {
     Read(Read<P>),
     Scan(Scan<P>),
+    /// The record is to be made once its dot is reserved on disk.
+    Reserve(Draft<P>),
     /// The owner makes and signs the record.
     Sign,
     /// An owner's record goes to this node's own disk first.
     Persist(Record<P>),
     Write(Writing<P>),
+}
+
+/// A dot for a record that isn't made yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Reserved {
+    pub(super) seq: Seq,
+    /// Whether the reservation is on disk.
+    pub(super) durable: bool,
 }
 
 /// What a call is about.
@@ -68,6 +78,8 @@ pub(super) struct Running<C: Contact> {
     pub(super) wake: Time,
     pub(super) tally: Tally<C>,
     pub(super) stage: Stage<C::Peer>,
+    /// The dot of the record that it may come to write.
+    pub(super) reserved: Option<Reserved>,
     pub(super) replied: bool,
     /// Whether the network was asked who is close.
     looked: bool,
@@ -223,6 +235,7 @@ impl<C: Contact> Store<C> {
             wake: Time::NEVER,
             tally,
             stage,
+            reserved: None,
             replied: false,
             looked: false,
             looking: false,
@@ -332,13 +345,16 @@ impl<C: Contact> Store<C> {
             Stage::Read(_) => self.drive_read(id, &mut running, now),
             Stage::Scan(_) => self.drive_scan(id, &mut running, now),
             Stage::Write(_) => self.drive_write(id, &mut running, now),
+            Stage::Reserve(_) => self.reserve_overdue(id, &running, now),
             Stage::Sign => false,
             Stage::Persist(_) => {
                 self.persist_overdue(id, &mut running, now);
                 false
             }
         };
-        if !ended {
+        if ended {
+            self.give_up_dot(&running);
+        } else {
             self.calls.insert(id, running);
         }
     }

@@ -3,6 +3,7 @@
 mod basics;
 mod claims;
 mod comparing;
+mod dots;
 mod faults;
 mod history;
 mod network;

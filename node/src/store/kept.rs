@@ -5,6 +5,7 @@
 //! | `Records` | writer 32, epoch 8, counter 8, hash 32; the record's key | the record as it was signed |
 //! | `Hints` | the replica's id 32; a key of `Records` | nothing |
 //! | `Owned` | the record's key | the record as it was signed |
+//! | `Dots` | the record's key | epoch 8, counter 8 |
 //! | `Claims` | whose claim it is, 32 | its contact and the claim, as they travel |
 //! | `Meta` | `network` | the network's name, in which all of that is signed |
 //!
@@ -29,6 +30,9 @@ use super::{Finding, LoadError, Op, PersistError, Report, Store, Table};
 const ID_BYTES: usize = 32;
 /// Bytes of the part of a record's name that stands before its key.
 const RECORD_ID_BYTES: usize = ID_BYTES + 8 + 8 + ID_BYTES;
+
+/// Bytes of a dot's epoch and counter.
+const SEQ_BYTES: usize = 8 + 8;
 
 /// The key in [`Table::Meta`] of the network's name.
 const NETWORK: &[u8] = b"network";
@@ -83,9 +87,16 @@ fn change(op: store::Op<PeerContact>) -> Op {
             remove(Table::Hints, hint_name(replica, &key, &id))
         }
         store::Op::PutOwned(record) => {
-            put(Table::Owned, owned_name(&record.header.key), record.signed)
+            put(Table::Owned, key_name(&record.header.key), record.signed)
         }
-        store::Op::DropOwned { key } => remove(Table::Owned, owned_name(&key)),
+        store::Op::DropOwned { key } => remove(Table::Owned, key_name(&key)),
+        store::Op::PutDot { key, seq } => {
+            let mut value = BytesMut::with_capacity(SEQ_BYTES);
+            value.put_u64(seq.epoch);
+            value.put_u64(seq.counter);
+            put(Table::Dots, key_name(&key), value.freeze())
+        }
+        store::Op::DropDot { key } => remove(Table::Dots, key_name(&key)),
         store::Op::PutClaim { contact, claim } => {
             let value = encode_claim(&contact, &claim);
             put(Table::Claims, claim_name(contact.peer()), value)
@@ -136,7 +147,7 @@ pub(crate) fn lost_record(finding: &Finding) -> Option<(KvKey, RecordId<PeerId>)
 /// Reads what the replicated store begins with.
 ///
 /// Where something is gone and nobody knows what, this node's own claim isn't restored: it holds no longer, and the node
-/// is filled as if it were new.
+/// is filled as if it were new. Nor are its last dots on keys.
 pub(crate) fn restore(
     store: &Store,
     report: &Report,
@@ -163,13 +174,41 @@ pub(crate) fn restore(
     store.scan(Table::Owned, |_, value| {
         restored.owned.extend(value.as_deref().and_then(header));
     })?;
+    let mut dots = Vec::new();
+    store.scan(Table::Dots, |name, value| {
+        let dot = read_key_name(&name).zip(value.as_deref().and_then(read_seq));
+        restored.dots.extend(dot);
+        dots.push(name);
+    })?;
     // A neighbour's claim that is lost is asked for again.
     store.scan(Table::Claims, |_, value| {
         let claim = value.and_then(|value| decode_claim(&value).ok());
-        let claim = claim.filter(|(contact, _)| !is_lossy || contact.peer() != me);
         restored.claims.extend(claim);
     })?;
+    if is_lossy {
+        // What is there may be older than what was lost: a dot that wasn't the last, a claim that held.
+        restored.dots.clear();
+        restored.claims.retain(|(contact, _)| contact.peer() != me);
+        let dots = dots.into_iter().map(|key| (Table::Dots, key));
+        forget(store, dots.chain([(Table::Claims, claim_name(me))]))?;
+    }
     Ok(restored)
+}
+
+/// Takes out what holds no longer, and waits until that is on disk: a later start finds no damage any more, and would believe
+/// it.
+fn forget(store: &Store, names: impl Iterator<Item = (Table, Bytes)>) -> io::Result<()> {
+    let removals = names.map(|(table, key)| Op::Remove { table, key });
+    let (told, outcome) = std::sync::mpsc::channel();
+    store.persist(removals.collect(), move |outcome| {
+        let _ = told.send(outcome);
+    });
+    let outcome = outcome.recv().map_err(io::Error::other)?;
+    outcome.map_err(|error| {
+        io::Error::other(format!(
+            "it is damaged, and what doesn't hold any more can't be taken out: {error}"
+        ))
+    })
 }
 
 fn header(signed: &[u8]) -> Option<Header<PeerId>> {
@@ -222,8 +261,20 @@ fn read_hint_name(name: &[u8]) -> Option<(PeerId, KvKey, RecordId<PeerId>)> {
     Some((PeerId::from_bytes(*replica), key, id))
 }
 
-fn owned_name(key: &KvKey) -> Bytes {
+fn key_name(key: &KvKey) -> Bytes {
     Bytes::copy_from_slice(key.as_str().as_bytes())
+}
+
+fn read_key_name(name: &[u8]) -> Option<KvKey> {
+    KvKey::new(std::str::from_utf8(name).ok()?).ok()
+}
+
+fn read_seq(value: &[u8]) -> Option<Seq> {
+    let (epoch, counter) = value.split_first_chunk()?;
+    Some(Seq {
+        epoch: u64::from_be_bytes(*epoch),
+        counter: u64::from_be_bytes(counter.try_into().ok()?),
+    })
 }
 
 fn claim_name(peer: PeerId) -> Bytes {
@@ -317,6 +368,23 @@ mod tests {
             store::Op::DropOwned {
                 key: KvKey::new("own b").unwrap(),
             },
+            store::Op::PutDot {
+                key: KvKey::new("kept").unwrap(),
+                seq: Seq {
+                    epoch: 5,
+                    counter: 1,
+                },
+            },
+            store::Op::PutDot {
+                key: KvKey::new("dropped").unwrap(),
+                seq: Seq {
+                    epoch: 5,
+                    counter: 2,
+                },
+            },
+            store::Op::DropDot {
+                key: KvKey::new("dropped").unwrap(),
+            },
             store::Op::PutClaim {
                 contact: contact(1),
                 claim: claim.clone(),
@@ -354,6 +422,7 @@ mod tests {
         assert_eq!(one.records, other.records);
         assert_eq!(one.hints, other.hints);
         assert_eq!(one.owned, other.owned);
+        assert_eq!(one.dots, other.dots);
         assert_eq!(one.claims, other.claims);
         assert_eq!(one.lost, other.lost);
     }
@@ -372,6 +441,7 @@ mod tests {
         let held = record("kept", 1);
         assert_eq!(restored.records, std::slice::from_ref(&held.header));
         assert_eq!((restored.hints.len(), restored.claims.len()), (1, 2));
+        assert_eq!(restored.dots.len(), 1);
         assert_same(&restored, &memory.restore());
         let wanted = [
             (held.header.key.clone(), held.header.id()),
@@ -426,6 +496,10 @@ mod tests {
         let restored = restore(&store, &lossy, me().peer_id()).unwrap();
         let claims: Vec<PeerId> = restored.claims.iter().map(|(c, _)| c.peer()).collect();
         assert_eq!(claims, [Keypair::from_seed(&[2; 32]).peer_id()]);
+        assert_eq!(restored.dots, []);
+        // The next start finds no damage, and doesn't believe them either.
+        let restored = restore(&store, &Report::default(), me().peer_id()).unwrap();
+        assert_eq!((restored.claims.len(), restored.dots.len()), (1, 0));
     }
 
     #[test]

@@ -20,7 +20,7 @@ fn made(network: &mut Network, node: u32, name: &str, value: &[u8]) -> Record<Te
         covered_ends_at: None,
         copies: 3,
     };
-    network.sign(node, draft).unwrap()
+    network.sign_apart(node, draft).unwrap()
 }
 
 /// Puts a record on a node's disk, as if it had always been there.

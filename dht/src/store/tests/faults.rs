@@ -263,7 +263,7 @@ fn a_full_disk_refuses_writes_serves_reads_and_is_used_again_once_there_is_room(
     };
     assert!(is_strict(&network.ask(0, call(&old))));
     for (fails, said) in [
-        (DiskError::Full, "a replica's disk is full"),
+        (DiskError::Full, "a disk is full"),
         (DiskError::Failed, "a replica's disk failed"),
     ] {
         network.nodes.get_mut(&0).unwrap().disk.fails = Some(fails);

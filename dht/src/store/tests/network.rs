@@ -40,6 +40,7 @@ pub(super) struct Disk {
     pub(super) records: BTreeMap<(KvKey, Id), Record<TestPeer>>,
     hints: BTreeSet<(TestPeer, KvKey, Id)>,
     owned: BTreeMap<KvKey, Header<TestPeer>>,
+    dots: BTreeMap<KvKey, Seq>,
     claims: BTreeMap<TestPeer, (TestContact, Claim<TestPeer>)>,
     corrupt: BTreeSet<(KvKey, Id)>,
     /// What writing comes to.
@@ -70,6 +71,8 @@ impl Disk {
             Op::DropOwned { key } => {
                 self.owned.remove(&key);
             }
+            Op::PutDot { key, seq } => drop(self.dots.insert(key, seq)),
+            Op::DropDot { key } => drop(self.dots.remove(&key)),
             Op::PutClaim { contact, claim } => {
                 self.claims.insert(contact.peer(), (contact, claim));
             }
@@ -87,14 +90,21 @@ impl Disk {
         record.map_or(Loaded::Missing, |record| Loaded::Record(Box::new(record)))
     }
 
-    fn restore(&self) -> Restored<TestContact> {
+    fn restore(&self, epoch: u64) -> Restored<TestContact> {
         Restored {
+            epoch,
             records: self.records.values().map(|r| r.header.clone()).collect(),
             hints: self.hints.iter().cloned().collect(),
             owned: self.owned.values().cloned().collect(),
+            dots: self.dots.iter().map(|(k, &seq)| (k.clone(), seq)).collect(),
             claims: self.claims.values().cloned().collect(),
             lost: Vec::new(),
         }
+    }
+
+    /// Lets it forget which dots were given out, as one that was replaced has.
+    pub(super) fn lose_dots(&mut self) {
+        self.dots.clear();
     }
 
     /// Lets a record rot.
@@ -112,8 +122,8 @@ pub(super) struct Node {
     /// What is being written: nobody knows whether a crash leaves it.
     writing: Option<(OrderId, Vec<Op<TestContact>>)>,
     runs: u64,
-    counter: u64,
-    last: BTreeMap<KvKey, Seq>,
+    /// The last record that was signed outside of its store.
+    apart: u64,
     /// How far its wall clock is ahead, in microseconds.
     pub(super) ahead: i64,
     /// The side of a split on which it is.
@@ -254,8 +264,7 @@ impl Network {
             config,
             writing: None,
             runs: 0,
-            counter: 0,
-            last: BTreeMap::new(),
+            apart: 0,
             ahead: 0,
             side: 0,
             events: Vec::new(),
@@ -277,10 +286,8 @@ impl Network {
             away.1 = time;
         }
         node.runs += 1;
-        node.counter = 0;
-        node.last.clear();
         let rng = ChaCha8Rng::seed_from_u64(seed);
-        let restored = node.disk.restore();
+        let restored = node.disk.restore(1 + node.runs);
         let store = Store::new(contact(id), node.config.clone(), rng, now, restored);
         node.store = Some(store);
         if node.unsettled.last().is_none_or(|last| last.1.is_some()) {
@@ -423,8 +430,12 @@ impl Network {
                         Reach::Network => self.deliver(id, 50 * MS, input),
                     }
                 }
-                Output::Sign { id: call, draft } => {
-                    let record = self.sign(id, draft);
+                Output::Sign {
+                    id: call,
+                    seq,
+                    draft,
+                } => {
+                    let record = self.sign(id, seq, draft);
                     if let Ok(record) = &record {
                         self.signed.insert(record.header.id(), record.clone());
                         self.signed_for.insert(call, record.header.id());
@@ -498,25 +509,24 @@ impl Network {
         self.plan(after, What::Deliver { to, run, input });
     }
 
-    /// Makes a record as the core does.
-    pub(super) fn sign(
+    /// Makes a record as an earlier run than all of a node's store would have made it.
+    pub(super) fn sign_apart(
         &mut self,
         id: u32,
         draft: Draft<TestPeer>,
     ) -> Result<Record<TestPeer>, Invalid> {
-        let written_at = self.now(id).unix;
         let node = self.nodes.get_mut(&id).unwrap();
-        node.counter += 1;
+        node.apart += 1;
         let seq = Seq {
-            epoch: node.runs,
-            counter: node.counter,
+            epoch: 1,
+            counter: node.apart,
         };
-        let last = node.last.insert(draft.key.clone(), seq);
-        let prev = if draft.key.is_owned() {
-            draft.prev
-        } else {
-            last
-        };
+        self.sign(id, seq, draft)
+    }
+
+    /// Makes a record as the core does.
+    fn sign(&self, id: u32, seq: Seq, draft: Draft<TestPeer>) -> Result<Record<TestPeer>, Invalid> {
+        let written_at = self.now(id).unix;
         let value = match draft.content {
             Written::Value(value) => Some(value),
             Written::Nothing => None,
@@ -545,7 +555,7 @@ impl Network {
                     writer: TestPeer(id),
                     seq,
                 },
-                prev,
+                prev: draft.prev,
                 context: draft.context,
                 content,
                 written_at,

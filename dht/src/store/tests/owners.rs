@@ -46,7 +46,7 @@ fn made(network: &mut Network, value: &str) -> Record<TestPeer> {
         covered_ends_at: None,
         copies: 3,
     };
-    network.sign(OWNER, draft).unwrap()
+    network.sign_apart(OWNER, draft).unwrap()
 }
 
 fn write(record: &Record<TestPeer>) -> Query<TestContact> {

@@ -80,12 +80,14 @@ fn a_65th_writer_is_refused_and_nothing_is_dropped() {
     for run in 0..64 {
         // Each run that forgot its last dot is one more writer.
         network.crash(0);
+        network.nodes.get_mut(&0).unwrap().disk.lose_dots();
         network.start(0);
         network.settle(60 * SECOND);
         let outcome = network.ask(0, put(&key, &format!("{run}")));
         assert!(matches!(outcome, Outcome::Put { .. }), "{outcome:?}");
     }
     network.crash(0);
+    network.nodes.get_mut(&0).unwrap().disk.lose_dots();
     network.start(0);
     network.settle(60 * SECOND);
     let outcome = network.ask(0, put(&key, "65th"));

@@ -12,7 +12,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use weft_dht::dht::{self, Call as Lookup};
-use weft_dht::kv::{Content, Dot, Dots, Header, Invalid, Record, tombstone_expires_at};
+use weft_dht::kv::{Content, Dot, Header, Invalid, Record, Seq, tombstone_expires_at};
 use weft_dht::store::{
     self, Call, CallId, Draft, Message, OrderId, Outcome, Reach, Restored, Store, Written,
 };
@@ -41,7 +41,6 @@ const LARGE_BYTES: usize = 4 * 1024;
 #[derive(Debug)]
 pub(super) struct Stored {
     store: Store<PeerContact>,
-    dots: Dots,
     /// Callers' requests, by the store's call.
     calls: BTreeMap<CallId, RequestId>,
     next_call: u64,
@@ -68,11 +67,11 @@ impl Stored {
     ) -> Self {
         let mut seed = [0; 32];
         rng.fill(&mut seed);
+        let restored = Restored { epoch, ..restored };
         // One that holds nothing is near to nobody.
         let looks_at = if config.stores { now.time } else { Time::NEVER };
         Self {
             store: Store::new(me, config, ChaCha8Rng::from_seed(seed), now, restored),
-            dots: Dots::new(epoch),
             calls: BTreeMap::new(),
             next_call: 0,
             lookups: BTreeMap::new(),
@@ -229,8 +228,8 @@ impl Core {
                 message,
             } => self.send_of_store(to, contact.as_ref(), request, &message, now),
             store::Output::Lookup { id, key, reach } => self.look_for_store(id, key, reach, now),
-            store::Output::Sign { id, draft } => {
-                let record = self.sign(draft, now);
+            store::Output::Sign { id, seq, draft } => {
+                let record = self.sign(seq, draft, now);
                 let signed = store::Input::Signed { id, record };
                 self.stored.store.handle(signed, now);
             }
@@ -328,14 +327,8 @@ impl Core {
         true
     }
 
-    /// Makes the record of a draft. Its number is given out here, and never again.
-    fn sign(&mut self, draft: Draft<PeerId>, now: Now) -> Result<Record<PeerId>, Invalid> {
-        let (seq, before) = self.stored.dots.next(&draft.key);
-        let prev = if draft.key.is_owned() {
-            draft.prev
-        } else {
-            before
-        };
+    /// Makes the record of a draft.
+    fn sign(&self, seq: Seq, draft: Draft<PeerId>, now: Now) -> Result<Record<PeerId>, Invalid> {
         let written_at = now.unix;
         let (content, value, expires_at) = match &draft.content {
             Written::Value(value) => {
@@ -354,7 +347,7 @@ impl Core {
                 writer: self.me,
                 seq,
             },
-            prev,
+            prev: draft.prev,
             context: draft.context,
             content,
             written_at,

@@ -226,7 +226,9 @@ fn refused(about: &impl std::fmt::Display, why: Refusal) -> Error {
     match why {
         Refusal::Crowded(Crowded::Siblings { held }) => error.detail("siblings", held),
         Refusal::Untimely(_) => error.hint("set this machine's clock, or let it be set (NTP)"),
-        Refusal::DiskFull => error.hint("make room on the replicas' disks, then try again"),
+        Refusal::DiskFull => {
+            error.hint("make room on this node's disk and those of the replicas, then try again")
+        }
         _ => error,
     }
 }
