@@ -9,7 +9,7 @@
 //! - `serve.rs` answers queries, `disk.rs` writes in batches, `loads.rs` reads values; `holding.rs` is what is held, `kept.rs`
 //!   what lies on disk.
 //! - `orders.rs` is what a store is told and orders; `calls.rs` what callers may ask, `tally.rs` who has answered what of it, `get.rs`, `put.rs`, `list.rs` the calls.
-//! - `sync.rs` compares what two nodes have and brings the difference, `hints.rs` hands off what a stand-in keeps,
+//! - `sync.rs` compares what two nodes have and brings the difference, `pace.rs` says how often others may ask for that, `hints.rs` hands off what a stand-in keeps,
 //!   `drops.rs` drops what others hold for good.
 //!
 //! **Differences from Dynamo.** Membership isn't told but claimed; a stand-in's acknowledgement counts, and the answer
@@ -34,6 +34,7 @@ mod list;
 mod loads;
 pub mod messages;
 mod orders;
+mod pace;
 mod put;
 mod running;
 mod serve;
@@ -71,6 +72,7 @@ use holding::Holding;
 use leave::Leaving;
 use loads::Loads;
 use messages::{Answer, Query};
+use pace::Paces;
 use running::Running;
 use sync::Sync;
 use view::Members;
@@ -120,6 +122,7 @@ pub struct Store<C: Contact> {
     sync: Sync<C::Peer>,
     handoff: Handoff<C::Peer>,
     drops: Drops<C::Peer>,
+    paces: Paces<C::Peer>,
     leaving: Leaving,
 }
 
@@ -149,6 +152,7 @@ impl<C: Contact> Store<C> {
             own_calls: 0,
             lookups: BTreeMap::new(),
             handoff: Handoff::default(),
+            paces: Paces::new(),
             leaving: Leaving::default(),
         };
         store.restore(restored, now);

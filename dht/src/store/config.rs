@@ -36,6 +36,11 @@ pub(super) const SESSIONS_MAX: usize = 4;
 pub(super) const SNAPSHOTS_MAX: usize = 8;
 /// Ranges in one query; the answer divides each by 16, or names up to as many items.
 pub(super) const RANGES_ASKED_MAX: usize = 256;
+/// Ranges that a comparison has still to ask for. An honest difference of a million records, evenly spread, has some 16,000
+/// ranges at a time; whoever says of each part that it differs would have them grow for ever.
+pub(super) const RANGES_WAITING_MAX: usize = 65_536;
+/// Items that a comparison has still to fetch: 16 MiB of them. Of a larger difference the rest comes with the next one.
+pub(super) const ITEMS_WAITING_MAX: usize = 1 << 20;
 /// Items fetched with one query: of 1 KiB each they fill a message.
 pub(super) const FETCH_MAX: usize = 1_024;
 /// How long after it was written a record may be repaired by a read: its writer's own daemon is at it until then.

@@ -280,6 +280,11 @@ impl<C: Contact> Store<C> {
         }
         match claim {
             Some(claim) if self.is_news(from, &claim) => {
+                if !self.paces.may_claim(from, now.time) {
+                    self.counters.held_back += 1;
+                    self.unable(from, request);
+                    return;
+                }
                 let then = Then::AnswerClaim(from, request);
                 self.disk.write(Write::Claim(contact, claim), then);
             }

@@ -333,6 +333,8 @@ pub struct Counters {
     pub batches_failed: u64,
     /// Records found damaged.
     pub lost: u64,
+    /// Queries that weren't answered because their peer asks for too much.
+    pub held_back: u64,
     /// Requests sent that were never answered, or too late.
     pub failures: u64,
 }

@@ -45,9 +45,9 @@ impl<C: Contact> Store<C> {
             Query::Compare { scope, ranges } => {
                 self.serve_compare(from, request, &scope, &ranges, now);
             }
-            Query::Fetch { items } => self.serve_fetch(from, request, &items),
+            Query::Fetch { items } => self.serve_fetch(from, request, &items, now),
             Query::Push { records } => self.serve_push(from, request, records),
-            Query::Offer { items } => self.serve_offer(from, request, items),
+            Query::Offer { items } => self.serve_offer(from, request, items, now),
         }
     }
 
@@ -208,7 +208,12 @@ impl<C: Contact> Store<C> {
     }
 
     /// Says which records of an offer this node lacks.
-    fn serve_offer(&mut self, from: C::Peer, request: RequestId, items: Vec<Item>) {
+    fn serve_offer(&mut self, from: C::Peer, request: RequestId, items: Vec<Item>, now: Now) {
+        if !self.paces.may_read(from, items.len(), 0, now.time) {
+            self.counters.held_back += 1;
+            self.unable(from, request);
+            return;
+        }
         let offered = items.into_iter().take(ITEMS_MAX).zip(0..);
         let lacked = offered.filter(|(item, _)| self.holding.index.of_item(*item).is_none());
         let lacks = lacked.map(|(_, at)| at).collect();

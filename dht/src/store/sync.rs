@@ -18,7 +18,10 @@ use crate::kv::fingerprint::{Contents, Item, Items, Range, Summary};
 use crate::kv::{Arrival, KvKey, Record, RecordId};
 use crate::{Contact, Now, Peer, Point, RequestId, Time};
 
-use super::config::{ATTEMPTS_MAX, FETCH_MAX, RANGES_ASKED_MAX, SESSIONS_MAX, SNAPSHOTS_MAX};
+use super::config::{
+    ATTEMPTS_MAX, FETCH_MAX, ITEMS_WAITING_MAX, RANGES_ASKED_MAX, RANGES_WAITING_MAX, SESSIONS_MAX,
+    SNAPSHOTS_MAX,
+};
 use super::disk::{Then, Write};
 use super::loads::Reader;
 use super::messages::{
@@ -61,6 +64,8 @@ struct Session<P: Peer> {
     todo: VecDeque<Range>,
     lacks: VecDeque<Item>,
     surplus: VecDeque<Item>,
+    /// Whether the other one showed more differences than are taken note of at once.
+    overfull: bool,
 }
 
 /// What another node compares with.
@@ -219,6 +224,7 @@ impl<C: Contact> Store<C> {
                 todo: VecDeque::from([Range::ALL]),
                 lacks: VecDeque::new(),
                 surplus: VecDeque::new(),
+                overfull: false,
             };
             self.sync.sessions.insert(peer, session);
             self.go_on(peer, now);
@@ -301,7 +307,8 @@ impl<C: Contact> Store<C> {
             session.surplus.pop_front();
         }
         if pushed.is_empty() || session.why == Why::Fill {
-            self.end_session(peer, true, now);
+            let whole = !session.overfull;
+            self.end_session(peer, whole, now);
             return;
         }
         session.step = Step::Reads;
@@ -494,6 +501,11 @@ impl<C: Contact> Store<C> {
             return;
         }
         let begins = ranges.iter().any(|(range, _)| *range == Range::ALL);
+        if !self.may_compare(from, scope, begins, now) {
+            self.counters.held_back += 1;
+            self.unable(from, request);
+            return;
+        }
         let set = self.snapshot(from, scope, begins, now);
         let mut differing = Vec::new();
         for &(range, theirs) in ranges {
@@ -514,6 +526,16 @@ impl<C: Contact> Store<C> {
         self.answer(to, request, answer);
     }
 
+    /// Returns whether a peer may have this node look through all that it has, if that is what its comparison takes.
+    fn may_compare(&mut self, peer: C::Peer, scope: &Scope<C::Peer>, anew: bool, now: Now) -> bool {
+        let mut known = self.sync.snapshots.iter();
+        if !anew && known.any(|known| known.peer == peer && known.scope == *scope) {
+            return true;
+        }
+        let records = self.holding.index.len();
+        self.paces.may_read(peer, records + 1, 0, now.time)
+    }
+
     /// Returns what this node has within a scope, as it was when the comparison began.
     fn snapshot(&mut self, peer: C::Peer, scope: &Scope<C::Peer>, anew: bool, now: Now) -> &Items {
         let mut known = self.sync.snapshots.iter();
@@ -530,7 +552,13 @@ impl<C: Contact> Store<C> {
         &snapshots[0].set
     }
 
-    pub(super) fn serve_fetch(&mut self, from: C::Peer, request: RequestId, items: &[Item]) {
+    pub(super) fn serve_fetch(
+        &mut self,
+        from: C::Peer,
+        request: RequestId,
+        items: &[Item],
+        now: Now,
+    ) {
         if items.len() > ITEMS_MAX || self.loads.is_busy() {
             self.unable(from, request);
             return;
@@ -545,6 +573,11 @@ impl<C: Contact> Store<C> {
                 break;
             }
             wanted.push((held.key.clone(), held.id()));
+        }
+        if !self.paces.may_read(from, items.len(), bytes, now.time) {
+            self.counters.held_back += 1;
+            self.unable(from, request);
+            return;
         }
         if wanted.is_empty() {
             self.answer_fetch(from, request, Vec::new(), false);
@@ -570,8 +603,13 @@ impl<C: Contact> Store<C> {
 }
 
 impl<P: Peer> Session<P> {
-    /// Takes what the other side has in a range in which it has something else.
+    /// Takes what the other side has in a range in which it has something else. What is too much is left for the next
+    /// comparison.
     fn differs(&mut self, range: Range, contents: Contents) {
+        if self.todo.len() >= RANGES_WAITING_MAX || self.lacks.len() >= ITEMS_WAITING_MAX {
+            self.overfull = true;
+            return;
+        }
         match contents {
             Contents::Items(theirs) => {
                 let difference = self.set.difference(range, &theirs);

@@ -3,12 +3,12 @@
 use bytes::Bytes;
 
 use super::basics::{get, is_strict, put, put_on, values};
-use super::network::{Network, SECOND, key};
+use super::network::{MS, Network, SECOND, STRANGER, key};
 use crate::kv::fingerprint::{Item, Range, Summary};
 use crate::kv::{Context, Record};
 use crate::store::messages::{Answer, ITEMS_MAX, Query, RANGES_MAX, Scope};
 use crate::store::{Basis, Call, Claim, Config, Draft, Event, Known, Outcome, Terms, Written};
-use crate::testing::{TestPeer, contact};
+use crate::testing::{TestContact, TestPeer, contact};
 
 fn made(network: &mut Network, node: u32, name: &str, value: &[u8]) -> Record<TestPeer> {
     let draft = Draft {
@@ -162,7 +162,7 @@ fn a_claim_that_is_none_or_somebody_elses_changes_nothing() {
     };
     for (from, claim) in [
         (0, claim(vec![known(1)])),
-        (super::network::STRANGER, claim(vec![known(2), known(1)])),
+        (STRANGER, claim(vec![known(2), known(1)])),
     ] {
         let query = Query::Claim {
             contact: contact(from),
@@ -205,4 +205,68 @@ fn the_same_seed_gives_the_same_run() {
         (network.bytes, network.time, network.total(|c| c.sync_bytes))
     };
     assert_eq!(run(), run());
+}
+
+/// Asks a node as a stranger does so often a second, and returns how often it did what it was asked for.
+fn served(
+    network: &mut Network,
+    (queries, every): (u32, std::time::Duration),
+    query: impl Fn(u32) -> Query<TestContact>,
+) -> u32 {
+    let mut served = 0;
+    for number in 0..queries {
+        served += u32::from(network.query(0, query(number)) != Answer::Unable);
+        network.run_for(every);
+    }
+    served
+}
+
+#[test]
+fn whoever_compares_claims_and_fetches_without_end_is_held_back_and_nobody_else_is() {
+    let mut network = Network::of(8, 4);
+    network.crash(0);
+    for number in 0..20_000 {
+        let record = made(&mut network, 1, &format!("key {number}"), b"v");
+        plant(&mut network, 0, &record);
+    }
+    network.start(0);
+    network.settle(60 * SECOND);
+    let begun = network.store(0).counters();
+    let scope = Scope {
+        among: vec![TestPeer(0), TestPeer(STRANGER)],
+        behind: 0,
+    };
+    // Each looks through 20,000 records: 1.2 MiB of 64 at once, and of 16 a second.
+    let compared = served(&mut network, (400, 10 * MS), |_| Query::Compare {
+        scope: scope.clone(),
+        ranges: vec![(Range::ALL, Summary::default())],
+    });
+    assert!((90..120).contains(&compared), "{compared} in 4 s");
+    network.run_for(10 * SECOND);
+    let fetched = served(&mut network, (800, MS), |number| Query::Fetch {
+        items: vec![Item(number.into()); ITEMS_MAX],
+    });
+    assert!((250..350).contains(&fetched), "{fetched} in 0.8 s");
+    network.run_for(10 * SECOND);
+    let claimed = served(&mut network, (1_000, 10 * MS), |number| Query::Claim {
+        contact: contact(STRANGER),
+        claim: Some(Claim {
+            round: u64::from(number) + 1,
+            old: false,
+            known: Vec::new(),
+        }),
+        leaving: false,
+    });
+    assert!((50..60).contains(&claimed), "{claimed} in 10 s");
+    let now = network.store(0).counters();
+    let asked = u64::from(400 - compared + 800 - fetched + 1_000 - claimed);
+    assert_eq!(now.held_back - begun.held_back, asked);
+    // The others compare, write and read as ever.
+    network.ask(1, put(&key("k"), "v"));
+    let outcome = network.ask(1, Call::Synchronise);
+    assert!(
+        matches!(outcome, Outcome::Synchronised { failed: 0, .. }),
+        "{outcome:?}"
+    );
+    assert_eq!(values(&network.ask(2, get(&key("k")))), ["v"]);
 }
