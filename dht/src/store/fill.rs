@@ -13,7 +13,7 @@
 //! replica to the coordinator, which counts another quorum. The same holds for reads that find nothing.
 //!
 //! A node that was restarted holds what it acknowledged, and counts for itself, unless others have taken its place or
-//! have forgotten it: then it is filled as if it were new. A node that never was settled waits for one that is; only
+//! have forgotten it, as they say when it asks for their claims: then it is filled as if it were new. A node that never was settled waits for one that is; only
 //! the network's founder has nobody to wait for. Where nobody was told to found it, one of them does after a while.
 
 mod draft;
@@ -307,7 +307,11 @@ impl<C: Contact> Store<C> {
         }
         let answer = Answer::Claim {
             claim: self.members.own().map(|own| own.claim().clone()),
-            yours: self.members.get(to).map_or(0, super::view::Member::round),
+            // Not what it has just told: it must learn whether it was forgotten, however often it asks.
+            yours: self
+                .members
+                .get(to)
+                .map_or(0, super::view::Member::remembered),
             leaving: self.members.leaving(),
         };
         self.answer(to, request, answer);
@@ -323,9 +327,14 @@ impl<C: Contact> Store<C> {
             }
             return;
         }
+        let known = self.members.own().and_then(|own| own.claim().of(peer));
+        let is_known = known.is_some_and(|known| !known.gone && known.round >= claim.round);
         if self.is_news(peer, &claim)
             && let Some(member) = self.members.get_mut(peer)
         {
+            if member.region.is_none() && !is_known {
+                member.unheard = Some(claim.round);
+            }
             member.region = Some(super::claim::Region::new(peer, claim));
             self.note(peer);
             self.fill_soon(now);

@@ -202,7 +202,8 @@ pub enum Answer<C: Contact> {
     Claim {
         /// The claim of the answering node.
         claim: Option<Claim<C::Peer>>,
-        /// The round of the newest claim of the asking node that is known, the one that came included; 0 for none.
+        /// The round of the newest claim of the asking node that is known; 0 for none, and where nothing was known of the node
+        /// before that came.
         yours: Round,
         /// Whether it leaves.
         leaving: bool,

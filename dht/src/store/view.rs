@@ -18,6 +18,9 @@ pub(super) struct Member<C: Contact> {
     /// Since when it is there or not.
     pub(super) since: Time,
     pub(super) region: Option<Region<C::Peer>>,
+    /// The round of a claim that came when nothing was known of its maker: it is new, or was away for so long that it has
+    /// been forgotten.
+    pub(super) unheard: Option<Round>,
     pub(super) leaving: bool,
     pub(super) rtt: Rtt,
 }
@@ -25,6 +28,16 @@ pub(super) struct Member<C: Contact> {
 impl<C: Contact> Member<C> {
     pub(super) fn round(&self) -> Round {
         self.region.as_ref().map_or(0, |r| r.claim().round)
+    }
+
+    /// Returns the round of the newest claim that was remembered when it came; 0 for none.
+    pub(super) fn remembered(&self) -> Round {
+        let round = self.round();
+        if self.unheard == Some(round) {
+            0
+        } else {
+            round
+        }
     }
 }
 
@@ -97,6 +110,7 @@ impl<C: Contact> Members<C> {
             alive: false,
             since: now,
             region: None,
+            unheard: None,
             leaving: false,
             rtt: Rtt::default(),
         });

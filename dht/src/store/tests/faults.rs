@@ -415,3 +415,32 @@ fn who_joins_cut_off_with_one_replica_is_no_replica_before_it_has_read_a_quorum(
     network.run_for(20 * SECOND);
     assert!(network.store(6).is_settled(&key, 3));
 }
+
+#[test]
+fn a_node_that_was_forgotten_while_it_was_away_is_filled_as_if_it_were_new() {
+    let config = Config {
+        replace_after: 4 * SECOND,
+        forget_after: 20 * SECOND,
+        ..Config::default()
+    };
+    let mut network = Network::with(9, 6, &config);
+    let is_old = |network: &Network, node: u32| {
+        let own = network.store(node).members.own();
+        own.expect("it is settled").claim().old
+    };
+    for (away, stays_old) in [(SECOND, true), (60 * SECOND, false)] {
+        network.crash(2);
+        network.run_for(away);
+        network.start(2);
+        network.settle(60 * SECOND);
+        assert_eq!(is_old(&network, 2), stays_old, "away for {away:?}");
+        network.run_for(10 * SECOND);
+    }
+    // What is told twice is no sign of having been known.
+    network.weather.doubled = 0.5;
+    network.crash(3);
+    network.run_for(60 * SECOND);
+    network.start(3);
+    network.settle(60 * SECOND);
+    assert!(!is_old(&network, 3));
+}

@@ -228,10 +228,11 @@ impl History {
                 }
                 tallied.stale += 1;
                 assert!(
-                    promise == Promise::OneChange && unsettled(network, &asked.key, span) > 1,
+                    promise == Promise::OneChange && changes(network, &asked.key, span) > 1,
                     "{asked:?} answered at {answered:?} without {record:?}, which {write:?} wrote by \
-                     {at:?} at {replies:?}: {:?}",
-                    network.outcomes.get(&asked.call)
+                     {at:?} at {replies:?}: {:?}\nThe nodes by distance: {:#?}",
+                    network.outcomes.get(&asked.call),
+                    changes_of_all(network, &asked.key)
                 );
             }
         }
@@ -266,23 +267,33 @@ fn ends(network: &Network, record: Id) -> bool {
     ends_at.is_some_and(|end| end < network.now(0).unix + Duration::from_secs(24 * 3600))
 }
 
-/// How many of the n+1 closest of all nodes were on their way in or out during a span.
-fn unsettled(network: &Network, key: &KvKey, (from, to): (Time, Time)) -> usize {
-    let mut closest: Vec<u32> = network.nodes.keys().copied().collect();
-    // One that joined later, or was replaced before, was no neighbour.
-    closest.retain(|id| {
-        let changes = &network.nodes[id].unsettled;
-        changes.first().is_some_and(|first| first.0 <= to) && !network.was_away(*id, from, to)
-    });
-    closest.sort_by_key(|&id| TestPeer(id).point() ^ key.point());
-    let neighbours = closest.into_iter().take(4);
-    let changing = neighbours.filter(|id| {
-        let changes = &network.nodes[id].unsettled;
-        changes
-            .iter()
-            .any(|(begun, settled)| *begun <= to && settled.is_none_or(|settled| settled >= from))
-    });
-    changing.count()
+/// How many changes of the n+1 closest were under way at once, at the worst moment of a span.
+///
+/// Who the closest are is asked of that moment: one that joined later is none of them, nor is one that was given up by
+/// everybody or has left. Changes that follow each other are one at a time.
+fn changes(network: &Network, key: &KvKey, (from, to): (Time, Time)) -> usize {
+    let all = network.nodes.values().flat_map(|node| &node.unsettled);
+    // There are never more than when one has just begun.
+    let begun = all.map(|&(begun, _)| begun);
+    let moments = begun.filter(|&begun| from < begun && begun <= to);
+    let at_once = |at: Time| {
+        let mut closest = network.members(at);
+        closest.sort_by_key(|&id| TestPeer(id).point() ^ key.point());
+        let neighbours = closest.into_iter().take(4);
+        neighbours
+            .filter(|id| network.nodes[id].is_changing(at))
+            .count()
+    };
+    moments.chain([from]).map(at_once).max().unwrap_or(0)
+}
+
+/// Returns all nodes by their distance from a key, with what has become of their membership.
+fn changes_of_all(network: &Network, key: &KvKey) -> Vec<String> {
+    let mut all: Vec<_> = network.nodes.iter().collect();
+    all.sort_by_key(|&(&id, _)| TestPeer(id).point() ^ key.point());
+    let all = all.into_iter();
+    all.map(|(id, node)| format!("{id}: changed {:?}, left {:?}", node.unsettled, node.left))
+        .collect()
 }
 
 /// Brings a network to rest: all is well, and everybody compares with everybody.

@@ -133,6 +133,34 @@ pub(super) struct Node {
     pub(super) unsettled: Vec<(Time, Option<Time>)>,
     /// When it was not running.
     away: Vec<(Time, Time)>,
+    /// Whether it is on its way out in order, and when others had taken its places.
+    leaving: bool,
+    pub(super) left: Option<Time>,
+}
+
+impl Node {
+    /// Begins a change of the membership, unless one is under way.
+    fn changes(&mut self, now: Time) {
+        let settled = self.unsettled.last().is_none_or(|last| last.1.is_some());
+        if settled && self.left.is_none() {
+            self.unsettled.push((now, None));
+        }
+    }
+
+    /// Ends it.
+    fn changed(&mut self, now: Time) {
+        if let Some(last) = self.unsettled.last_mut() {
+            last.1.get_or_insert(now);
+        }
+    }
+
+    /// Whether it was on its way in or out at a moment.
+    pub(super) fn is_changing(&self, at: Time) -> bool {
+        let changes = self.unsettled.iter();
+        changes
+            .filter(|(begun, _)| *begun <= at)
+            .any(|(_, settled)| settled.is_none_or(|settled| at <= settled))
+    }
 }
 
 enum What {
@@ -270,6 +298,8 @@ impl Network {
             events: Vec::new(),
             unsettled: Vec::new(),
             away: Vec::new(),
+            leaving: false,
+            left: None,
         };
         self.nodes.insert(node, new);
         self.start(node);
@@ -290,9 +320,8 @@ impl Network {
         let restored = node.disk.restore(1 + node.runs);
         let store = Store::new(contact(id), node.config.clone(), rng, now, restored);
         node.store = Some(store);
-        if node.unsettled.last().is_none_or(|last| last.1.is_some()) {
-            node.unsettled.push((time, None));
-        }
+        (node.leaving, node.left) = (false, None);
+        node.changes(time);
         self.drain(id);
         self.plan_views();
     }
@@ -312,9 +341,7 @@ impl Network {
                 node.disk.apply(op);
             }
         }
-        if node.unsettled.last().is_none_or(|last| last.1.is_some()) {
-            node.unsettled.push((time, None));
-        }
+        node.changes(time);
         self.plan_views();
     }
 
@@ -459,16 +486,22 @@ impl Network {
                     self.deliver(id, MS / 10, Input::Loaded { id: order, records });
                 }
                 Output::Reply { id: call, outcome } => {
+                    if outcome == Outcome::Left {
+                        node.changed(self.time);
+                        node.left = Some(self.time);
+                    }
                     let before = self.outcomes.insert(call, (self.time, outcome));
                     assert!(before.is_none(), "a call is answered once");
                 }
                 Output::Event(event) => {
-                    if matches!(event, Event::Settled { .. })
-                        && let Some(last) = node.unsettled.last_mut()
-                    {
-                        last.1.get_or_insert(self.time);
-                    }
+                    let settled = matches!(event, Event::Settled { .. });
                     node.events.push(event);
+                    if settled {
+                        if !node.leaving {
+                            node.changed(self.time);
+                        }
+                        self.note_replaced();
+                    }
                 }
             }
         }
@@ -571,6 +604,12 @@ impl Network {
 
     /// Asks a node for something.
     pub(super) fn call(&mut self, node: u32, call: Call<TestPeer>) -> CallId {
+        if call == Call::Leave {
+            let time = self.time;
+            let node = self.nodes.get_mut(&node).unwrap();
+            node.changes(time);
+            node.leaving = true;
+        }
         self.calls += 1;
         let id = CallId(self.calls);
         self.handle(node, Input::Call { id, call });
@@ -701,7 +740,7 @@ impl Network {
     }
 
     /// Notes which of those that are away everybody has given up: that change is settled.
-    pub(super) fn note_replaced(&mut self) {
+    fn note_replaced(&mut self) {
         let up: Vec<&Store<TestContact>> = self
             .nodes
             .values()
@@ -715,26 +754,27 @@ impl Network {
         };
         let down = self.nodes.iter().filter(|(_, node)| node.store.is_none());
         let gone: Vec<u32> = down.map(|(&id, _)| id).filter(|&id| given_up(id)).collect();
+        let time = self.time;
         for id in gone {
-            if let Some(last) = self.nodes.get_mut(&id).unwrap().unsettled.last_mut() {
-                last.1.get_or_insert(self.time);
-            }
+            self.nodes.get_mut(&id).unwrap().changed(time);
         }
     }
 
-    /// Whether a node was given up before a span and not back within it.
-    pub(super) fn was_away(&self, id: u32, from: Time, to: Time) -> bool {
-        let node = &self.nodes[&id];
-        let changes = node.unsettled.iter().rev();
-        let mut before = changes.filter(|(begun, _)| *begun <= to);
-        before.next().is_some_and(|(_, settled)| {
-            let settled = settled.is_some_and(|settled| settled < from);
-            settled
-                && node
-                    .away
-                    .iter()
-                    .any(|&(since, until)| since < from && until > to)
-        })
+    /// The nodes that were part of the network at a moment: those that had begun to join, without those that everybody had
+    /// given up or that had left.
+    pub(super) fn members(&self, at: Time) -> Vec<u32> {
+        let was_there = |node: &Node| {
+            let changes = node.unsettled.iter().rev();
+            let mut before = changes.filter(|(begun, _)| *begun <= at);
+            let Some((_, settled)) = before.next() else {
+                return false;
+            };
+            let is_away = node.away.iter().any(|&(from, to)| from < at && at < to);
+            let given_up = is_away && settled.is_some_and(|settled| settled < at);
+            !given_up && node.left.is_none_or(|left| at <= left)
+        };
+        let there = self.nodes.iter().filter(|(_, node)| was_there(node));
+        there.map(|(&id, _)| id).collect()
     }
 
     /// The nodes that are up by their distance from a key.

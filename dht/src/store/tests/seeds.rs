@@ -170,7 +170,6 @@ fn changes(seed: u64) -> Tallied {
             network.start(node);
             away = None;
         }
-        network.note_replaced();
     }
     network.run_for(Duration::from_secs(30));
     rest(&mut network);
