@@ -8,6 +8,7 @@
 //! call each other downwards only: topics and publish use swarms, swarms use links.
 
 mod acks;
+mod asking;
 mod book;
 mod dht;
 mod dials;
@@ -20,6 +21,7 @@ mod lanes;
 mod links;
 mod logs;
 mod look;
+mod members;
 mod publish;
 mod reach;
 mod rendezvous;
@@ -35,7 +37,7 @@ use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use weft_dht::store as kept;
-use weft_identity::{KeyCache, Keypair, PeerId};
+use weft_identity::{Keypair, PeerId};
 use weft_overlay::plumtree::Start;
 use weft_overlay::{Contact, Now, Time};
 
@@ -46,6 +48,7 @@ use crate::{
     PublishError, Reply, RequestId, Roles, TopicId, TopicName,
 };
 use acks::Unacknowledged;
+use asking::Asking;
 use book::AddressBook;
 use dht::Structured;
 use dials::{Dial, PendingDial};
@@ -54,12 +57,11 @@ use join::JoinAddress;
 use keepers::Keeping;
 use links::Link;
 use logs::Logs;
+use members::Members;
 use publish::OwnStream;
-use rendezvous::Asking;
 use shared::Shared;
 use store::Stored;
 use swarms::Entry;
-use topics::Members;
 
 /// A wake that comes this much later than it was asked for means that this process was stopped: others are not judged by it.
 const STALL: Duration = Duration::from_secs(1);
@@ -78,6 +80,7 @@ pub struct Core {
     stopping: bool,
 
     links: BTreeMap<PeerId, Link>,
+    link_timers: BTreeSet<(Time, PeerId)>,
     shared: Shared,
     dials: BTreeMap<DialId, Dial>,
     /// Frames that wait for a dial.
@@ -112,11 +115,10 @@ pub struct Core {
     structured: Structured,
     stored: Stored,
     members: Members,
-    announce_at: Time,
+    topics_at: Time,
     asking: Asking,
     keeping: Keeping,
     own_streams: BTreeMap<TopicName, OwnStream>,
-    keys: KeyCache,
 
     /// By when the caller was asked to wake this core.
     wake_by: Time,
@@ -160,6 +162,7 @@ impl Core {
             rng,
             stopping: false,
             links: BTreeMap::new(),
+            link_timers: BTreeSet::new(),
             shared: Shared::default(),
             dials: BTreeMap::new(),
             pending: BTreeMap::new(),
@@ -184,11 +187,10 @@ impl Core {
             history_bytes: 0,
             logs: Logs::new(config.epoch),
             members: Members::default(),
-            announce_at: Time::NEVER,
-            asking: Asking::default(),
+            topics_at: now.time,
+            asking: Asking::new(now),
             keeping: Keeping::new(now),
             own_streams: BTreeMap::new(),
-            keys: KeyCache::default(),
             wake_by: Time::NEVER,
             called_at: now.time,
             counters: BTreeMap::new(),
@@ -328,6 +330,9 @@ impl Core {
         for link in self.links.values_mut() {
             link.forgive(now);
         }
+        for peer in self.links.keys().copied().collect::<Vec<_>>() {
+            self.hurry_link(peer, now.time);
+        }
         for entry in self.swarms.values_mut() {
             entry.swarm.forgive(now);
         }
@@ -366,7 +371,7 @@ impl Core {
                 request,
                 topic,
                 reach,
-            } => self.subscribe(request, topic, reach, now),
+            } => self.subscribe(request, &topic, reach, now),
             Command::Unsubscribe { topic } => self.unsubscribe(&topic, now),
             Command::KeepLog { request, topic } => self.keep_log(request, &topic),
             Command::FreeLog { topic } => self.free_log(&topic),

@@ -13,7 +13,7 @@ use weft_testnet::traffic::Subscriber;
 use weft_tests::net::names;
 use weft_tests::wait;
 
-use super::membership::announce_member;
+use super::membership::meet_in;
 use super::scene::{Scene, TARGET};
 use weft_tests::peer::{Peer, contact};
 
@@ -42,7 +42,7 @@ async fn one_topic(scene: &Scene, topic: &str, stream: StreamId<PeerId>) {
     let name: TopicName = topic.parse().expect("a name");
     let id = name.id(&scene.network);
     let mut liar = scene.neighbour(scene.root).await;
-    announce_member(&liar, scene, &name).await;
+    meet_in(&liar, &name).await;
     wait::until_async("the liar among the members", PATIENCE, async || {
         let topics = scene.weft.run(["--node", TARGET, "topic", "ls", "--json"]);
         let topics = topics.expect_code(0).json();

@@ -109,15 +109,21 @@ async fn hostile_peers_cost_honest_ones_nothing() {
     )
     .await;
     s.case(
-        "thousands of topics announced",
-        counter("announcements_past_the_bound"),
+        "a member of thousands of topics",
+        counter("memberships_past_the_bound"),
         membership::many_topics,
     )
     .await;
     s.case(
-        "announcements that are none",
-        counter("bad_announcements"),
-        membership::bad_announcements,
+        "memberships of others",
+        counter("bad_frames"),
+        membership::memberships_of_others,
+    )
+    .await;
+    s.case(
+        "bundles where nobody publishes",
+        misbehaviour,
+        membership::bundles_on_the_root,
     )
     .await;
 

@@ -1,13 +1,14 @@
-//! HyParView's messages, and the announcements that fill its views.
+//! HyParView's messages, and what members say of the topics that they are in.
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use weft_core::bundle::Place;
-use weft_core::wire::membership::{Membership, TOPICS_MAX, TopicMembership, encode};
-use weft_core::wire::{encode_broadcast, encode_membership};
+use weft_core::keeping::{self, Query};
+use weft_core::wire::membership::{Membership, TOPICS_MAX, TopicMembership};
+use weft_core::wire::{OutFrame, encode_broadcast, encode_membership, encode_topics};
 use weft_core::{Address, PeerContact, Roles, TopicBundle, TopicName};
-use weft_identity::{Hash, Keypair};
+use weft_identity::Hash;
 use weft_overlay::hyparview::{Message, Priority};
 use weft_overlay::plumtree::{self, Push};
 use weft_overlay::{Bundle, UnixMicros};
@@ -134,30 +135,13 @@ pub(crate) async fn own_address(scene: &Scene) {
         .await;
 }
 
-/// Publishes payloads on the swarm of all nodes, as announcements are.
-async fn announce(scene: &Scene, publisher: &Keypair, payloads: Vec<Bytes>) {
+/// Publishes on the swarm of all nodes.
+pub(crate) async fn bundles_on_the_root(scene: &Scene) {
     let peer = scene.neighbour(scene.root).await;
-    announce_through(&peer, scene, publisher, payloads).await;
-}
-
-/// Announces that a neighbour in the swarm of all nodes is subscribed to a topic.
-pub(crate) async fn announce_member(peer: &Peer, scene: &Scene, topic: &TopicName) {
-    let payload = encode(&Membership {
-        topics: vec![TopicMembership {
-            name: topic.clone(),
-            subscribed: true,
-        }],
-        contact: contact(&peer.key, &[]),
-        issued_at: unix(),
-        expires_at: unix() + Duration::from_secs(60),
-    });
-    announce_through(peer, scene, &peer.key, vec![payload]).await;
-}
-
-async fn announce_through(peer: &Peer, scene: &Scene, publisher: &Keypair, payloads: Vec<Bytes>) {
+    let publisher = scene.new_key();
     let (mut first, mut predecessor): (u64, Option<Hash>) = (1, None);
     let now = unix();
-    for payload in payloads {
+    for _ in 0..scene.repeats {
         let place = Place {
             epoch: now.0 / 1_000,
             first,
@@ -165,7 +149,8 @@ async fn announce_through(peer: &Peer, scene: &Scene, publisher: &Keypair, paylo
             previous_epoch: None,
             published_at: now,
         };
-        let bundle = TopicBundle::publish(publisher, scene.root, place, &[payload.into()]);
+        let payload = Bytes::from(weft_tests::proto::noise(5, 500));
+        let bundle = TopicBundle::publish(&publisher, scene.root, place, &[payload.into()]);
         predecessor = Some(bundle.header().hash);
         first += 1;
         let message = plumtree::Message::Bundle {
@@ -179,41 +164,50 @@ async fn announce_through(peer: &Peer, scene: &Scene, publisher: &Keypair, paylo
     }
 }
 
-pub(crate) async fn many_topics(scene: &Scene) {
-    let publisher = scene.new_key();
-    let mine = contact(&publisher, &[]);
-    let payloads = (0..scene.repeats.max(8))
-        .map(|round| {
-            let topics = (0..TOPICS_MAX)
-                .map(|at| TopicMembership {
-                    name: format!("no/such/topic/{round}/{at}")
-                        .parse()
-                        .expect("a name"),
-                    subscribed: true,
-                })
-                .collect();
-            encode(&Membership {
-                topics,
-                contact: mine.clone(),
-                issued_at: unix(),
-                expires_at: unix() + Duration::from_secs(10 * 365 * 86_400),
-            })
-        })
-        .collect();
-    announce(scene, &publisher, payloads).await;
+/// Returns what a peer says that claims to be subscribed to topics.
+fn meet(contact: PeerContact, topics: impl IntoIterator<Item = TopicName>) -> OutFrame {
+    let topics = topics.into_iter().map(|name| TopicMembership {
+        name,
+        subscribed: true,
+    });
+    let membership = Membership {
+        topics: topics.collect(),
+        contact,
+        issued_at: unix(),
+        expires_at: unix() + Duration::from_secs(10 * 365 * 86_400),
+    };
+    encode_topics(1, &keeping::Message::Query(Query::Meet(membership)))
 }
 
-pub(crate) async fn bad_announcements(scene: &Scene) {
-    let publisher = scene.new_key();
-    let another = encode(&Membership {
-        topics: Vec::new(),
-        contact: contact(&scene.new_key(), &[]),
-        issued_at: unix(),
-        expires_at: unix() + Duration::from_secs(60),
-    });
-    let noise = Bytes::from(weft_tests::proto::noise(5, 500));
-    let payloads = (0..scene.repeats)
-        .flat_map(|_| [another.clone(), noise.clone(), Bytes::new()])
-        .collect();
-    announce(scene, &publisher, payloads).await;
+/// Says that a peer is subscribed to a topic.
+pub(crate) async fn meet_in(peer: &Peer, topic: &TopicName) {
+    assert!(
+        peer.frame(&meet(contact(&peer.key, &[]), [topic.clone()]))
+            .await
+    );
+}
+
+pub(crate) async fn many_topics(scene: &Scene) {
+    let peer = scene.peer().await;
+    for round in 0..scene.repeats.max(8) {
+        let topics = (0..TOPICS_MAX).map(|at| {
+            let name = format!("no/such/topic/{round}/{at}");
+            name.parse().expect("a name")
+        });
+        if !peer.frame(&meet(contact(&peer.key, &[]), topics)).await {
+            break;
+        }
+    }
+}
+
+pub(crate) async fn memberships_of_others(scene: &Scene) {
+    for _ in 0..scene.repeats.min(30) {
+        let mut peer = scene.peer().await;
+        let another = contact(&scene.new_key(), &[]);
+        peer.frame(&meet(another, [])).await;
+        assert!(
+            peer.wait_ended(Duration::from_secs(10)).await,
+            "it is dropped"
+        );
+    }
 }

@@ -12,8 +12,8 @@ use weft_identity::PeerId;
 use weft_overlay::{Now, Seqs, StreamId, Time};
 
 use super::Core;
+use super::asking::What;
 use super::journal::{Ticket, Written};
-use super::rendezvous::What;
 use crate::input::Ack;
 use crate::keeping::{KEEPERS, Query};
 use crate::{PublishError, Published, Receipt, Reply, RequestId, TopicId};

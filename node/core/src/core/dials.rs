@@ -146,9 +146,7 @@ impl Core {
                 for topic in topics {
                     self.tell_swarm(topic, swarm::Input::Pardon(peer), now);
                 }
-                for topic in self.shared_topics(peer).into_iter().chain([self.root]) {
-                    self.tell_swarm(topic, swarm::Input::Join { via: peer }, now);
-                }
+                self.tell_swarm(self.root, swarm::Input::Join { via: peer }, now);
                 self.reply(request, Reply::PeerAdded(Ok(peer)));
             }
         }
@@ -183,6 +181,7 @@ impl Core {
                 self.store_lost(peer, now);
                 self.keeper_lost(peer, now);
             }
+            self.members.forget(peer);
             self.doubt(peer, now);
         }
     }

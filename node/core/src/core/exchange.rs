@@ -15,8 +15,9 @@ use weft_overlay::retained::Earlier;
 use weft_overlay::{Bundle, Now, Seqs, StreamId, swarm};
 
 use super::Core;
+use super::asking::What;
 use super::logs::LOG_BYTES_MAX;
-use super::rendezvous::{Known, What};
+use super::rendezvous::Known;
 use super::swarms::Entry;
 use crate::input::Reach;
 use crate::keeping::{Answer, FETCH_STREAMS_MAX, Query};

@@ -10,7 +10,8 @@ use weft_identity::PeerId;
 use weft_overlay::{Bundle, Now, Time};
 
 use super::Core;
-use super::rendezvous::{What, point_of};
+use super::asking::What;
+use super::rendezvous::point_of;
 use crate::input::Ack;
 use crate::keeping::{Answer, KEEPERS, MET, Query};
 use crate::{

@@ -102,15 +102,10 @@ impl Core {
         }
     }
 
-    /// A swarm wants contacts from outside: a topic's from the announced members, the root from the routing table and the
-    /// address book.
+    /// A swarm wants contacts from outside: a topic's from its keepers, the root from the routing table and the address book.
     pub(super) fn feed(&mut self, topic: TopicId, now: Now) {
-        let Some(entry) = self.swarms.get(&topic) else {
-            return;
-        };
         if topic != self.root {
-            let contacts = self.members.contacts_of(&entry.name, now);
-            return self.tell_swarm(topic, swarm::Input::Learned(contacts), now);
+            return self.find_members(topic, now);
         }
         // The table has an even sample of who answers; the book holds what was linked, so its entries are tried even when
         // their descriptors have expired.

@@ -23,8 +23,9 @@ use crate::wire::membership::Membership;
 use crate::wire::{CONTACTS_MAX, encode_topics};
 use crate::{PeerContact, TopicBundle, TopicId, TopicName};
 
-/// Members of one topic that an answer names: a view's worth.
+/// Members of one topic that an answer names: a view's worth. Of them this many are the asker's own, as [`affinity`] has it.
 const MEMBERS_TOLD: usize = 8;
+const MEMBERS_OF_ITS_OWN: usize = 5;
 /// How often it is looked whether topics are still to be kept, and whether messages are missing for which keepers can be asked: some
 /// times before a gap is told.
 const LOOKS_EVERY: Duration = Duration::from_secs(3);
@@ -220,51 +221,53 @@ impl Core {
                 self.keep_named(name, now);
             }
         }
-        self.announced(peer, membership, now);
+        self.take_membership(peer, membership, now);
+        let mut topics: Vec<Meeting> = names.iter().map(|name| self.stands_to(name, now)).collect();
         let mut contacts = Vec::new();
-        let mut topics = Vec::with_capacity(names.len());
-        for name in names {
-            topics.push(self.stands_to(&name, peer, &mut contacts, now));
+        let mut members: Vec<Vec<PeerContact>> = names
+            .iter()
+            .map(|name| {
+                let mut members = self.members.contacts_of(name, now);
+                members.retain(|contact| super::peer_of(contact) != peer);
+                // The asker's own come last.
+                if let Some(at) = members.len().checked_sub(MEMBERS_OF_ITS_OWN + 1) {
+                    let of_it = |it: &PeerContact| affinity(peer, super::peer_of(it));
+                    members.select_nth_unstable_by_key(at, of_it);
+                }
+                members
+            })
+            .collect();
+        // First its own in all topics: where it is in many, they are the same ones, and one link serves all of these.
+        for (meeting, members) in topics.iter_mut().zip(&mut members) {
+            while meeting.contacts.len() < MEMBERS_OF_ITS_OWN
+                && let Some(member) = members.pop()
+            {
+                name_member(meeting, member, &mut contacts);
+            }
+        }
+        // Then others, so that each asker gets to know any, and an old one that can't be reached is not all that it gets.
+        for (meeting, members) in topics.iter_mut().zip(&mut members) {
+            while meeting.contacts.len() < MEMBERS_TOLD && !members.is_empty() {
+                let member = members.swap_remove(self.rng.random_range(0..members.len()));
+                name_member(meeting, member, &mut contacts);
+            }
         }
         Answer::Met { topics, contacts }
     }
 
-    /// Returns how this node stands to a topic, with some members, whose contacts it adds to those of the answer.
-    fn stands_to(
-        &mut self,
-        name: &TopicName,
-        asker: PeerId,
-        contacts: &mut Vec<PeerContact>,
-        now: Now,
-    ) -> Meeting {
+    /// Returns how this node stands to a topic.
+    fn stands_to(&self, name: &TopicName, now: Now) -> Meeting {
         let topic = name.id(&self.network);
         let others = self.members.subscribed(name, now.time);
         let own = self.swarms.get(&topic);
         let subscribed = others + usize::from(own.is_some_and(|entry| entry.subscriptions > 0));
-        let mut meeting = Meeting {
+        Meeting {
             keeps: own.is_some_and(|entry| entry.keeps),
             filled: own.is_some_and(Entry::is_filled),
             based: own.is_some_and(|entry| entry.swarm.has_base()),
             subscribed: u32::try_from(subscribed).unwrap_or(u32::MAX),
             contacts: Vec::new(),
-        };
-        let mut members = self.members.contacts_of(name, now);
-        members.retain(|contact| super::peer_of(contact) != asker);
-        // Each asker gets others, so that no few members are everybody's first neighbours.
-        while meeting.contacts.len() < MEMBERS_TOLD && !members.is_empty() {
-            let member = members.swap_remove(self.rng.random_range(0..members.len()));
-            let known = contacts.iter().position(|contact| *contact == member);
-            let place = match known {
-                Some(place) => place,
-                None if contacts.len() < CONTACTS_MAX => {
-                    contacts.push(member);
-                    contacts.len() - 1
-                }
-                None => break,
-            };
-            meeting.contacts.extend(u32::try_from(place));
         }
-        meeting
     }
 
     /// Keeps a topic of which this node may be no member yet.
@@ -277,7 +280,6 @@ impl Core {
                 return self.count("topics_not_kept");
             }
             self.open_swarm(name.clone(), Start::Retained, now);
-            self.announce_soon(name.clone(), now);
         }
         self.keep(topic, now);
     }
@@ -301,7 +303,7 @@ impl Core {
             if self.is_keeper_of(name.id(&self.network), now) {
                 self.keep_named(&name, now);
             } else if has_own {
-                self.join_topic(name, now);
+                self.join_topic(&name, now);
             }
         }
     }
@@ -397,6 +399,38 @@ impl Entry {
             && self.swarm.has_base()
             && self.rendezvous.all_exchanged()
     }
+}
+
+/// Adds a member to those that an answer names for a topic, unless it holds as many contacts as it may.
+fn name_member(meeting: &mut Meeting, member: PeerContact, contacts: &mut Vec<PeerContact>) {
+    let peer = super::peer_of(&member);
+    let known = contacts.iter().position(|it| super::peer_of(it) == peer);
+    let place = match known {
+        Some(place) => place,
+        None if contacts.len() < CONTACTS_MAX => {
+            contacts.push(member);
+            contacts.len() - 1
+        }
+        None => return,
+    };
+    meeting.contacts.extend(u32::try_from(place));
+}
+
+/// Returns how much two peers are each other's own: the same from both sides, at random between pairs, and the same for all keepers
+/// (the highest random weight of Thaler and Ravishankar, 1996).
+///
+/// Members of many topics that are linked with those closest to them by this need few links for all of them.
+fn affinity(one: PeerId, other: PeerId) -> u64 {
+    let half = |peer: PeerId| {
+        peer.as_bytes()
+            .first_chunk()
+            .map_or(0, |it| u64::from_le_bytes(*it))
+    };
+    // The finaliser of SplitMix64 (Steele, Lea and Flood, 2014).
+    let mut mixed = half(one) ^ half(other);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }
 
 /// Returns whether a member holds all of these messages.

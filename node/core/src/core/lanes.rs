@@ -171,7 +171,9 @@ impl Core {
             }
             let allowed = link.supplies_allowed(now);
             if allowed == 0 {
-                link.supply_at = now.time + SUPPLY_PAUSE;
+                let at = now.time + SUPPLY_PAUSE;
+                link.supply_at = at;
+                self.hurry_link(peer, at);
                 return self.count("supplies_slowed");
             }
             link.supplied_last = Some(topic);

@@ -33,11 +33,11 @@ const DEAD_AFTER: Duration = Duration::from_millis(2_750);
 /// A link that no swarm needs is closed after this long: longer than a join's walk and a shuffle take, and than the lookups
 /// that follow each other when a table is filled.
 const IDLE_AFTER: Duration = Duration::from_secs(15);
-/// Links that no swarm needs, above which those not used lately are closed. A lookup in a large network asks some twenty peers;
-/// each link costs a heartbeat and a descriptor at both ends.
-const SPARE_MAX: usize = 64;
+/// Links that no swarm needs, above which those not used lately are closed: each costs a heartbeat and a descriptor at both ends. Half
+/// of those that are kept for the store, and some for a lookup.
+const SPARE_MAX: usize = 16;
 /// What "lately" is then: longer than a question waits for its answer.
-const IDLE_AFTER_IN_CROWD: Duration = Duration::from_secs(4);
+const IDLE_AFTER_IN_CROWD: Duration = Duration::from_millis(2_500);
 /// A neighbour that stays congested is replaced after this long.
 const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// Frames for neighbours from a peer that is none, after which it is told of: honest ones cross with a goodbye, a few at a time.
@@ -83,6 +83,8 @@ pub(super) struct Link {
     /// Frames for a neighbour that came while it was none.
     strange_frames: u32,
     used_at: Time,
+    /// When it is looked at next: when something of it is due, or before that.
+    timer: Time,
     /// It was closed or given up; its LinkDown is on its way.
     dead: bool,
 }
@@ -118,6 +120,7 @@ impl Link {
             supply_at: Time::NEVER,
             strange_frames: 0,
             used_at: now.time,
+            timer: Time::NEVER,
             dead: false,
         }
     }
@@ -219,9 +222,11 @@ impl Core {
         link.ping_at = now.time + self.jitter(PING_AFTER);
         if let Some(before) = self.links.insert(peer, link) {
             // The shell tells LinkDown first; should it ever not, nothing may outlive the link.
-            self.lose_link(peer, before, now);
+            self.link_timers.remove(&(before.timer, peer));
+            self.lose_link(peer, before, true, now);
         }
         self.send_control(peer, hello);
+        self.plan_link(peer, IDLE_AFTER);
         for topic in self.swarms.keys().copied().collect::<Vec<_>>() {
             self.tell_swarm(topic, swarm::Input::PeerUp(peer), now);
         }
@@ -249,37 +254,52 @@ impl Core {
             self.count("bad_frames");
         }
         if let Some(link) = self.links.remove(&peer) {
-            let was_alive = link.is_alive();
-            self.lose_link(peer, link, now);
-            if was_alive && !matches!(reason, DownReason::Closed) {
+            self.link_timers.remove(&(link.timer, peer));
+            let is_loss = link.is_alive() && !matches!(reason, DownReason::Closed);
+            self.lose_link(peer, link, is_loss, now);
+            if is_loss {
                 self.doubt(peer, now);
             }
         }
     }
 
-    fn lose_link(&mut self, peer: PeerId, link: Link, now: Now) {
+    fn lose_link(&mut self, peer: PeerId, link: Link, is_loss: bool, now: Now) {
         for request in link.waiting {
             self.reply(request, Reply::Pong(None));
         }
         if !link.dead {
-            self.peer_lost(peer, now);
-            self.dht_lost(peer, now);
-            self.store_lost(peer, now);
-            self.keeper_lost(peer, now);
+            self.unlinked(peer, is_loss, now);
         }
+    }
+
+    /// A link is there no more; its peer may be, unless that is a loss.
+    fn unlinked(&mut self, peer: PeerId, is_loss: bool, now: Now) {
+        self.peer_lost(peer, now);
+        self.dht_lost(peer, now);
+        self.store_lost(peer, now);
+        match is_loss {
+            true => self.keeper_lost(peer, now),
+            false => self.keeper_unlinked(peer, now),
+        }
+    }
+
+    /// Gives a link up that nobody needs.
+    fn retire(&mut self, peer: PeerId, now: Now) {
+        self.close_link(peer, "nobody needs it", false, now);
     }
 
     /// Gives a link up before its LinkDown comes.
     pub(super) fn abandon(&mut self, peer: PeerId, reason: &'static str, now: Now) {
+        self.close_link(peer, reason, true, now);
+    }
+
+    fn close_link(&mut self, peer: PeerId, reason: &'static str, is_loss: bool, now: Now) {
         let Some(link) = self.links.get_mut(&peer).filter(|link| link.is_alive()) else {
             return;
         };
         link.dead = true;
         self.outputs.push_back(Output::Close { peer, reason });
-        self.peer_lost(peer, now);
-        self.dht_lost(peer, now);
-        self.store_lost(peer, now);
-        self.keeper_lost(peer, now);
+        self.unlinked(peer, is_loss, now);
     }
 
     /// Returns how long a link that no swarm needs may be idle.
@@ -293,15 +313,38 @@ impl Core {
     }
 
     pub(super) fn tick_links(&mut self, now: Now) {
+        let due = self.link_timers.iter();
+        let due = due.take_while(|(at, _)| *at <= now.time);
+        let due: Vec<PeerId> = due.map(|(_, peer)| *peer).collect();
+        if due.is_empty() {
+            return;
+        }
         let idle_after = self.idle_after();
-        let due: Vec<PeerId> = self
-            .links
-            .iter()
-            .filter(|(_, link)| link.next_tick(idle_after) <= now.time)
-            .map(|(peer, _)| *peer)
-            .collect();
         for peer in due {
             self.tick_link(peer, idle_after, now);
+            self.plan_link(peer, idle_after);
+        }
+    }
+
+    /// Fixes when a link is looked at next. What is heard and sent meanwhile puts that off, which shows then.
+    fn plan_link(&mut self, peer: PeerId, idle_after: Duration) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            self.link_timers.remove(&(link.timer, peer));
+            link.timer = link.next_tick(idle_after);
+            if link.timer != Time::NEVER {
+                self.link_timers.insert((link.timer, peer));
+            }
+        }
+    }
+
+    /// A link is to be looked at by then.
+    pub(super) fn hurry_link(&mut self, peer: PeerId, at: Time) {
+        if let Some(link) = self.links.get_mut(&peer)
+            && at < link.timer
+        {
+            self.link_timers.remove(&(link.timer, peer));
+            link.timer = at;
+            self.link_timers.insert((at, peer));
         }
     }
 
@@ -325,7 +368,7 @@ impl Core {
             return self.doubt(peer, now);
         }
         if link.is_spare() && now.time.since(link.used_at) >= idle_after {
-            return self.abandon(peer, "nobody needs it", now);
+            return self.retire(peer, now);
         }
         if link
             .congested_since
@@ -361,12 +404,7 @@ impl Core {
     }
 
     pub(super) fn next_link_tick(&self) -> Time {
-        let idle_after = self.idle_after();
-        self.links
-            .values()
-            .map(|link| link.next_tick(idle_after))
-            .min()
-            .unwrap_or(Time::NEVER)
+        self.link_timers.first().map_or(Time::NEVER, |(at, _)| *at)
     }
 
     pub(super) fn ping_came(&mut self, peer: PeerId, nonce: u64) {

@@ -127,7 +127,7 @@ impl Core {
             self.keep_named(&name, now);
         }
         let may_open = self.may_publish_on(&name) && self.has_room_for_acks();
-        let topic = may_open.then(|| self.join_topic(name, now)).flatten();
+        let topic = may_open.then(|| self.join_topic(&name, now)).flatten();
         let open = topic.and_then(|topic| Some((topic, self.swarms.get_mut(&topic)?)));
         let Some((topic, entry)) = open.filter(|(_, entry)| entry.publishing.jobs.len() < JOBS_MAX)
         else {
@@ -301,12 +301,9 @@ impl Core {
         let (header, cost) = (bundle.header(), bundle.cost_bytes());
         let entry = self.swarms.get_mut(&topic)?;
         let reach = entry.swarm.publish(bundle, now);
-        // Announcements over the root swarm have no pace, so nobody would ever take them off again.
-        if topic != self.root {
-            let publishing = &mut entry.publishing;
-            publishing.under_way.push_back((header.last, cost));
-            publishing.under_way_bytes += cost;
-        }
+        let publishing = &mut entry.publishing;
+        publishing.under_way.push_back((header.last, cost));
+        publishing.under_way_bytes += cost;
         entry.used_at = now.time;
         self.drain(topic, now);
         let receipt = Receipt {

@@ -1,10 +1,13 @@
 //! Rendezvous: how the members of a topic find its keepers, and through them each other and its history.
 //!
-//! Whoever is a member of a topic says so to the nodes closest to the topic's point, at once and again before that expires. Those
-//! among them that keep the topic answer with other members. A member that has just joined waits for this round before it takes
-//! itself for the first one.
+//! Whoever is a member of a topic says so to the nodes closest to the topic's point: at once, again before that expires, and to
+//! whoever turns out to be close later. Those among them that keep the topic answer with other members. A member that has just
+//! joined waits for this round before it takes itself for the first one.
+//!
+//! What is said again goes out peer by peer, with all topics that a peer is close to in one message, and spread over some time: a
+//! member of 250 topics has 1,500 meetings with perhaps 200 peers, and no reason to have links to all of them at once.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use weft_dht::dht::{self, Call as Lookup};
@@ -14,37 +17,58 @@ use weft_identity::PeerId;
 use weft_overlay::{Now, Time, swarm};
 
 use super::Core;
-use super::reach::Question;
-use super::topics::{ANNOUNCE_AFTER, MEMBERSHIP_RENEWED, MEMBERSHIP_VALID, TOPIC_UNUSED};
+use super::asking::What;
+use super::members::MEMBERSHIP_VALID;
+use super::topics::TOPIC_UNUSED;
 use crate::input::Reach;
-use crate::keeping::{Answer, KEEPERS, MET, Meeting, Message, Query};
-use crate::wire::encode_topics;
+use crate::keeping::{KEEPERS, MET, Meeting, Query};
 use crate::wire::membership::{Membership, TopicMembership};
-use crate::{Event, Lane, Output, PeerContact, RequestId, TopicId};
+use crate::{PeerContact, TopicId};
 
-/// How long an answer is waited for: longer than a dial and a round trip, shorter than a link takes to be found dead.
-const ANSWER_WAIT: Duration = Duration::from_secs(2);
+/// A changed membership is told after this long: a node that subscribes to 200 topics at once says so in few messages.
+const TOLD_AFTER: Duration = Duration::from_millis(5);
+/// How often all memberships are told again: twice and more before they expire.
+const RENEWED: Duration = Duration::from_secs(120);
+/// The time over which that is spread, and the grain of it.
+const SPREAD: Duration = Duration::from_secs(40);
+const SPREAD_STEP: Duration = Duration::from_millis(250);
+/// How often it is looked whether others have come close to a topic's point.
+const LOOKS_AROUND: Duration = Duration::from_secs(1);
 /// How soon after a keeper is lost the closest are met anew: by then the table has noticed, if it is gone for good.
 const REPLACED_AFTER: Duration = Duration::from_secs(2);
+/// How soon a peer is met again that has not answered.
+const MET_AGAIN: Duration = Duration::from_secs(5);
 /// Topics in one message: so that its answer has room for some members of each.
 const MEET_TOPICS_MAX: usize = 64;
-/// Meetings due this soon go along with one that is due now.
-const TOGETHER: Duration = Duration::from_secs(1);
-/// How often the closest nodes are looked for in the network where the table can't hold all of them.
-const LOOKUP_EVERY: Duration = Duration::from_secs(300);
-/// Bytes of a message above which it goes with what may wait: it holds bundles or many digests.
-const LARGE_BYTES: usize = 4 * 1024;
+/// How often the closest nodes are looked for in the network, where the table can't hold all of them: seldom while keepers are known,
+/// who know their neighbours.
+const LOOKUP_EVERY: Duration = Duration::from_secs(1_800);
+/// How often while there are too few, or no lookup could be begun.
+const LOOKUP_AGAIN: Duration = Duration::from_secs(30);
+/// Contacts of members that are remembered of a topic, from the last answers: what an active view takes several times.
+const CONTACTS_KEPT: usize = 24;
+/// How often members are asked for because a swarm is short of neighbours. One that has none asks sooner.
+const ASKED_FOR_MEMBERS: Duration = Duration::from_secs(60);
+const ASKED_WHEN_ALONE: Duration = Duration::from_secs(2);
 
 /// What a member knows of its topic's keepers.
 #[derive(Debug)]
 pub(super) struct Rendezvous {
+    /// When those closest are met that have not been.
     meet_at: Time,
+    /// Who has been told how this node stands to the topic.
+    met: BTreeSet<PeerId>,
+    met_at: Time,
     look_up_at: Time,
+    /// Whether a lookup is running.
+    is_looking: bool,
     /// The closest nodes that the last lookup found.
     found: Vec<PeerContact>,
+    /// Members that keepers have named, the newest last.
+    named: VecDeque<PeerContact>,
     pub(super) keepers: BTreeMap<PeerId, Known>,
     /// Meetings that wait for an answer.
-    asked: usize,
+    pub(super) asked: usize,
     /// Whether everybody who was asked first has answered, or won't.
     is_over: bool,
     /// Whether anybody has said that the topic has had members before this one.
@@ -80,8 +104,12 @@ impl Rendezvous {
     pub(super) const fn new(now: Now) -> Self {
         Self {
             meet_at: Time::NEVER,
+            met: BTreeSet::new(),
+            met_at: now.time,
             look_up_at: now.time,
+            is_looking: false,
             found: Vec::new(),
+            named: VecDeque::new(),
             keepers: BTreeMap::new(),
             asked: 0,
             is_over: false,
@@ -100,6 +128,15 @@ impl Rendezvous {
         keepers.all(|known| known.reached == Some(Reach::All) || known.is_hopeless())
     }
 
+    fn name_member(&mut self, contact: &PeerContact) {
+        let peer = super::peer_of(contact);
+        self.named.retain(|named| super::peer_of(named) != peer);
+        if self.named.len() >= CONTACTS_KEPT {
+            self.named.pop_front();
+        }
+        self.named.push_back(contact.clone());
+    }
+
     /// Returns the subscribers that keepers know of: whoever knows most has heard from most.
     pub(super) fn subscribed(&self) -> usize {
         let known = self.keepers.values().map(|known| known.subscribed);
@@ -107,48 +144,52 @@ impl Rendezvous {
     }
 }
 
-/// A question that waits for its answer.
+/// Whom to meet, and in which topics.
+type Meetings = BTreeMap<PeerId, (PeerContact, Vec<TopicId>)>;
+
+/// What is said again to peers, a few at a time.
 #[derive(Debug)]
-pub(super) struct Asked {
-    pub(super) of: PeerId,
-    pub(super) what: What,
-    pub(super) until: Time,
+pub(super) struct Renewals {
+    /// When the next round is made up.
+    round_at: Time,
+    /// Who is still to be met in this round, and in which topics.
+    due: Meetings,
+    next_at: Time,
+    /// Until when the round shall be over.
+    until: Time,
+    /// When it is looked who has come close, and a mark of who was there then.
+    looks_at: Time,
+    near_mark: u64,
 }
 
-/// What was asked.
-#[derive(Debug)]
-pub(super) enum What {
-    /// To meet in these topics.
-    Meet(Vec<TopicId>),
-    /// A step of a topic's exchange.
-    Exchange(TopicId),
-    /// Whether it has what a publish has published.
-    Confirm(RequestId),
-    /// To take a bundle that is published through keepers, the how-manyth of its publish.
-    Hand(RequestId, usize),
-    /// To take a bundle of a publish: whether it has is asked apart from that.
-    Handed,
-}
-
-/// The questions of this node to keepers.
-#[derive(Debug)]
-pub(super) struct Asking {
-    asked: BTreeMap<u64, Asked>,
-    next: u64,
-    /// Lookups of topics' points that are running.
-    lookups: BTreeMap<dht::CallId, TopicId>,
-    /// When to look what is due; never later than that.
-    pub(super) at: Time,
-}
-
-impl Default for Asking {
-    fn default() -> Self {
+impl Renewals {
+    pub(super) const fn new(now: Now) -> Self {
         Self {
-            asked: BTreeMap::new(),
-            next: 0,
-            lookups: BTreeMap::new(),
-            at: Time::NEVER,
+            round_at: now.time,
+            due: Meetings::new(),
+            next_at: Time::NEVER,
+            until: Time::NEVER,
+            looks_at: now.time,
+            near_mark: 0,
         }
+    }
+
+    fn poll_timeout(&self) -> Time {
+        self.round_at.min(self.next_at).min(self.looks_at)
+    }
+
+    /// Takes out who is met now: as many as bring the round to its end in time.
+    fn take_step(&mut self, now: Time) -> Vec<(PeerContact, Vec<TopicId>)> {
+        let steps = self.until.since(now).as_millis() / SPREAD_STEP.as_millis();
+        let steps = usize::try_from(steps).unwrap_or(usize::MAX).max(1);
+        let count = self.due.len().div_ceil(steps);
+        let taken = (0..count).map_while(|_| self.due.pop_first());
+        let taken = taken.map(|(_, meeting)| meeting).collect();
+        self.next_at = match self.due.is_empty() {
+            true => Time::NEVER,
+            false => now + SPREAD_STEP,
+        };
+        taken
     }
 }
 
@@ -158,9 +199,12 @@ pub(super) fn point_of(topic: TopicId) -> Point {
 }
 
 impl Core {
-    /// A topic's membership has changed: its keepers shall know.
+    /// This node's part in a topic has changed: those closest shall know.
     pub(super) fn meet_soon(&mut self, topic: TopicId, now: Now) {
-        self.meet_at(topic, now.time + ANNOUNCE_AFTER);
+        if let Some(entry) = self.swarms.get_mut(&topic) {
+            entry.rendezvous.met.clear();
+        }
+        self.meet_at(topic, now.time + TOLD_AFTER);
     }
 
     fn meet_at(&mut self, topic: TopicId, at: Time) {
@@ -190,16 +234,15 @@ impl Core {
         if self.asking.at > now.time {
             return;
         }
-        self.asking.at = Time::NEVER;
-        let late: Vec<u64> = self
-            .asking
-            .asked
-            .iter()
-            .filter(|(_, asked)| asked.until <= now.time)
-            .map(|(request, _)| *request)
-            .collect();
-        for request in late {
-            self.unanswered(request, now);
+        self.give_up_late(now);
+        self.look_who_is_near(now);
+        if self.asking.renewals.round_at <= now.time {
+            self.begin_renewals(now);
+        }
+        if self.asking.renewals.next_at <= now.time {
+            for (contact, topics) in self.asking.renewals.take_step(now.time) {
+                self.meet_with(&contact, &topics, now);
+            }
         }
         let due = |at: Time| at <= now.time;
         if self
@@ -210,46 +253,124 @@ impl Core {
             self.meet(now);
         }
         let next = self.swarms.values().map(|entry| entry.rendezvous.meet_at);
-        let asked = self.asking.asked.values().map(|asked| asked.until);
-        let next = next.chain(asked).min().unwrap_or(Time::NEVER);
-        self.asking.at = self.asking.at.min(next);
+        let next = next.min().unwrap_or(Time::NEVER);
+        self.asking.at = next
+            .min(self.asking.given_up_at())
+            .min(self.asking.renewals.poll_timeout());
     }
 
-    /// Says in which topics this node is a member, to those closest to each of them.
+    /// Notes whom this node meets again, in all of its topics.
+    fn begin_renewals(&mut self, now: Now) {
+        let mut due = Meetings::new();
+        for topic in self.topics_met() {
+            self.keep_if_close(topic, now);
+            for contact in self.closest_to(topic, now) {
+                let peer = super::peer_of(&contact);
+                let (_, topics) = due.entry(peer).or_insert((contact, Vec::new()));
+                topics.push(topic);
+            }
+            if let Some(entry) = self.swarms.get_mut(&topic) {
+                let keepers = &mut entry.rendezvous.keepers;
+                keepers.retain(|_, known| now.time.since(known.heard_at) < MEMBERSHIP_VALID);
+            }
+        }
+        let round_at = now.time + self.jitter(RENEWED);
+        let renewals = &mut self.asking.renewals;
+        renewals.round_at = round_at;
+        renewals.until = now.time + SPREAD;
+        renewals.next_at = now.time;
+        renewals.due = due;
+    }
+
+    /// Returns the topics for which this node meets others.
+    fn topics_met(&self) -> Vec<TopicId> {
+        let topics = self.swarms.keys().filter(|topic| **topic != self.root);
+        topics.copied().collect()
+    }
+
+    /// Whoever has come close to topics of this node's is told of it, and what this node has come close to it keeps.
+    fn look_who_is_near(&mut self, now: Now) {
+        if self.asking.renewals.looks_at > now.time {
+            return;
+        }
+        self.asking.renewals.looks_at = now.time + LOOKS_AROUND;
+        let mark = self.near_mark();
+        if std::mem::replace(&mut self.asking.renewals.near_mark, mark) == mark {
+            return;
+        }
+        for topic in self.topics_met() {
+            self.keep_if_close(topic, now);
+            let closest = self.closest_to(topic, now);
+            let closest: BTreeSet<PeerId> = closest.iter().map(super::peer_of).collect();
+            let Some(entry) = self.swarms.get_mut(&topic) else {
+                continue;
+            };
+            let met = &mut entry.rendezvous.met;
+            // Who comes back has perhaps forgotten.
+            met.retain(|peer| closest.contains(peer));
+            if met.len() < closest.len() {
+                self.meet_at(topic, now.time);
+            }
+        }
+    }
+
+    /// Meets those closest to the topics that are due, as far as they haven't been met.
     fn meet(&mut self, now: Now) {
         let due: Vec<TopicId> = self
             .swarms
             .iter()
-            .filter(|(_, entry)| entry.rendezvous.meet_at <= now.time + TOGETHER)
+            .filter(|(_, entry)| entry.rendezvous.meet_at <= now.time)
             .map(|(topic, _)| *topic)
             .collect();
-        let mut meetings: BTreeMap<PeerId, (PeerContact, Vec<TopicId>)> = BTreeMap::new();
+        let mut meetings = Meetings::new();
         for &topic in &due {
-            if self.is_of_use(topic, now) && self.is_keeper_of(topic, now) {
-                self.keep(topic, now);
-            }
+            self.keep_if_close(topic, now);
             let closest = self.closest_to(topic, now);
-            let again = now.time + self.jitter(MEMBERSHIP_RENEWED);
             let Some(entry) = self.swarms.get_mut(&topic) else {
                 continue;
             };
-            entry.rendezvous.meet_at = again;
-            let keepers = &mut entry.rendezvous.keepers;
-            keepers.retain(|_, known| now.time.since(known.heard_at) < MEMBERSHIP_VALID);
+            entry.rendezvous.meet_at = Time::NEVER;
+            entry.rendezvous.met_at = now.time;
             for contact in closest {
                 let peer = super::peer_of(&contact);
-                let (_, topics) = meetings.entry(peer).or_insert((contact, Vec::new()));
-                topics.push(topic);
+                if entry.rendezvous.met.insert(peer) {
+                    let (_, topics) = meetings.entry(peer).or_insert((contact, Vec::new()));
+                    topics.push(topic);
+                }
             }
         }
         for (contact, topics) in meetings.into_values() {
-            for topics in topics.chunks(MEET_TOPICS_MAX) {
-                self.meet_with(&contact, topics, now);
-            }
+            self.meet_with(&contact, &topics, now);
         }
         // Where there is nobody to ask, that was all.
         for topic in due {
             self.round_over(topic, now);
+        }
+    }
+
+    fn keep_if_close(&mut self, topic: TopicId, now: Now) {
+        if self.is_of_use(topic, now) && self.is_keeper_of(topic, now) {
+            self.keep(topic, now);
+        }
+    }
+
+    /// A topic's swarm is short of neighbours: those that keepers have named may be some, and keepers may name others.
+    pub(super) fn find_members(&mut self, topic: TopicId, now: Now) {
+        let Some(entry) = self.swarms.get(&topic) else {
+            return;
+        };
+        let mut contacts = self.members.contacts_of(&entry.name, now);
+        contacts.extend(entry.rendezvous.named.iter().cloned());
+        let is_alone = entry.swarm.membership().active().next().is_none();
+        let rest = match is_alone {
+            true => ASKED_WHEN_ALONE,
+            false => ASKED_FOR_MEMBERS,
+        };
+        if now.time.since(entry.rendezvous.met_at) >= rest {
+            self.meet_soon(topic, now);
+        }
+        if !contacts.is_empty() {
+            self.tell_swarm(topic, swarm::Input::Learned(contacts), now);
         }
     }
 
@@ -265,15 +386,27 @@ impl Core {
     }
 
     fn meet_with(&mut self, contact: &PeerContact, topics: &[TopicId], now: Now) {
+        for topics in topics.chunks(MEET_TOPICS_MAX) {
+            self.meet_in(contact, topics, now);
+        }
+    }
+
+    fn meet_in(&mut self, contact: &PeerContact, topics: &[TopicId], now: Now) {
         let mut memberships = Vec::with_capacity(topics.len());
+        let mut asked = Vec::with_capacity(topics.len());
         for topic in topics {
             if let Some(entry) = self.swarms.get_mut(topic) {
                 entry.rendezvous.asked += 1;
+                entry.rendezvous.met.insert(super::peer_of(contact));
+                asked.push(*topic);
                 memberships.push(TopicMembership {
                     name: entry.name.clone(),
                     subscribed: entry.subscriptions > 0,
                 });
             }
+        }
+        if asked.is_empty() {
+            return;
         }
         let query = Query::Meet(Membership {
             topics: memberships,
@@ -282,10 +415,11 @@ impl Core {
             expires_at: now.unix + MEMBERSHIP_VALID,
         });
         let to = super::peer_of(contact);
-        self.ask_keeper(to, Some(contact), What::Meet(topics.to_vec()), &query, now);
+        self.ask_keeper(to, Some(contact), What::Meet(asked), &query, now);
     }
 
-    /// Returns those closest to a topic's point that keep things, and looks for closer ones now and then.
+    /// Returns those closest to a topic's point that keep things, and looks for closer ones now and then. Where too few keep anything,
+    /// others may at least tell members of each other.
     fn closest_to(&mut self, topic: TopicId, now: Now) -> Vec<PeerContact> {
         let point = point_of(topic);
         let mut closest = self.near(point, now);
@@ -296,16 +430,24 @@ impl Core {
             closest.extend(entry.rendezvous.found.iter().cloned());
             if entry.rendezvous.look_up_at <= now.time {
                 entry.rendezvous.look_up_at = now.time + LOOKUP_EVERY;
+                entry.rendezvous.is_looking = true;
                 let id = self.next_dht_call();
                 self.asking.lookups.insert(id, topic);
                 let call = Lookup::Closest(Key::from_array(*topic.as_bytes()));
                 self.tell_dht(dht::Input::Call { id, call }, now);
             }
         }
+        let by_distance = |contact: &PeerContact| super::peer_of(contact).point() ^ point;
         closest.retain(|contact| super::peer_of(contact) != self.me);
-        closest.sort_by_key(|contact| super::peer_of(contact).point() ^ point);
+        closest.sort_by_key(by_distance);
         closest.dedup_by_key(|contact| super::peer_of(contact));
         closest.truncate(MET);
+        if closest.len() < MET {
+            let mut others = self.near_serving(point, now);
+            others.retain(|other| !closest.contains(other));
+            others.truncate(MET - closest.len());
+            closest.extend(others);
+        }
         closest
     }
 
@@ -319,120 +461,24 @@ impl Core {
         let Some(topic) = self.asking.lookups.remove(&lookup) else {
             return false;
         };
-        if let dht::Outcome::Closest { contacts } = outcome
-            && let Some(entry) = self.swarms.get_mut(&topic)
-        {
+        let Some(entry) = self.swarms.get_mut(&topic) else {
+            return true;
+        };
+        entry.rendezvous.is_looking = false;
+        if let dht::Outcome::Closest { contacts } = outcome {
             let stores = contacts.iter().filter(|contact| contact.stores());
             let found = stores.filter_map(|contact| contact.descriptor().cloned());
             entry.rendezvous.found = found.take(MET).collect();
-            self.meet_soon(topic, now);
+        } else {
+            entry.rendezvous.look_up_at = now.time + LOOKUP_AGAIN;
         }
+        // Those that are new are met; where there are none, the first round may be over.
+        self.meet_at(topic, now.time);
         true
     }
 
-    /// Asks a keeper, or who may be one.
-    pub(super) fn ask_keeper(
-        &mut self,
-        to: PeerId,
-        contact: Option<&PeerContact>,
-        what: What,
-        query: &Query,
-        now: Now,
-    ) {
-        self.asking.next += 1;
-        let request = self.asking.next;
-        let until = now.time + ANSWER_WAIT;
-        let asked = Asked {
-            of: to,
-            what,
-            until,
-        };
-        self.asking.asked.insert(request, asked);
-        self.asking.at = self.asking.at.min(until);
-        let frame = encode_topics(request, &Message::Query(query.clone()));
-        match self.links.get_mut(&to) {
-            Some(link) if link.is_alive() => {
-                link.touch(now);
-                self.send_to_keeper(to, frame);
-            }
-            Some(_) => {}
-            None => {
-                let known = contact.cloned().or_else(|| self.contact_of(to, now));
-                if let Some(contact) = known {
-                    self.link_for_dht(&contact, Some(Question::unhurried(frame)), now);
-                }
-            }
-        }
-    }
-
-    fn contact_of(&self, peer: PeerId, now: Now) -> Option<PeerContact> {
-        self.book.lasting(peer, now)
-    }
-
-    pub(super) fn send_to_keeper(&mut self, peer: PeerId, frame: crate::wire::OutFrame) {
-        if let Some(link) = self.links.get_mut(&peer)
-            && frame.len() > LARGE_BYTES
-        {
-            link.repair_bytes += frame.len();
-        }
-        let lane = if frame.len() > LARGE_BYTES {
-            Lane::Repair
-        } else {
-            Lane::Control
-        };
-        self.outputs.push_back(Output::Send { peer, lane, frame });
-    }
-
-    /// A message about topics came.
-    pub(super) fn topics_came(&mut self, peer: PeerId, request: u64, message: Message, now: Now) {
-        self.touch_link(peer, now);
-        match message {
-            Message::Query(query) => self.keeper_asked(peer, request, query, now),
-            Message::Answer(answer) => self.keeper_answered(peer, request, answer, now),
-        }
-    }
-
-    fn keeper_answered(&mut self, peer: PeerId, request: u64, answer: Answer, now: Now) {
-        let is_expected = self.asking.asked.get(&request);
-        if is_expected.is_none_or(|asked| asked.of != peer) {
-            // It came too late, or nobody has asked.
-            return self.count("topic_answers_unasked");
-        }
-        let Some(asked) = self.asking.asked.remove(&request) else {
-            return;
-        };
-        match (asked.what, answer) {
-            (
-                What::Meet(topics),
-                Answer::Met {
-                    topics: met,
-                    contacts,
-                },
-            ) if topics.len() == met.len() => {
-                for (topic, meeting) in topics.into_iter().zip(met) {
-                    self.met_in(topic, peer, &meeting, &contacts, now);
-                }
-            }
-            (What::Confirm(request), Answer::Confirmed { durable, held, .. }) => {
-                self.confirmed(request, peer, (durable, held), now);
-            }
-            (What::Handed, Answer::Confirmed { .. }) => {}
-            (What::Hand(request, at), answer) => {
-                self.hand_answered((request, at), peer, Some(&answer), now);
-            }
-            (What::Exchange(topic), answer) => self.exchange_answered(topic, peer, answer, now),
-            (what, answer) => {
-                if answer != Answer::Unable {
-                    let what = "an answer to another question about topics";
-                    self.event(Event::Misbehaviour { peer, what });
-                }
-                self.gone_unanswered(peer, what, now);
-            }
-        }
-    }
-
     /// A node close to a topic's point says how it stands to it.
-    fn met_in(
+    pub(super) fn met_in(
         &mut self,
         topic: TopicId,
         peer: PeerId,
@@ -462,8 +508,9 @@ impl Core {
             known.filled = meeting.filled;
             known.subscribed = subscribed;
             known.heard_at = now.time;
-        } else {
-            rendezvous.keepers.remove(&peer);
+        } else if rendezvous.keepers.remove(&peer).is_some() {
+            // Others are closer than it: perhaps they are known here, perhaps not.
+            rendezvous.look_up_at = rendezvous.look_up_at.min(now.time + LOOKUP_AGAIN);
         }
         let members = meeting.contacts.iter();
         let members = members.filter_map(|place| contacts.get(usize::try_from(*place).ok()?));
@@ -473,11 +520,16 @@ impl Core {
             .cloned()
             .chain(keeper)
             .collect();
+        for contact in &learned {
+            rendezvous.name_member(contact);
+        }
         if !learned.is_empty() {
             self.tell_swarm(topic, swarm::Input::Learned(learned), now);
         }
         self.round_over(topic, now);
         self.exchange_if_due(topic, now);
+        // The next topic shall know of the links that this one wants.
+        self.tell_links(now);
     }
 
     /// Ends a topic's first round once nobody is left who has been asked in it.
@@ -485,7 +537,8 @@ impl Core {
         let Some(entry) = self.swarms.get_mut(&topic) else {
             return;
         };
-        if entry.rendezvous.is_over || entry.rendezvous.asked > 0 {
+        let rendezvous = &entry.rendezvous;
+        if rendezvous.is_over || rendezvous.asked > 0 || rendezvous.is_looking {
             return;
         }
         entry.rendezvous.is_over = true;
@@ -496,48 +549,42 @@ impl Core {
         self.exchange_if_due(topic, now);
     }
 
-    fn unanswered(&mut self, request: u64, now: Now) {
-        if let Some(asked) = self.asking.asked.remove(&request) {
-            self.gone_unanswered(asked.of, asked.what, now);
+    /// A peer has not answered: it is met again, and if it has kept the topic, somebody may take its place.
+    pub(super) fn not_met_in(&mut self, topic: TopicId, peer: PeerId, now: Now) {
+        let Some(entry) = self.swarms.get_mut(&topic) else {
+            return;
+        };
+        let rendezvous = &mut entry.rendezvous;
+        rendezvous.asked = rendezvous.asked.saturating_sub(1);
+        rendezvous.met.remove(&peer);
+        if rendezvous.keepers.remove(&peer).is_some() {
+            rendezvous.met.clear();
         }
+        self.meet_at(topic, now.time + MET_AGAIN);
+        self.round_over(topic, now);
     }
 
-    fn gone_unanswered(&mut self, peer: PeerId, what: What, now: Now) {
-        match what {
-            What::Meet(topics) => {
-                for topic in topics {
-                    if let Some(entry) = self.swarms.get_mut(&topic) {
-                        let rendezvous = &mut entry.rendezvous;
-                        rendezvous.asked = rendezvous.asked.saturating_sub(1);
-                        rendezvous.keepers.remove(&peer);
-                        self.round_over(topic, now);
-                    }
-                }
-            }
-            What::Exchange(topic) => self.exchange_failed(topic, peer, now),
-            // It is asked again for as long as anybody waits.
-            What::Confirm(_) | What::Handed => {}
-            What::Hand(request, at) => self.hand_answered((request, at), peer, None, now),
-        }
-    }
-
-    /// A peer can't be reached: what it was asked it won't answer.
+    /// A peer can't be reached any more.
     pub(super) fn keeper_lost(&mut self, peer: PeerId, now: Now) {
-        let asked = self.asking.asked.iter();
-        let asked: Vec<u64> = asked
-            .filter(|(_, asked)| asked.of == peer)
-            .map(|(request, _)| *request)
-            .collect();
-        for request in asked {
-            self.unanswered(request, now);
+        self.keeper_unlinked(peer, now);
+        for topic in self.topics_met() {
+            let Some(entry) = self.swarms.get_mut(&topic) else {
+                continue;
+            };
+            if entry.rendezvous.keepers.contains_key(&peer) {
+                entry.rendezvous.met.clear();
+                self.meet_at(topic, now.time + REPLACED_AFTER);
+            }
         }
-        let swarms = self.swarms.iter();
-        let kept = swarms.filter_map(|(topic, entry)| {
-            let known = entry.rendezvous.keepers.get(&peer);
-            known.map(|_| *topic)
-        });
-        for topic in kept.collect::<Vec<_>>() {
-            // Perhaps nobody needed the link, perhaps another is to take its place: that shows when it is met.
+    }
+
+    /// A neighbour in a topic's swarm has gone. If it keeps the topic, that may be because it has stopped.
+    pub(super) fn keeper_left(&mut self, topic: TopicId, peer: PeerId, now: Now) {
+        let Some(entry) = self.swarms.get_mut(&topic) else {
+            return;
+        };
+        let rendezvous = &mut entry.rendezvous;
+        if rendezvous.keepers.contains_key(&peer) && rendezvous.met.remove(&peer) {
             self.meet_at(topic, now.time + REPLACED_AFTER);
         }
     }

@@ -179,6 +179,28 @@ impl Core {
             .collect()
     }
 
+    /// Returns live peers of ours that serve, whether they keep things or not, the closest to a point first.
+    pub(super) fn near_serving(&self, point: Point, now: Now) -> Vec<PeerContact> {
+        let near = self.table().closest_where(point, K, |entry| {
+            entry.standing() == Standing::Live && entry.contact().expires_at() > now.unix
+        });
+        let near = near.into_iter();
+        near.filter_map(|entry| entry.contact().descriptor().cloned())
+            .collect()
+    }
+
+    /// Returns a mark that differs, in all likelihood, where others are there.
+    pub(super) fn near_mark(&self) -> u64 {
+        let entries = self.table().entries();
+        let there =
+            entries.filter(|entry| matches!(entry.standing(), Standing::Live | Standing::Suspect));
+        there.fold(0, |mark, entry| {
+            let peer = entry.peer();
+            let first = peer.as_bytes().first_chunk().copied();
+            mark ^ first.map_or(0, u64::from_le_bytes)
+        })
+    }
+
     /// Uses the links to the nearest, or makes them.
     fn keep_links(&mut self, now: Now) {
         let nearest: Vec<PeerContact> = self.stored.view.iter().take(LINKED).cloned().collect();

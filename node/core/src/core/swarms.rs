@@ -22,10 +22,6 @@ use crate::{
 
 /// Bytes of history that a node holds over all topics: bodies are in memory, whether they are on disk too or not.
 const HISTORY_BYTES_MAX: usize = 128 * 1024 * 1024;
-/// The root swarm holds announcements, which expire after a minute: longer than that, with the skew of clocks.
-const ROOT_HISTORY: std::time::Duration = std::time::Duration::from_secs(120);
-/// Three renewals of a thousand nodes with 64 topics each; what is dropped before its time comes again with the next.
-const ROOT_HISTORY_BYTES: usize = 8 * 1024 * 1024;
 /// How often a topic's swarm probes a lost peer itself.
 const TOPIC_PROBES: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -71,10 +67,7 @@ impl Core {
         let mut config = swarm::Config::default();
         let broadcast = Arc::make_mut(&mut config.broadcast);
         broadcast.start = start;
-        if topic == self.root {
-            broadcast.history.age_max = ROOT_HISTORY;
-            broadcast.history.bytes_max = ROOT_HISTORY_BYTES;
-        } else {
+        if topic != self.root {
             // The root swarm looks for lost peers; a topic's hears of the link that it makes.
             Arc::make_mut(&mut config.membership).probe_interval = TOPIC_PROBES;
         }
@@ -205,6 +198,11 @@ impl Core {
             return self.send_not_a_member(peer, topic);
         }
         let is_bundle = matches!(message, plumtree::Message::Bundle { .. });
+        if is_bundle && topic == self.root {
+            self.count("bundles_on_the_root");
+            let what = "a bundle in the swarm of all nodes, where nobody publishes";
+            return self.event(Event::Misbehaviour { peer, what });
+        }
         if !is_bundle && !self.neighbour_in(peer).contains(&topic) {
             self.strange_frame(peer);
         }
@@ -374,6 +372,7 @@ impl Core {
             link.touch(now);
         }
         self.links_moved();
+        self.keeper_left(topic, peer, now);
         if topic == self.root && !self.stopping && self.root_is_alone() {
             self.event(Event::Isolated);
         }
@@ -419,12 +418,6 @@ impl Core {
                 }
             }
         };
-        if topic == self.root {
-            if let Delivered::Bundle { bundle, .. } = item {
-                self.announcements_came(&bundle, now);
-            }
-            return;
-        }
         let name = entry.name.clone();
         if let Delivered::Gap {
             publisher,

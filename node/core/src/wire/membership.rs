@@ -1,36 +1,33 @@
-//! Memberships: which topics a peer is a member of, as it announces them over the root swarm.
+//! Memberships: which topics a peer is a member of, as it tells those closest to their points.
 //!
-//! An announcement is the payload of a message there, so the bundle that carries it is signed by the member already; the
-//! descriptor in it, which others pass on, carries a signature of its own.
+//! The link says who tells; the descriptor in it, which others pass on, carries a signature of its own.
 
-use bytes::Bytes;
-use prost::Message as _;
 use weft_identity::{KeyCache, PeerId};
 use weft_overlay::UnixMicros;
 
 use super::fields::{Fields, Refused, malformed, once, required};
-use super::{DecodeError, descriptor, proto};
+use super::{descriptor, proto};
 use crate::{PeerContact, TopicName};
 
-/// Topics in one announcement; a member of more announces them in several.
+/// Topics in one membership; a member of more tells them in several.
 pub const TOPICS_MAX: usize = 512;
-/// Bytes of one announcement: 512 names of 200 bytes and a descriptor of 4 KiB, with room.
-pub const BYTES_MAX: usize = 128 * 1024;
+/// Bytes of one membership: 512 names of 200 bytes and a descriptor of 4 KiB, with room.
+const BYTES_MAX: usize = 128 * 1024;
 
-/// What a member announces.
+/// What a member tells.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Membership {
     /// The topics, at most [`TOPICS_MAX`].
     pub topics: Vec<TopicMembership>,
     /// The member's own descriptor.
     pub contact: PeerContact,
-    /// When it was announced, by the member's clock.
+    /// When it was told, by the member's clock.
     pub issued_at: UnixMicros,
     /// When it stops holding.
     pub expires_at: UnixMicros,
 }
 
-/// One topic that a member announces.
+/// One topic of a membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TopicMembership {
     /// The topic.
@@ -39,12 +36,7 @@ pub struct TopicMembership {
     pub subscribed: bool,
 }
 
-/// Encodes an announcement as a message's payload.
-pub fn encode(membership: &Membership) -> Bytes {
-    value(membership).encode_to_vec().into()
-}
-
-/// Returns what stands for an announcement on the wire.
+/// Returns what stands for a membership on the wire.
 pub(super) fn value(membership: &Membership) -> proto::TopicMemberships {
     debug_assert!(membership.topics.len() <= TOPICS_MAX, "receivers refuse it");
     proto::TopicMemberships {
@@ -63,27 +55,18 @@ pub(super) fn value(membership: &Membership) -> proto::TopicMemberships {
     }
 }
 
-/// Decodes the payload that `publisher` has signed, and checks that the descriptor in it is its own.
-pub fn decode(
-    payload: &[u8],
-    publisher: PeerId,
-    keys: &mut KeyCache,
-) -> Result<Membership, DecodeError> {
-    Ok(read(payload, publisher, keys)?)
-}
-
-/// Reads the announcement of `publisher`, at most [`BYTES_MAX`] bytes.
+/// Reads the membership that a `member` tells, at most [`BYTES_MAX`] bytes, and checks that the descriptor in it is its own.
 pub(super) fn read(
-    payload: &[u8],
-    publisher: PeerId,
+    bytes: &[u8],
+    member: PeerId,
     keys: &mut KeyCache,
 ) -> Result<Membership, Refused> {
-    if payload.len() > BYTES_MAX {
-        return malformed("an announcement of over 128 KiB");
+    if bytes.len() > BYTES_MAX {
+        return malformed("a membership of over 128 KiB");
     }
     let mut topics = Vec::new();
     let (mut contact, mut issued_at, mut expires_at) = (None, None, None);
-    for field in Fields::new(payload) {
+    for field in Fields::new(bytes) {
         let (number, value) = field?;
         match number {
             1 if topics.len() >= TOPICS_MAX => return malformed("over 512 topics"),
@@ -95,7 +78,7 @@ pub(super) fn read(
         }
     }
     let contact = descriptor::decode(required(contact)?, keys)?;
-    if contact.0.value.peer != publisher {
+    if contact.0.value.peer != member {
         return malformed("another peer's descriptor for the member's own");
     }
     Ok(Membership {

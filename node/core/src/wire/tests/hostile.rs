@@ -411,7 +411,7 @@ fn decode_all(bytes: &[u8]) {
     let _ = decoder().decode(bytes);
     let _ = parse_prefix(bytes);
     let _ = decode_descriptors(bytes);
-    let _ = membership::decode(bytes, sender().peer_id(), &mut Default::default());
+    let _ = membership::read(bytes, sender().peer_id(), &mut Default::default());
 }
 
 proptest! {

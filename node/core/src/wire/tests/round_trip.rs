@@ -73,8 +73,8 @@ fn the_largest_bundles_pass() {
 }
 
 #[test]
-fn an_announcement_goes_there_and_back() {
-    let announced = membership::Membership {
+fn a_membership_goes_there_and_back() {
+    let told = membership::Membership {
         topics: vec![
             TopicMembership {
                 name: "logs".parse().unwrap(),
@@ -89,16 +89,18 @@ fn an_announcement_goes_there_and_back() {
         issued_at: UnixMicros(5),
         expires_at: UnixMicros(60_000_005),
     };
-    let payload = membership::encode(&announced);
+    let bytes = membership::value(&told).encode_to_vec();
     let keys = &mut Default::default();
-    let publisher = key(2).peer_id();
-    assert_eq!(membership::decode(&payload, publisher, keys), Ok(announced));
-    assert!(membership::decode(&payload, key(3).peer_id(), keys).is_err());
+    assert_eq!(
+        membership::read(&bytes, key(2).peer_id(), keys).ok(),
+        Some(told)
+    );
+    assert!(membership::read(&bytes, key(3).peer_id(), keys).is_err());
 }
 
 #[test]
-fn the_largest_announcement_passes_and_a_larger_one_does_not() {
-    let mut announced = proto::TopicMemberships {
+fn the_largest_membership_passes_and_a_larger_one_does_not() {
+    let mut told = proto::TopicMemberships {
         topics: vec![
             proto::TopicMembership {
                 name: "x".repeat(200),
@@ -111,14 +113,14 @@ fn the_largest_announcement_passes_and_a_larger_one_does_not() {
         expires_at: 2,
     };
     let keys = &mut Default::default();
-    let publisher = key(2).peer_id();
-    let decoded = membership::decode(&announced.encode_to_vec(), publisher, keys).unwrap();
+    let member = key(2).peer_id();
+    let decoded = membership::read(&told.encode_to_vec(), member, keys).unwrap();
     assert_eq!(decoded.topics.len(), membership::TOPICS_MAX);
-    announced.topics.push(announced.topics[0].clone());
-    assert!(membership::decode(&announced.encode_to_vec(), publisher, keys).is_err());
-    announced.topics.truncate(1);
-    announced.topics[0].name = "network".to_owned();
-    assert!(membership::decode(&announced.encode_to_vec(), publisher, keys).is_err());
+    told.topics.push(told.topics[0].clone());
+    assert!(membership::read(&told.encode_to_vec(), member, keys).is_err());
+    told.topics.truncate(1);
+    told.topics[0].name = "network".to_owned();
+    assert!(membership::read(&told.encode_to_vec(), member, keys).is_err());
 }
 
 #[test]
