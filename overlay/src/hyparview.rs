@@ -99,6 +99,11 @@ pub enum Input<P, C> {
     },
     /// Whom the node is linked with for its swarms has changed.
     Links(Arc<Links<P>>),
+    /// The node has more links than it wants, and this neighbour's serves few: somebody linked is to take its place, if one is known.
+    Release {
+        /// The peer.
+        peer: P,
+    },
     /// This neighbour is too slow: disconnect it, and don't take it back soon.
     Evict {
         /// The peer.
@@ -257,6 +262,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             Input::Learned { contacts } => self.on_learned(contacts, now),
             Input::Stranger { from } => self.on_stranger(from, now),
             Input::Links(links) => self.links = Some(links),
+            Input::Release { peer } => self.release(peer, now),
             Input::Evict { peer } => self.on_evict(peer, now),
             Input::Pardon { peer } => {
                 self.shunned.remove(&peer);

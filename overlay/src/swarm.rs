@@ -65,6 +65,8 @@ pub enum Input<P, C, B> {
     SetMe(C),
     /// Whom the node is linked with for its swarms has changed.
     Links(Arc<hyparview::Links<P>>),
+    /// A neighbour's link is more than the node wants: somebody linked takes its place, if one is known.
+    Release(P),
     /// A neighbour is too slow: it is disconnected and replaced.
     Evict(P),
     /// Whatever was held against a peer is forgotten.
@@ -245,6 +247,9 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
             }
             Input::SetMe(me) => self.membership.handle(hyparview::Input::SetMe(me), now),
             Input::Links(links) => self.membership.handle(hyparview::Input::Links(links), now),
+            Input::Release(peer) => self
+                .membership
+                .handle(hyparview::Input::Release { peer }, now),
             Input::Evict(peer) => self
                 .membership
                 .handle(hyparview::Input::Evict { peer }, now),

@@ -255,6 +255,7 @@ impl Core {
         self.notice_stall(now);
         if !self.stopping {
             self.tick_links(now);
+            self.tick_shared(now);
             self.tick_book(now);
             self.tick_joins(now);
             self.tick_topics(now);
@@ -299,6 +300,7 @@ impl Core {
         let swarms = self.timers.first().map_or(Time::NEVER, |(at, _)| *at);
         self.wake_by = swarms
             .min(self.next_link_tick())
+            .min(self.shared.poll_timeout())
             .min(self.renew_at)
             .min(self.persist_at)
             .min(self.next_join_tick())

@@ -12,8 +12,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::views::choose;
 use super::{Membership, Priority};
-use crate::{Contact, Peer};
+use crate::{Contact, Now, Peer};
 
 /// How long a member that has nobody linked to ask hears of others before it takes anybody: members that subscribe together tell each
 /// other of themselves in that time, and the base is still waited for (a guess).
@@ -34,7 +35,7 @@ pub enum Room {
 /// Whom a node is linked with for its swarms, and how much room it has for more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Links<P> {
-    /// Neighbours in any swarm, and whom a swarm is about to be linked with.
+    /// Neighbours in any swarm, and whom a swarm is about to be linked with; of more than the node wants those that it would keep.
     pub peers: BTreeSet<P>,
     /// Whether swarms may choose others.
     pub room: Room,
@@ -81,6 +82,22 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
     /// Returns whether one more link is better than one neighbour less.
     pub(super) fn needs_a_link(&self) -> bool {
         self.active.len() <= self.config.needy
+    }
+
+    /// Asks somebody linked to take the place of a neighbour who isn't, as far as the node wants.
+    ///
+    /// Whoever accepts costs the neighbour its place, not another's: that is the one that isn't linked. One at a time, and none while
+    /// there are vacancies, so that trees are disturbed little.
+    pub(super) fn release(&mut self, peer: P, now: Now) {
+        let is_surplus = self.active.contains_key(&peer) && !self.is_linked(peer);
+        if !is_surplus || self.vacancies() > 0 || !self.requests.is_empty() {
+            return;
+        }
+        let mut linked = self.candidates(now);
+        linked.retain(|peer| self.is_linked(*peer));
+        if let Some(peer) = choose(&linked, &mut self.rng) {
+            self.swap_in(peer, now);
+        }
     }
 
     /// Returns whether a peer that asks would cost a link that this node can do without.

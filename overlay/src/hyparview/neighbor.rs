@@ -329,6 +329,10 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             .map(|(&peer, neighbour)| (neighbour.since, peer))
             .collect();
         by_age.sort_unstable();
+        // Whose link the node can do without goes first, however old it is.
+        if by_age.iter().any(|(_, peer)| !self.is_linked(*peer)) {
+            by_age.retain(|(_, peer)| !self.is_linked(*peer));
+        }
         let spared = self.config.protected.min(by_age.len().saturating_sub(1));
         let Some((_, victim)) = choose(&by_age[spared..], &mut self.rng) else {
             return;

@@ -122,7 +122,7 @@ async fn hostile_peers_cost_honest_ones_nothing() {
     .await;
     s.case(
         "bundles where nobody publishes",
-        misbehaviour,
+        counter("bundles_on_the_root"),
         membership::bundles_on_the_root,
     )
     .await;

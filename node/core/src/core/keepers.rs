@@ -14,6 +14,7 @@ use weft_overlay::{Bundle, Now, Seqs, StreamId, Time, swarm};
 
 use super::Core;
 use super::journal::Ticket;
+use super::shared::affinity;
 use super::swarms::Entry;
 use crate::keeping::{
     Answer, FETCH_STREAMS_MAX, FETCHED_BYTES, FETCHED_MAX, Fetched, KEEPERS, Meeting, Message,
@@ -215,13 +216,13 @@ impl Core {
     /// A member says in which topics it is one.
     fn meeting(&mut self, peer: PeerId, membership: Membership, now: Now) -> Answer {
         let names: Vec<TopicName> = membership.topics.iter().map(|it| it.name.clone()).collect();
+        self.take_membership(peer, membership, now);
         for name in &names {
             let topic = name.id(&self.network);
             if self.is_keeper_of(topic, now) {
                 self.keep_named(name, now);
             }
         }
-        self.take_membership(peer, membership, now);
         let mut topics: Vec<Meeting> = names.iter().map(|name| self.stands_to(name, now)).collect();
         let mut contacts = Vec::new();
         let mut members: Vec<Vec<PeerContact>> = names
@@ -274,14 +275,34 @@ impl Core {
     pub(super) fn keep_named(&mut self, name: &TopicName, now: Now) {
         let topic = name.id(&self.network);
         if !self.swarms.contains_key(&topic) {
-            let entries = self.swarms.values();
-            let for_others = entries.filter(|it| it.keeps && it.subscriptions == 0);
-            if for_others.count() >= KEPT_FOR_OTHERS_MAX || !self.has_room_for_topics() {
+            if !self.has_room_to_keep(name, now) {
                 return self.count("topics_not_kept");
             }
             self.open_swarm(name.clone(), Start::Retained, now);
         }
         self.keep(topic, now);
+    }
+
+    /// Whether one more topic may be kept. Where there are too many, one makes room in which nothing was published, and whose subscribers
+    /// all have more topics than one of the newcomer's: who fills a keeper with topics loses them to those who have few.
+    fn has_room_to_keep(&mut self, name: &TopicName, now: Now) -> bool {
+        let is_for_others = |it: &Entry| it.keeps && it.subscriptions == 0;
+        let for_others = self.swarms.iter().filter(|(_, it)| is_for_others(it));
+        if for_others.clone().count() < KEPT_FOR_OTHERS_MAX && self.has_room_for_topics() {
+            return true;
+        }
+        let is_idle = |it: &Entry| it.history_bytes == 0 && it.publishing.is_idle();
+        let idle = for_others.filter(|(_, it)| is_idle(it));
+        let shares = idle.map(|(topic, it)| (self.members.least_share_in(&it.name), *topic));
+        let Some((share, topic)) = shares.max() else {
+            return false;
+        };
+        if share <= self.members.least_share_in(name) {
+            return false;
+        }
+        self.leave_topic(topic, now);
+        self.count("kept_topics_displaced");
+        true
     }
 
     /// Keeps a topic of which this node is a member.
@@ -414,23 +435,6 @@ fn name_member(meeting: &mut Meeting, member: PeerContact, contacts: &mut Vec<Pe
         None => return,
     };
     meeting.contacts.extend(u32::try_from(place));
-}
-
-/// Returns how much two peers are each other's own: the same from both sides, at random between pairs, and the same for all keepers
-/// (the highest random weight of Thaler and Ravishankar, 1996).
-///
-/// Members of many topics that are linked with those closest to them by this need few links for all of them.
-fn affinity(one: PeerId, other: PeerId) -> u64 {
-    let half = |peer: PeerId| {
-        peer.as_bytes()
-            .first_chunk()
-            .map_or(0, |it| u64::from_le_bytes(*it))
-    };
-    // The finaliser of SplitMix64 (Steele, Lea and Flood, 2014).
-    let mut mixed = half(one) ^ half(other);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 /// Returns whether a member holds all of these messages.

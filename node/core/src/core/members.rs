@@ -38,6 +38,8 @@ pub(super) struct Member {
 pub(super) struct Members {
     topics: BTreeMap<TopicName, BTreeMap<PeerId, Member>>,
     by_peer: BTreeMap<PeerId, BTreeSet<TopicName>>,
+    /// How many topics each peer is subscribed to; those that are to none are left out.
+    subscriptions: BTreeMap<PeerId, usize>,
     count: usize,
     /// When expired memberships are swept out; never where there are none.
     sweep_at: Option<Time>,
@@ -73,6 +75,24 @@ impl Members {
             .filter(move |(_, member)| member.expires_at > now)
     }
 
+    /// Returns to how many topics that subscriber of a topic is subscribed who is to the fewest; one without any counts as too many.
+    pub(super) fn least_share_in(&self, topic: &TopicName) -> usize {
+        let subscribers = self.of(topic).filter(|(_, member)| member.subscribed);
+        let shares = subscribers.filter_map(|(peer, _)| self.subscriptions.get(peer));
+        shares.min().copied().unwrap_or(usize::MAX)
+    }
+
+    fn count_subscription(subscriptions: &mut BTreeMap<PeerId, usize>, peer: PeerId, is_new: bool) {
+        let count = subscriptions.entry(peer).or_default();
+        *count = match is_new {
+            true => *count + 1,
+            false => count.saturating_sub(1),
+        };
+        if *count == 0 {
+            subscriptions.remove(&peer);
+        }
+    }
+
     fn of(&self, topic: &TopicName) -> impl Iterator<Item = (&PeerId, &Member)> {
         self.topics.get(topic).into_iter().flatten()
     }
@@ -95,9 +115,14 @@ impl Members {
         {
             return true;
         }
-        if members.insert(peer, member).is_none() {
+        let subscribes = member.subscribed;
+        let known = members.insert(peer, member);
+        if known.is_none() {
             self.count += 1;
             self.by_peer.entry(peer).or_default().insert(topic);
+        }
+        if known.is_some_and(|known| known.subscribed) != subscribes {
+            Self::count_subscription(&mut self.subscriptions, peer, subscribes);
         }
         true
     }
@@ -112,7 +137,9 @@ impl Members {
         while of.len() > keeps {
             let Some(topic) = of.pop_last() else { break };
             if let Some(members) = self.topics.get_mut(&topic) {
-                members.remove(peer);
+                if members.remove(peer).is_some_and(|it| it.subscribed) {
+                    Self::count_subscription(&mut self.subscriptions, *peer, false);
+                }
                 if members.is_empty() {
                     self.topics.remove(&topic);
                 }
@@ -124,6 +151,7 @@ impl Members {
 
     /// A peer can't be reached: it is a member of nothing until it says so again.
     pub(super) fn forget(&mut self, peer: PeerId) {
+        self.subscriptions.remove(&peer);
         for topic in self.by_peer.remove(&peer).unwrap_or_default() {
             if let Some(members) = self.topics.get_mut(&topic) {
                 self.count -= usize::from(members.remove(&peer).is_some());
@@ -147,13 +175,16 @@ impl Members {
     }
 
     fn sweep(&mut self, now: Time) {
-        let by_peer = &mut self.by_peer;
+        let (by_peer, subscriptions) = (&mut self.by_peer, &mut self.subscriptions);
         let mut left = 0;
         self.topics.retain(|name, members| {
             members.retain(|peer, member| {
                 let holds = member.expires_at > now;
                 if !holds && let Some(topics) = by_peer.get_mut(peer) {
                     topics.remove(name);
+                }
+                if !holds && member.subscribed {
+                    Self::count_subscription(subscriptions, *peer, false);
                 }
                 holds
             });
@@ -236,6 +267,7 @@ mod tests {
         }
         let counted: usize = members.topics.values().map(BTreeMap::len).sum();
         assert_eq!(counted, members.count);
+        assert_eq!(members.subscriptions.values().sum::<usize>(), members.count);
         assert!(members.count <= MEMBERSHIPS_MAX);
         let kept = |who: u8| {
             let peer = Keypair::from_seed(&[who; 32]).peer_id();
@@ -256,5 +288,20 @@ mod tests {
         assert_eq!(topics, ["topic/2", "topic/3"]);
         members.forget(Keypair::from_seed(&[2; 32]).peer_id());
         assert_eq!((members.count, members.topics().count()), (0, 0));
+        assert!(members.subscriptions.is_empty());
+    }
+
+    #[test]
+    fn a_topic_counts_by_the_subscriber_with_the_fewest() {
+        let mut members = Members::default();
+        let name = |topic: usize| format!("topic/{topic}").parse().expect("a name");
+        tell(&mut members, 1, 0..30);
+        tell(&mut members, 2, 5..7);
+        tell(&mut members, 2, 6..8);
+        assert_eq!(members.least_share_in(&name(0)), 30);
+        assert_eq!(members.least_share_in(&name(5)), 3);
+        assert_eq!(members.least_share_in(&name(99)), usize::MAX);
+        members.sweep(Time::NEVER);
+        assert!(members.subscriptions.is_empty());
     }
 }

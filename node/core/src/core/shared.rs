@@ -1,12 +1,13 @@
 //! Links that swarms share: a node in many swarms has as many links as it wants, and then they choose among these.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use weft_identity::PeerId;
 use weft_overlay::hyparview::{Links, Room};
-use weft_overlay::{Now, swarm};
+use weft_overlay::{Now, Time, swarm};
 
 use super::Core;
 use super::links::Link;
@@ -16,6 +17,9 @@ use super::links::Link;
 const LINKS_WANTED: usize = 32;
 /// From how many on those that there are come first: half, so that the others are left for swarms that need them.
 const LINKS_MANY: usize = 16;
+/// How often the neighbours of one link that is more than wanted are released: in minutes a node of hundreds of topics has moved to the
+/// links that it keeps, and no tree loses many branches at once.
+const RELEASED_EVERY: Duration = Duration::from_millis(250);
 /// How long a link that was made for a swarm counts though it is no neighbour's yet: the request is answered by then.
 const BEGINS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -25,6 +29,17 @@ pub(super) struct Shared {
     told: Arc<Links<PeerId>>,
     /// Whether links have come or gone since.
     has_moved: bool,
+    /// Links that are more than wanted, those first that others want least.
+    surplus: Vec<PeerId>,
+    /// Which of them is released next, and when.
+    next: usize,
+    release_at: Option<Time>,
+}
+
+impl Shared {
+    pub(super) fn poll_timeout(&self) -> Time {
+        self.release_at.unwrap_or(Time::NEVER)
+    }
 }
 
 impl Link {
@@ -59,6 +74,20 @@ impl Core {
             LINKS_MANY.. => Room::Little,
             _ => Room::Free,
         };
+        let mut by_affinity: Vec<PeerId> = peers.into_iter().collect();
+        if by_affinity.len() > LINKS_WANTED {
+            let of_me = |peer: &PeerId| Reverse(affinity(self.me, *peer));
+            by_affinity.sort_unstable_by_key(of_me);
+        }
+        self.shared.surplus = by_affinity.split_off(by_affinity.len().min(LINKS_WANTED));
+        self.shared.surplus.reverse();
+        if self.shared.surplus.is_empty() {
+            self.shared.release_at = None;
+        } else {
+            let at = now.time + RELEASED_EVERY;
+            self.shared.release_at.get_or_insert(at);
+        }
+        let peers = by_affinity.into_iter().collect();
         let links = Links { peers, room };
         let is_free = room == Room::Free && self.shared.told.room == Room::Free;
         if is_free || links == *self.shared.told {
@@ -71,9 +100,39 @@ impl Core {
         }
     }
 
+    /// Has swarms look for somebody else whose neighbour is at the end of a link that is more than wanted, one link at a time.
+    pub(super) fn tick_shared(&mut self, now: Now) {
+        if self.shared.poll_timeout() > now.time {
+            return;
+        }
+        let shared = &mut self.shared;
+        shared.release_at = (!shared.surplus.is_empty()).then(|| now.time + RELEASED_EVERY);
+        shared.next = (shared.next + 1) % shared.surplus.len().max(1);
+        let Some(&peer) = shared.surplus.get(shared.next) else {
+            return;
+        };
+        for topic in self.neighbour_in(peer) {
+            self.tell_swarm(topic, swarm::Input::Release(peer), now);
+        }
+    }
+
     /// Returns what to tell a swarm that is opened now.
     pub(super) fn links_told(&self) -> Option<Arc<Links<PeerId>>> {
         let told = &self.shared.told;
         (told.room != Room::Free).then(|| Arc::clone(told))
     }
+}
+
+/// Returns how much two peers are each other's own: the same from both sides, at random between pairs, and the same for all keepers
+/// (the highest random weight of Thaler and Ravishankar, 1996).
+///
+/// Members of many topics that are linked with those closest to them by this need few links for all of them.
+pub(super) fn affinity(one: PeerId, other: PeerId) -> u64 {
+    let first = |peer: PeerId| peer.as_bytes().first_chunk().copied();
+    let half = |peer: PeerId| first(peer).map_or(0, u64::from_le_bytes);
+    // The finaliser of SplitMix64 (Steele, Lea and Flood, 2014).
+    let mut mixed = half(one) ^ half(other);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
 }

@@ -140,11 +140,16 @@ impl Core {
             .map(|(topic, _)| *topic)
             .collect();
         for topic in unused {
-            if !self.may_rest(topic) {
-                self.end_log(topic);
-            }
-            self.close_swarm(topic, now);
+            self.leave_topic(topic, now);
         }
+    }
+
+    /// Is a member no more, and holds nothing of the topic unless somebody goes on with it.
+    pub(super) fn leave_topic(&mut self, topic: TopicId, now: Now) {
+        if !self.may_rest(topic) {
+            self.end_log(topic);
+        }
+        self.close_swarm(topic, now);
     }
 
     pub(super) fn forget_subscriber(&mut self, request: RequestId, now: Now) {

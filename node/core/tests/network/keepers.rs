@@ -8,7 +8,7 @@ use weft_core::{PublishError, Published, Reply, Roles};
 use weft_dht::{Key, Peer};
 
 use super::net::{Net, Setup};
-use super::{TOPIC, message, seconds};
+use super::{TOPIC, message, seconds, topic};
 
 const KEEPERS: usize = 3;
 
@@ -271,4 +271,48 @@ fn who_has_read_a_little_of_the_past_may_read_all_of_it() {
     assert_eq!(net.messages(others[2], TOPIC, publisher), messages[50..]);
     get_subscribed(&mut net, others[2], Reach::All);
     assert_eq!(net.messages(others[2], TOPIC, publisher), messages);
+}
+
+#[test]
+fn who_fills_keepers_with_topics_loses_them_to_those_who_have_few() {
+    // Of three nodes each keeps every topic, as many as it may keep for others.
+    let mut net = network(3, 10);
+    for number in 0..600 {
+        net.subscribe(0, &format!("many/{number}"));
+    }
+    net.run(seconds(5));
+    let counted = |net: &Net, node: usize, name: &str| {
+        let counters = net.node(node).core.status().counters;
+        counters.get(name).copied().unwrap_or(0)
+    };
+    assert!(counted(&net, 2, "topics_not_kept") > 0, "it is full");
+    assert_eq!(counted(&net, 2, "kept_topics_displaced"), 0);
+    get_subscribed(&mut net, 1, Reach::Base);
+    net.run(seconds(1));
+    let stats = net.node(2).core.topic_stats(&topic(), net.now()).unwrap();
+    assert!(stats.keeps);
+    assert_eq!(counted(&net, 2, "kept_topics_displaced"), 1);
+}
+
+#[test]
+fn who_has_lost_all_neighbours_finds_others_through_keepers() {
+    let mut net = network(12, 11);
+    let others = others(&net);
+    let (first, second) = (others[0], others[1]);
+    get_subscribed(&mut net, first, Reach::Base);
+    get_subscribed(&mut net, second, Reach::Base);
+    net.run(seconds(5));
+    // Its keepers are killed: the others, which take their place, are told by it, and tell it of those that are left.
+    for keeper in closest(&net)[..KEEPERS].to_vec() {
+        net.crash(keeper);
+    }
+    net.run(seconds(15));
+    let replaced = closest(&net)[..KEEPERS].to_vec();
+    for keeper in replaced {
+        assert!(is_member(&net, keeper), "{keeper}");
+    }
+    let publisher = net.peer_at(first);
+    get_published(&mut net, first, &numbered(5), Ack::Keepers);
+    net.run(seconds(1));
+    assert_eq!(net.messages(second, TOPIC, publisher), numbered(5));
 }

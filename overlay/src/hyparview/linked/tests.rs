@@ -183,3 +183,40 @@ fn with_little_room_whoever_is_linked_is_asked_first() {
         "{asked:?}"
     );
 }
+
+#[test]
+fn a_neighbour_whose_link_is_more_than_wanted_gives_way_to_one_that_is_linked() {
+    let mut member = Member::new(&[10, 11, 12, 13]);
+    assert_eq!(member.fill(10..14).len(), 4);
+    let sender = contact(50, UNIX);
+    let priority = Priority::High;
+    assert!(is_accepted(
+        &member.receive(50, Message::Neighbor { sender, priority })
+    ));
+    member.link(&[10, 11, 12, 13, 14]);
+    let release = |member: &mut Member, peer| asked(&member.give(Input::Release { peer }));
+    member.learn(60..70);
+    assert!(release(&mut member, 50).is_empty(), "nobody is linked");
+    member.learn([14]);
+    assert!(release(&mut member, 10).is_empty(), "its link is wanted");
+    assert_eq!(release(&mut member, 50), [14]);
+    assert!(release(&mut member, 50).is_empty(), "one at a time");
+    let sender = contact(14, UNIX);
+    let accepted = true;
+    let orders = member.receive(14, Message::NeighborReply { sender, accepted });
+    let gone: Vec<u32> = orders
+        .iter()
+        .filter_map(|order| match order {
+            Output::Send {
+                to,
+                message: Message::Disconnect { .. },
+                ..
+            } => Some(*to),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(gone, [50]);
+    let mut active: Vec<u32> = member.views.active().collect();
+    active.sort_unstable();
+    assert_eq!(active, [10, 11, 12, 13, 14]);
+}
