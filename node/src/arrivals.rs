@@ -10,6 +10,7 @@ mod cursor;
 mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -81,6 +82,13 @@ impl Arrivals {
         }
     }
 
+    /// Drops what stood at some places, between others.
+    pub(crate) fn lose(&mut self, topic: &TopicName, places: &[Range<u64>]) {
+        if let Some(log) = self.logs.get(topic) {
+            log.lose(places);
+        }
+    }
+
     /// Wakes the readers of what was pushed.
     pub(crate) fn wake(&mut self) {
         for log in self.fresh.drain(..) {
@@ -115,6 +123,8 @@ pub(crate) struct Log {
 #[derive(Debug)]
 struct Ring {
     entries: VecDeque<Entry>,
+    /// How many items they have together.
+    items: u64,
     /// The place after the last item; the next one's is no lower.
     next: u64,
     /// The place after the last item that was dropped. It may be lower than the oldest there is: each run leaves places out.
@@ -150,6 +160,7 @@ impl Log {
             id,
             ring: Mutex::new(Ring {
                 entries: VecDeque::new(),
+                items: 0,
                 next: place,
                 dropped: 0,
                 is_fresh: false,
@@ -180,7 +191,7 @@ impl Log {
         TopicLog {
             first: ring.oldest(),
             next: ring.next,
-            items: ring.entries.iter().map(|entry| entry.items).sum(),
+            items: ring.items,
         }
     }
 
@@ -277,6 +288,7 @@ impl Log {
         let latest = ring.entries.back().map(|entry| entry.unix);
         let unix = what.received_at().or(latest).unwrap_or(UnixMicros(0));
         ring.next = ring.next.max(place + items);
+        ring.items += items;
         ring.entries.push_back(Entry {
             place,
             items,
@@ -293,6 +305,7 @@ impl Log {
         for what in items.into_iter().rev() {
             let items = what.count();
             place -= items;
+            ring.items += items;
             let unix = what.received_at().unwrap_or(UnixMicros(0));
             ring.entries.push_front(Entry {
                 place,
@@ -306,8 +319,30 @@ impl Log {
     fn trim(&self, below: u64) {
         let mut ring = self.ring();
         let stays = ring.entries.partition_point(|entry| entry.place < below);
-        ring.entries.drain(..stays);
+        let dropped: u64 = ring.entries.drain(..stays).map(|entry| entry.items).sum();
+        ring.items -= dropped;
         ring.dropped = ring.dropped.max(below);
+    }
+
+    /// Lets what stands at some places say that it is lost. Those that follow each other become one.
+    fn lose(&self, places: &[Range<u64>]) {
+        let mut ring = self.ring();
+        let mut places = places.iter().peekable();
+        let entries = std::mem::take(&mut ring.entries);
+        ring.entries.reserve(entries.len());
+        for mut entry in entries {
+            while places.next_if(|lost| lost.end <= entry.place).is_some() {}
+            if places.peek().is_some_and(|lost| lost.start <= entry.place) {
+                if let Some(before) = ring.entries.back_mut()
+                    && before.is_lost_up_to(entry.place)
+                {
+                    before.lose(before.items + entry.items);
+                    continue;
+                }
+                entry.lose(entry.items);
+            }
+            ring.entries.push_back(entry);
+        }
     }
 
     fn close(&self) {
@@ -317,6 +352,18 @@ impl Log {
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Entry {
+    fn lose(&mut self, places: u64) {
+        self.items = places;
+        self.what = Delivered::Missed { places };
+    }
+
+    fn is_lost_up_to(&self, place: u64) -> bool {
+        let is_lost = matches!(self.what, Delivered::Missed { .. });
+        is_lost && self.place + self.items == place
     }
 }
 

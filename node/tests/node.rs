@@ -10,8 +10,8 @@ use libp2p::Multiaddr;
 use tokio::time::{Instant, timeout};
 use weft_identity::Keypair;
 use weft_node::{
-    Ack, AddPeerError, Config, Item, Node, PingError, PublishError, Roles, Start, StartError,
-    Subscription, TopicName, Via,
+    Ack, AddPeerError, Begin, Config, ConfirmError, ConsumerName, Item, Node, PingError,
+    PublishError, Roles, Start, StartError, SubscribeError, Subscription, TopicName, Via,
 };
 
 /// No test takes a tenth of it; one that hangs fails here.
@@ -102,6 +102,48 @@ async fn what_one_publishes_arrives_at_every_other_in_order() {
     for node in &nodes {
         timeout(DEADLINE, node.shutdown()).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_reader_with_a_name_goes_on_at_what_it_has_confirmed() {
+    let node = Node::start(config(1, Vec::new())).await.unwrap();
+    let (name, topic): (ConsumerName, _) = ("billing".parse().unwrap(), topic());
+    let subscribe = async || {
+        let begin = Begin::AtItsPlace;
+        node.subscribe_as(&topic, name.clone(), &begin).await
+    };
+    let mut first = subscribe().await.unwrap();
+    assert_eq!(subscribe().await.unwrap_err(), SubscribeError::NameBusy);
+    let lines = ["one", "two", "three"];
+    node.publish(&topic, lines, Via::Gossip, Ack::Local)
+        .await
+        .unwrap();
+    let confirmer = first.confirmer().unwrap();
+    let (items, place) = timeout(DEADLINE, first.next(2, 1 << 20))
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(items.len(), 2);
+    let cursor = first.cursor(place - 1);
+    assert_eq!(confirmer.confirm(&cursor).await, Ok(cursor.clone()));
+    // What was confirmed stays so.
+    let before = first.cursor(place - 2);
+    assert_eq!(confirmer.confirm(&before).await, Ok(cursor));
+    let of_nothing = first.cursor(place + 5);
+    assert!(matches!(
+        confirmer.confirm(&of_nothing).await,
+        Err(ConfirmError::Cursor(_))
+    ));
+    // The name is free once nothing of the subscription is left.
+    drop((first, confirmer));
+    let mut second = subscribe().await.unwrap();
+    assert_eq!(read(&mut second, 1).await, lines[2..]);
+    drop(second);
+    let known = node.topic_consumers(&topic).await.unwrap();
+    assert_eq!(known.consumers[0].lag, Some(1));
+    node.forget_consumer(&topic, name.clone()).await.unwrap();
+    assert_eq!(node.topic_consumers(&topic).await.unwrap().consumers, []);
+    node.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

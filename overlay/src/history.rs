@@ -1,12 +1,13 @@
 //! History: every stream of a swarm, the newest bundles of them, and which bundles may enter.
 //!
-//! Retention is by arrival: the newest bytes and minutes are held. What has been *seen* outlives what is held, so that an
+//! Retention is by arrival: the newest bytes and minutes are held (`arrived.rs` says whose). What has been *seen* outlives what is held, so that an
 //! old bundle is recognised for as long as it could be accepted (its horizon), and so that a publisher that was silent
 //! for a day goes on where it stopped.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use crate::arrived::Arrived;
 use crate::digest::StreamDigest;
 use crate::outbox::Outbox;
 use crate::retained::Change;
@@ -114,7 +115,7 @@ pub struct History<B: Bundle> {
     pub(crate) config: Config,
     pub(crate) streams: SmallMap<StreamId<B::Peer>, Stream<B>>,
     /// Held bundles in the order of their arrival.
-    pub(crate) arrivals: VecDeque<(StreamId<B::Peer>, u64)>,
+    pub(crate) arrived: Arrived<B::Peer>,
     pub(crate) bytes: usize,
     proofs: VecDeque<(B, B)>,
     /// When this member began where others stood; none while it has not.
@@ -132,7 +133,7 @@ impl<B: Bundle> History<B> {
         Self {
             config,
             streams: SmallMap::new(),
-            arrivals: VecDeque::new(),
+            arrived: Arrived::new(),
             bytes: 0,
             proofs: VecDeque::new(),
             based_at: None,
@@ -170,8 +171,11 @@ impl<B: Bundle> History<B> {
             return Admission::BeforeBase;
         }
         stream.keep(bundle.clone(), hops, now.unix, now.time);
-        self.arrivals.push_back((header.stream, header.first));
+        let messages = header.last - header.first + 1;
+        self.arrived
+            .push_back(header.stream, header.first, messages);
         self.bytes += bundle.cost_bytes();
+        self.note_weight(header.stream.publisher);
         self.fingerprint = None;
         self.shed(now.time);
         Admission::New
@@ -258,18 +262,23 @@ impl<B: Bundle> History<B> {
 
     fn retire(&mut self, ids: &BTreeSet<StreamId<B::Peer>>, now: Time) {
         self.retired_at = Some(now);
+        let mut messages = 0;
         for id in ids {
             if let Some(stream) = self.streams.remove(id) {
-                let held = stream.held.values();
-                self.bytes -= held.map(|held| held.bundle.cost_bytes()).sum::<usize>();
+                self.bytes -= stream.bytes;
                 self.fingerprint = None;
-                for first in stream.held.into_keys() {
-                    self.note(Change::Dropped { stream: *id, first });
+                for (first, held) in stream.held {
+                    messages += held.bundle.header().last - first + 1;
+                    self.note(Change::Dropped {
+                        stream: *id,
+                        first,
+                        bytes: held.bundle.cost_bytes(),
+                    });
                 }
                 self.note(Change::Retired(*id));
             }
         }
-        self.arrivals.retain(|(of, _)| !ids.contains(of));
+        self.arrived.remove(|id| ids.contains(id), messages);
     }
 
     fn prove(&mut self, bundle: &B, header: &Header<B::Peer>) -> Admission {
@@ -306,16 +315,16 @@ impl<B: Bundle> History<B> {
         }
     }
 
-    /// Drops what is too old or too much, oldest arrival first.
+    /// Drops what is too old, oldest arrival first, and what is too much.
     pub fn shed(&mut self, now: Time) {
-        while let Some(&(id, first)) = self.arrivals.front() {
+        while let Some((id, first)) = self.arrived.front() {
             let too_old = self
                 .held(id, first)
                 .is_none_or(|held| held.age(now) >= self.config.age_max);
-            if self.bytes <= self.config.bytes_max && !too_old {
+            if !too_old {
                 break;
             }
-            if too_old && let Some(stream) = self.streams.get_mut(&id) {
+            if let Some(stream) = self.streams.get_mut(&id) {
                 // Whatever is missing before it is older still.
                 let last = stream
                     .held
@@ -327,6 +336,7 @@ impl<B: Bundle> History<B> {
             }
             self.drop_oldest();
         }
+        while self.bytes > self.config.bytes_max && self.make_room() > 0 {}
         if self.sweep_at <= now {
             self.sweep_at = now + SWEEP_INTERVAL;
             self.write_off_holes(now);
@@ -344,25 +354,11 @@ impl<B: Bundle> History<B> {
         }
     }
 
-    /// Drops the bundle that arrived first; returns how many bytes that freed.
-    pub fn drop_oldest(&mut self) -> usize {
-        let Some((id, first)) = self.arrivals.pop_front() else {
-            return 0;
-        };
-        let freed = self
-            .streams
-            .get_mut(&id)
-            .map_or(0, |stream| stream.forget(first));
-        self.bytes -= freed;
-        self.note(Change::Dropped { stream: id, first });
-        freed
-    }
-
     /// Returns when something held becomes too old.
     pub fn next_expiry(&self) -> Time {
-        self.arrivals
+        self.arrived
             .front()
-            .and_then(|&(id, first)| self.held(id, first))
+            .and_then(|(id, first)| self.held(id, first))
             .map_or(Time::NEVER, |held| {
                 held.received + self.config.age_max.saturating_sub(held.older)
             })
@@ -378,6 +374,11 @@ impl<B: Bundle> History<B> {
         self.config.horizon
     }
 
+    /// Returns how many streams are known.
+    pub fn stream_count(&self) -> usize {
+        self.streams.len()
+    }
+
     /// Returns the known streams in ascending order.
     pub fn streams(&self) -> impl Iterator<Item = StreamId<B::Peer>> {
         self.streams.keys().copied()
@@ -385,15 +386,7 @@ impl<B: Bundle> History<B> {
 
     /// Returns the known epochs of a publisher in ascending order.
     pub fn epochs(&self, publisher: B::Peer) -> impl Iterator<Item = u64> {
-        let from = StreamId {
-            publisher,
-            epoch: 0,
-        };
-        let to = StreamId {
-            publisher,
-            epoch: u64::MAX,
-        };
-        self.streams.range(from, to).map(|(id, _)| id.epoch)
+        self.runs_of(publisher).map(|(id, _)| id.epoch)
     }
 
     /// Returns what has been seen of a stream; none where the stream isn't known.
@@ -413,16 +406,18 @@ impl<B: Bundle> History<B> {
             .map_or(1, |stream| stream.supplies_from)
     }
 
+    /// Returns a publisher's streams in ascending order of epoch.
+    pub(crate) fn runs_of(
+        &self,
+        publisher: B::Peer,
+    ) -> impl Iterator<Item = (&StreamId<B::Peer>, &Stream<B>)> {
+        let of = |epoch| StreamId { publisher, epoch };
+        self.streams.range(of(0), of(u64::MAX))
+    }
+
     /// Returns the held bundle that holds a seq.
     pub fn held(&self, id: StreamId<B::Peer>, seq: u64) -> Option<&Held<B>> {
         self.streams.get(&id)?.held_at(seq)
-    }
-
-    /// Returns every held bundle, stream by stream.
-    pub fn all_held(&self) -> impl Iterator<Item = &Held<B>> {
-        self.streams
-            .values()
-            .flat_map(|stream| stream.held.values())
     }
 
     /// Returns a stream's last seq, and when its bundle came or would have come; none where it isn't held any more.

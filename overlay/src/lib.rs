@@ -12,6 +12,7 @@
 //!
 //! **Invariant:** this crate is pure. Same seed and same inputs give the same outputs in the same order.
 
+mod arrived;
 mod bounds;
 pub mod bundle;
 mod claim;

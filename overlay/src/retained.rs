@@ -23,6 +23,8 @@ pub enum Change<P> {
         stream: StreamId<P>,
         /// The seq of its first message.
         first: u64,
+        /// What it cost.
+        bytes: usize,
     },
     /// Where this member begins in a stream has changed.
     Moved(StreamId<P>),
@@ -88,12 +90,6 @@ impl<B: Bundle> History<B> {
         })
     }
 
-    /// Returns what is held, in the order in which it came.
-    pub fn held_in_order(&self) -> impl Iterator<Item = &Held<B>> {
-        let arrivals = self.arrivals.iter();
-        arrivals.filter_map(|&(id, first)| self.held(id, first))
-    }
-
     /// Takes in bundles from before this member's base, oldest first, as if they had come before all others. Returns which
     /// ones are held now: those of known streams that counted as seen and weren't here.
     pub(crate) fn take_earlier(&mut self, earlier: Vec<Earlier<B>>, now: Now) -> Vec<bool> {
@@ -117,13 +113,14 @@ impl<B: Bundle> History<B> {
         }
         self.bytes += earlier.bundle.cost_bytes();
         let older = now.unix.since(earlier.received_at);
-        stream
-            .held
-            .insert(header.first, earlier.kept(now.time, older));
+        stream.hold(earlier.kept(now.time, older));
         if header.last.saturating_add(1) == stream.supplies_from {
             stream.supplies_from = header.first;
         }
-        self.arrivals.push_front((header.stream, header.first));
+        let messages = header.last - header.first + 1;
+        self.arrived
+            .push_front(header.stream, header.first, messages);
+        self.note_weight(header.stream.publisher);
         true
     }
 }
@@ -207,9 +204,9 @@ impl<B: Bundle> Retained<B> {
         self.history.shed(now.time);
     }
 
-    /// Drops the oldest bundle; returns the bytes freed.
-    pub fn drop_oldest(&mut self) -> usize {
-        self.history.drop_oldest()
+    /// Drops the bundle that has to go so that others find room; returns the bytes freed.
+    pub fn make_room(&mut self) -> usize {
+        self.history.make_room()
     }
 
     /// Returns what has changed, one after the other.
@@ -246,9 +243,12 @@ impl<B: Bundle> History<B> {
         }
         let cost = held.bundle.cost_bytes();
         let older = now.unix.since(held.received_at);
-        stream.held.insert(header.first, held.kept(now.time, older));
+        stream.hold(held.kept(now.time, older));
         self.bytes += cost;
-        self.arrivals.push_back((header.stream, header.first));
+        let messages = header.last - header.first + 1;
+        self.arrived
+            .push_back(header.stream, header.first, messages);
+        self.note_weight(header.stream.publisher);
     }
 }
 

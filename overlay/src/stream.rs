@@ -49,6 +49,8 @@ pub(crate) struct Stream<B: Bundle> {
     pub(crate) seen: Seqs,
     /// The bundles that are still held, by first seq.
     pub(crate) held: BTreeMap<u64, Held<B>>,
+    /// What they cost.
+    pub(crate) bytes: usize,
     /// All seen seqs from here on are held.
     pub(crate) supplies_from: u64,
     /// The last seq that counts as seen because this member starts after it.
@@ -74,6 +76,7 @@ impl<B: Bundle> Stream<B> {
         Self {
             seen: Seqs::default(),
             held: BTreeMap::new(),
+            bytes: 0,
             supplies_from: 1,
             base: 0,
             claim: None,
@@ -136,16 +139,19 @@ impl<B: Bundle> Stream<B> {
         }
         self.seen.insert(header.first, header.last);
         self.touched = now;
-        self.held.insert(
-            header.first,
-            Held {
-                bundle,
-                hops,
-                received_at,
-                received: now,
-                older: Duration::ZERO,
-            },
-        );
+        self.hold(Held {
+            bundle,
+            hops,
+            received_at,
+            received: now,
+            older: Duration::ZERO,
+        });
+    }
+
+    /// Holds a bundle of which nothing is held yet.
+    pub(crate) fn hold(&mut self, held: Held<B>) {
+        self.bytes += held.bundle.cost_bytes();
+        self.held.insert(held.bundle.header().first, held);
     }
 
     /// Finds from where on everything that was seen is held.
@@ -173,14 +179,13 @@ impl<B: Bundle> Stream<B> {
         }
     }
 
-    /// Drops a held bundle; returns what it cost.
-    pub(crate) fn forget(&mut self, first: u64) -> usize {
-        let Some(held) = self.held.remove(&first) else {
-            return 0;
-        };
+    /// Holds a bundle no longer.
+    pub(crate) fn forget(&mut self, first: u64) -> Option<Held<B>> {
+        let held = self.held.remove(&first)?;
         let last = held.bundle.header().last;
         self.supplies_from = self.supplies_from.max(last.saturating_add(1));
-        held.bundle.cost_bytes()
+        self.bytes -= held.bundle.cost_bytes();
+        Some(held)
     }
 
     /// Returns the held bundle that holds a seq.

@@ -347,9 +347,9 @@ impl<C: Contact, B: Bundle<Peer = C::Peer>> Swarm<C, B> {
         self.broadcast.history().held(header.stream, header.first)
     }
 
-    /// Drops the oldest bundle of the history; returns the bytes freed.
-    pub fn drop_oldest(&mut self) -> usize {
-        let freed = self.broadcast.drop_oldest();
+    /// Drops the bundle of the history that has to go so that others find room; returns the bytes freed.
+    pub fn make_room(&mut self) -> usize {
+        let freed = self.broadcast.make_room();
         self.drain_changes();
         freed
     }

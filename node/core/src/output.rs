@@ -123,6 +123,13 @@ pub enum Output {
         /// The place. Nothing that is kept need stand there: the next may be later.
         below: u64,
     },
+    /// What stood at some places of the topic's arrival log, between others, is gone.
+    LoseArrivals {
+        /// The topic.
+        topic: TopicName,
+        /// The places, in ascending order; each range is that of whole arrivals.
+        places: Vec<std::ops::Range<u64>>,
+    },
     /// The topic's arrival log ends, with all that is in it.
     EndLog {
         /// The topic.

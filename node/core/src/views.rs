@@ -197,9 +197,9 @@ pub struct TopicStatsView {
     pub messages_held: u64,
     /// Bytes that they cost.
     pub bytes_held: usize,
-    /// When the oldest of them came.
+    /// When the first of them came, in the order of their arrival.
     pub oldest: Option<UnixMicros>,
-    /// When the newest of them came.
+    /// When the last of them came.
     pub newest: Option<UnixMicros>,
     /// What was counted.
     pub counters: SwarmCounters,

@@ -485,6 +485,7 @@ impl Actor {
                     items,
                 } => self.arrivals.put_in_front(&topic, first_place, items),
                 Output::TrimLog { topic, below } => self.arrivals.trim(&topic, below),
+                Output::LoseArrivals { topic, places } => self.arrivals.lose(&topic, &places),
                 Output::EndLog { topic } => self.arrivals.end(&topic),
                 Output::Record { id, ops } => self.keeper.record(id, ops),
                 Output::Dial {

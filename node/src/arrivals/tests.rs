@@ -257,3 +257,48 @@ fn a_reader_is_told_what_it_lost_and_not_the_places_that_a_run_left_out() {
     arrivals.push(&topic, 1_003, two(3));
     assert_eq!(log.messages_from(1_001), 2, "gaps are no messages");
 }
+
+#[test]
+fn what_is_lost_between_others_is_told_in_its_place() {
+    let (mut arrivals, topic, log) = arrivals();
+    for n in 0..5 {
+        arrivals.push(&topic, FIRST + 2 * n, two(n));
+    }
+    arrivals.push(&topic, 200, two(9));
+    let lose = |arrivals: &mut Arrivals, places: Vec<Range<u64>>| arrivals.lose(&topic, &places);
+    lose(&mut arrivals, vec![102..104, 106..110]);
+    let kinds = |items: &[Item]| -> Vec<(u64, u64)> {
+        let places = items.iter().map(|item| match item {
+            Item::SlowReader { from, to } => (*from, *to),
+            Item::Message(message) => (message.place, message.place),
+            Item::Lost { .. } => panic!("{item:?}"),
+        });
+        places.collect()
+    };
+    let all = |log: &Log| match log.read(FIRST, 20, 1_000) {
+        Read::Items(items, 202) => kinds(&items),
+        other => panic!("{other:?}"),
+    };
+    let expected = [
+        (100, 100),
+        (101, 101),
+        (102, 103),
+        (104, 104),
+        (105, 105),
+        (106, 109),
+        (200, 200),
+        (201, 201),
+    ];
+    assert_eq!(all(&log), expected);
+    // What is lost next to it becomes part of it, and a reader in the middle is told the rest.
+    lose(&mut arrivals, std::iter::once(104..106).collect());
+    let expected = [(100, 100), (101, 101), (102, 109), (200, 200), (201, 201)];
+    assert_eq!(all(&log)[..2], expected[..2]);
+    let Read::Items(items, 202) = log.read(105, 20, 1_000) else {
+        panic!("nothing");
+    };
+    assert_eq!(kinds(&items)[0].0, 105);
+    assert_eq!((log.extent().items, log.messages_from(103)), (12, 2));
+    arrivals.trim(&topic, 200);
+    assert_eq!(log.extent().items, 2);
+}

@@ -6,9 +6,9 @@ use crate::retained::{Change, Earlier};
 use crate::{Bundle, Now, StreamId, Time};
 
 impl<B: Bundle> Broadcast<B> {
-    /// Drops the oldest bundle of the history; returns the bytes freed.
-    pub fn drop_oldest(&mut self) -> usize {
-        self.history.drop_oldest()
+    /// Drops the bundle of the history that has to go so that others find room; returns the bytes freed.
+    pub fn make_room(&mut self) -> usize {
+        self.history.make_room()
     }
 
     /// Returns what has changed of the history, one after the other.

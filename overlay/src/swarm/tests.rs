@@ -463,7 +463,10 @@ fn a_gap_is_told_though_others_never_pause() {
     network.gaps_allowed = true;
     network.grow(12);
     network.run(SECOND * 20);
-    network.publish_at_rate(3, 1_750, RATE_50);
+    // Many, so that none of them fills the history alone and has to make room for others.
+    for publisher in 3..=11 {
+        network.publish_at_rate(publisher, 200, RATE_50 * 9);
+    }
     network.publish_at_rate(2, 100, RATE_50);
     network.run(SECOND);
     network.partition([12]);

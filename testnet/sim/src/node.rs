@@ -223,6 +223,7 @@ impl Member {
                 }
                 Output::Backfill { topic, .. }
                 | Output::TrimLog { topic, .. }
+                | Output::LoseArrivals { topic, .. }
                 | Output::EndLog { topic, .. }
                     if topic.as_str() != TOPIC => {}
                 Output::Deliver { place, item, .. } => {
@@ -232,6 +233,7 @@ impl Member {
                     first_place, items, ..
                 } => self.reader.put_in_front(first_place, items),
                 Output::TrimLog { below, .. } => self.reader.trim(below),
+                Output::LoseArrivals { places, .. } => self.reader.lose(&places),
                 Output::EndLog { .. } => self.reader.end(),
                 Output::Record { id, ops } => {
                     self.order_disk(DiskOrder::Log(id, ops), SYNCED_AFTER, now);

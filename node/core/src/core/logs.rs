@@ -6,6 +6,7 @@
 //! A log goes to disk while the node subscribes to its topic or keeps it, and from then on until the node leaves the topic.
 //! Of other topics it is this node's own bundles that do: it alone may have them.
 
+mod holes;
 mod kept;
 mod rest;
 mod trim;
@@ -20,6 +21,7 @@ use weft_overlay::retained::{Change, Earlier, Extent, Retained};
 use weft_overlay::{Bundle, Header, Now, StreamId, Time};
 
 use super::Core;
+use holes::Holes;
 use kept::Kept;
 
 use super::journal::{Journal, Ticket, Written};
@@ -64,6 +66,7 @@ pub(super) struct TopicLog {
     name: TopicName,
     next: u64,
     arrivals: VecDeque<Arrival>,
+    holes: Holes,
     on_disk: OnDisk,
     /// Where the node has stopped, while it is no member.
     at_rest: Option<Retained<TopicBundle>>,
@@ -162,6 +165,7 @@ impl Core {
             name: name.clone(),
             next: FIRST_PLACE,
             arrivals: VecDeque::new(),
+            holes: Holes::default(),
             on_disk: OnDisk::Nothing,
             at_rest: None,
         };
@@ -307,7 +311,7 @@ impl Core {
         if log.records(stream.publisher, self.me) {
             let (key, journal) = (log.key, &mut self.logs.journal);
             match change {
-                Change::Dropped { stream, first } => {
+                Change::Dropped { stream, first, .. } => {
                     journal.push(LogOp::Drop {
                         log: key,
                         stream,
@@ -319,8 +323,8 @@ impl Core {
                 Change::Retired(stream) => journal.push(LogOp::Unmark { log: key, stream }),
             }
         }
-        if let Change::Dropped { .. } = change {
-            self.trim_log(topic, now);
+        if let Change::Dropped { bytes, .. } = change {
+            self.trim_dropped(topic, bytes, now);
         }
     }
 

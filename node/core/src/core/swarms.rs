@@ -457,7 +457,7 @@ impl Core {
             let Some((&topic, entry)) = largest else {
                 return;
             };
-            if entry.swarm.drop_oldest() == 0 {
+            if entry.swarm.make_room() == 0 {
                 return;
             }
             self.drain(topic, now);

@@ -383,3 +383,41 @@ fn a_log_that_somebody_goes_on_with_outlives_all_that_was_in_it() {
     net.run(seconds(4_200));
     assert!(net.disks[reader].restore().is_empty());
 }
+
+#[test]
+fn one_publisher_fills_a_topic_and_the_hour_of_another_stays() {
+    let mut net = subscribed(3, 1);
+    let hour = publish_steadily(&mut net, 1, 50);
+    // More than a topic's log holds, of which the other has next to nothing.
+    let large = Bytes::from(vec![7; 256 * 1_024]);
+    for _ in 0..340 {
+        net.publish(0, TOPIC, vec![large.clone()]);
+        net.run(Duration::from_millis(50));
+    }
+    net.run(seconds(1));
+    let of = |net: &Net, publisher| texts(net, 2, publisher).len();
+    assert_eq!((of(&net, 0), of(&net, 1)), (340, 50), "all of it came");
+    let log = &net.disks[2].restore()[0];
+    let (quiet, loud) = (net.peer_at(1), net.peer_at(0));
+    let held = |publisher| {
+        let held = log.held.iter();
+        let its = held.filter(|held| held.bundle.0.value.publisher == publisher);
+        its.count()
+    };
+    assert_eq!(held(quiet), 50);
+    assert!((240..=256).contains(&held(loud)), "{}", held(loud));
+    // What went is lost in the middle of the log, in one piece for each walk through it at most, and told as that.
+    let killed = kill(&mut net, 2);
+    net.run(seconds(1));
+    net.restart_killed(2, killed.0);
+    let after: Vec<Got> = got(&net, 2);
+    assert_eq!(texts(&net, 2, 1), hour);
+    let missed = after.iter().filter_map(|got| match got {
+        Got::Missed { places } => Some(*places),
+        _ => None,
+    });
+    let missed: Vec<u64> = missed.collect();
+    assert_eq!(missed.iter().sum::<u64>(), 340 - held(loud) as u64);
+    // Those that no walk has met yet stand alone.
+    assert!(missed.len() < 50, "{missed:?}");
+}

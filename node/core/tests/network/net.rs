@@ -639,7 +639,10 @@ impl Net {
                 Output::Record { id, ops } => self.order_sync(node, id, ops),
                 Output::BeginLog { topic, life, .. } => self.begin_log(node, topic, life),
                 Output::Backfill { topic, items, .. } => self.backfill(node, &topic, items),
-                Output::TrimLog { .. } | Output::EndLog { .. } | Output::PersistAddressBook => {}
+                Output::TrimLog { .. }
+                | Output::LoseArrivals { .. }
+                | Output::EndLog { .. }
+                | Output::PersistAddressBook => {}
                 Output::Reply { request, reply } => {
                     self.nodes[node]
                         .as_mut()

@@ -1,6 +1,7 @@
 //! What a node's user reads of the topic, from now on or from the front of the node's log, and what the watch is told of it.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 
 use weft_core::input::Reach;
 use weft_core::{Command, Delivered, Input, Output};
@@ -76,6 +77,14 @@ impl Reader {
         while self.log.front().is_some_and(|(place, _)| *place < below) {
             self.log.pop_front();
         }
+    }
+
+    /// What stood at some places is gone.
+    pub(super) fn lose(&mut self, places: &[Range<u64>]) {
+        self.log.retain(|(place, _)| {
+            let next = places.partition_point(|lost| lost.end <= *place);
+            places.get(next).is_none_or(|lost| *place < lost.start)
+        });
     }
 
     /// The log is dropped.

@@ -8,6 +8,7 @@ use weft_overlay::history::History;
 use weft_overlay::retained::{Extent, Retained, Traces};
 use weft_overlay::{Now, StreamId};
 
+use super::holes::Holes;
 use super::trim::END;
 use super::{Arrival, Logs, OnDisk, TRIM_INTERVAL, TopicLog, log_history};
 use crate::core::Core;
@@ -67,6 +68,7 @@ impl Core {
             name: restored.name,
             next,
             arrivals: Default::default(),
+            holes: Holes::default(),
             on_disk: match extent {
                 Extent::Whole => OnDisk::Everything,
                 Extent::Own => OnDisk::Own,
@@ -161,7 +163,7 @@ impl Core {
         }
     }
 
-    /// Drops the oldest bundle of the largest log at rest; returns whether there was any.
+    /// Drops a bundle of the largest log at rest; returns whether there was any.
     pub(in crate::core) fn shorten_at_rest(&mut self, now: Now) -> bool {
         let bytes = |log: &TopicLog| log_history(log, &self.swarms).map_or(0, History::bytes);
         let resting = self.logs.topics.iter();
@@ -171,7 +173,7 @@ impl Core {
         };
         let before = self.logs.rest_bytes;
         self.change_at_rest(topic, now, |retained| {
-            retained.drop_oldest();
+            retained.make_room();
         });
         self.logs.rest_bytes < before
     }
