@@ -16,19 +16,19 @@
 //! have forgotten it, as they say when it asks for their claims: then it is filled as if it were new. A node that never was settled waits for one that is; only
 //! the network's founder has nobody to wait for. Where nobody was told to found it, one of them does after a while.
 
+mod claims;
 mod draft;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::{Contact, Now, Peer, RequestId, Time};
+use crate::{Contact, Now, Peer, Time};
 
-use super::claim::{CLAIM_PEERS_MAX, Claim, Known, Round};
+use super::claim::{CLAIM_PEERS_MAX, Claim, Round};
 use super::config::{CALM, OFFER_AFTER, RETRY};
 use super::disk::{Then, Write};
-use super::messages::{Answer, Query};
 use super::sync::Why;
-use super::{Event, Purpose, Restored, Store};
+use super::{Event, Restored, Store};
 
 /// Peers of a view at which it is full: those beyond are far, not gone (a lookup's k).
 const VIEW_FULL: usize = 20;
@@ -226,195 +226,6 @@ impl<C: Contact> Store<C> {
 
     fn fill_soon(&mut self, now: Now) {
         self.fill.wake = self.fill.wake.min(now.time + CALM);
-    }
-
-    /// Tells a peer this node's claim, and asks for the peer's.
-    pub(super) fn ask_claim(&mut self, peer: C::Peer, now: Now) {
-        let claim = match &self.fill.stage {
-            Stage::Tells { claim, .. } | Stage::Keeps(claim) => Some(claim.clone()),
-            Stage::Reads {
-                claim, told: true, ..
-            } => Some(claim.clone()),
-            Stage::Idle | Stage::Reads { .. } => self.members.own().map(|own| own.claim().clone()),
-        };
-        let Some(contact) = self.members.get(peer).map(|member| member.contact.clone()) else {
-            return;
-        };
-        if self.fill.asking.insert(peer) {
-            let query = Query::Claim {
-                contact: self.members.contact().clone(),
-                claim,
-                leaving: self.members.leaving(),
-            };
-            self.ask(&contact, query, Purpose::Claim, now);
-        } else {
-            // What was sent may be older than this.
-            self.fill.again.insert(peer);
-        }
-    }
-
-    pub(super) fn on_claim(
-        &mut self,
-        from: C::Peer,
-        request: RequestId,
-        contact: C,
-        claim: Option<Claim<C::Peer>>,
-        leaving: bool,
-        now: Now,
-    ) {
-        let good = contact.peer() == from && claim.as_ref().is_none_or(Claim::is_well_formed);
-        if !good {
-            self.misbehaved(from, "a claim that is none");
-            self.unable(from, request);
-            return;
-        }
-        self.appeared(contact.clone(), now);
-        let Some(member) = self.members.get_mut(from) else {
-            // There are as many neighbours as may be.
-            self.unable(from, request);
-            return;
-        };
-        if member.leaving != leaving {
-            member.leaving = leaving;
-            self.fill_soon(now);
-        }
-        match claim {
-            Some(claim) if self.is_news(from, &claim) => {
-                if !self.paces.may_claim(from, now.time) {
-                    self.counters.held_back += 1;
-                    self.unable(from, request);
-                    return;
-                }
-                let then = Then::AnswerClaim(from, request);
-                self.disk.write(Write::Claim(contact, claim), then);
-            }
-            Some(_) | None => self.answer_claim(from, request, true),
-        }
-    }
-
-    fn is_news(&self, peer: C::Peer, claim: &Claim<C::Peer>) -> bool {
-        let known = self.members.get(peer).and_then(|m| m.region.as_ref());
-        known.is_none_or(|known| {
-            let known = known.claim();
-            claim.round > known.round || claim.round == known.round && claim != known
-        })
-    }
-
-    pub(super) fn answer_claim(&mut self, to: C::Peer, request: RequestId, kept: bool) {
-        if !kept {
-            self.unable(to, request);
-            return;
-        }
-        let answer = Answer::Claim {
-            claim: self.members.own().map(|own| own.claim().clone()),
-            // Not what it has just told: it must learn whether it was forgotten, however often it asks.
-            yours: self
-                .members
-                .get(to)
-                .map_or(0, super::view::Member::remembered),
-            leaving: self.members.leaving(),
-        };
-        self.answer(to, request, answer);
-    }
-
-    /// Takes a claim that is on disk.
-    pub(super) fn adopt_claim(&mut self, peer: C::Peer, claim: Claim<C::Peer>, now: Now) {
-        if peer == self.members.me() {
-            self.members.set_own(claim);
-            let others: Vec<C::Peer> = self.members.iter().map(|(peer, _)| peer).collect();
-            for other in others {
-                self.note(other);
-            }
-            return;
-        }
-        let known = self.members.own().and_then(|own| own.claim().of(peer));
-        let is_known = known.is_some_and(|known| !known.gone && known.round >= claim.round);
-        if self.is_news(peer, &claim)
-            && let Some(member) = self.members.get_mut(peer)
-        {
-            if member.region.is_none() && !is_known {
-                member.unheard = Some(claim.round);
-            }
-            member.region = Some(super::claim::Region::new(peer, claim));
-            self.note(peer);
-            self.fill_soon(now);
-            self.check_left();
-        }
-    }
-
-    /// Notes in this node's claim that a peer claims something: its region becomes smaller by that.
-    fn note(&mut self, peer: C::Peer) {
-        let Some(round) = self.members.get(peer).map(super::view::Member::round) else {
-            return;
-        };
-        let Some(own) = self.members.own_mut().filter(|_| round > 0) else {
-            return;
-        };
-        match own.claim().of(peer) {
-            Some(known) if known.round >= round => {}
-            Some(known) => {
-                let known = Known {
-                    round,
-                    // It has been filled since.
-                    gone: false,
-                    ..*known
-                };
-                own.note(known);
-            }
-            None => own.note(Known {
-                peer,
-                round,
-                gone: false,
-                // It came later: what was acknowledged before didn't need it.
-                reached: true,
-                before: true,
-            }),
-        }
-    }
-
-    pub(super) fn on_claim_answer(&mut self, from: C::Peer, answer: Answer<C>, now: Now) {
-        self.fill.asking.remove(&from);
-        let Answer::Claim {
-            claim,
-            yours,
-            leaving,
-        } = answer
-        else {
-            self.on_claim_failed(from, now);
-            return;
-        };
-        if let Some(member) = self.members.get_mut(from) {
-            member.leaving = leaving;
-        }
-        let own = self.members.own().map_or(0, |own| own.claim().round);
-        self.fill.heard = self.fill.heard.max(yours);
-        if !self.members.recovered() && claim.is_some() && yours < own {
-            self.fill.forgotten = true;
-        }
-        if yours > own && self.fill.is_idle() {
-            // Its disk has lost what this node claimed, and so perhaps more.
-            self.members.unsettle();
-        }
-        let contact = self.members.get(from).map(|member| member.contact.clone());
-        let news = claim.filter(|claim| claim.is_well_formed() && self.is_news(from, claim));
-        if let Some((contact, claim)) = contact.zip(news) {
-            self.disk.write(Write::Claim(contact, claim), Then::Nothing);
-        }
-        self.on_told(from, true, now);
-        if self.fill.again.remove(&from) {
-            self.ask_claim(from, now);
-        }
-        self.fill_soon(now);
-    }
-
-    pub(super) fn on_claim_failed(&mut self, peer: C::Peer, now: Now) {
-        self.fill.asking.remove(&peer);
-        self.fill.again.remove(&peer);
-        self.on_told(peer, false, now);
-        if self.members.is_alive(peer) {
-            self.fill.again.insert(peer);
-            self.fill.wake = self.fill.wake.min(now.time + RETRY);
-        }
     }
 
     /// Does what is due for the neighbourhood.

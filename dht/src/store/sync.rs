@@ -10,24 +10,23 @@
 //! The asking node drives: it compares, fetches what it lacks, pushes what the other lacks. The asked one keeps nothing
 //! but its set for a while. What one of several comparisons fetches, the others leave to it.
 
+mod serve;
+mod session;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use rand::RngExt;
 
-use crate::kv::fingerprint::{Contents, Item, Items, Range, Summary};
+use crate::kv::fingerprint::{Item, Items};
 use crate::kv::{Arrival, KvKey, Record, RecordId};
-use crate::{Contact, Now, Peer, Point, RequestId, Time};
+use crate::{Contact, Now, Peer, Point, Time};
 
-use super::config::{
-    ATTEMPTS_MAX, FETCH_MAX, ITEMS_WAITING_MAX, RANGES_ASKED_MAX, RANGES_WAITING_MAX, SESSIONS_MAX,
-    SNAPSHOTS_MAX,
-};
+use super::config::{ATTEMPTS_MAX, FETCH_MAX, RANGES_ASKED_MAX, SESSIONS_MAX};
 use super::disk::{Then, Write};
 use super::loads::Reader;
-use super::messages::{
-    AMONG_MAX, Answer, ITEMS_MAX, Query, RANGES_MAX, RECORDS_BYTES_MAX, Refusal, Scope,
-};
+use super::messages::{AMONG_MAX, Answer, ITEMS_MAX, Query, RECORDS_BYTES_MAX, Refusal, Scope};
 use super::{CallId, Outcome, Purpose, Store};
+use session::{Session, Step};
 
 /// Why two nodes are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,36 +35,6 @@ pub(super) enum Why {
     Fill,
     /// Because it is time.
     Round,
-}
-
-/// What a session does.
-#[derive(Clone, Debug)]
-enum Step<P: Peer> {
-    /// Ranges were asked for.
-    Compares(Vec<Range>),
-    /// Items were asked for.
-    Fetches(Vec<Item>),
-    /// What came is being written.
-    Keeps,
-    /// What the other lacks is being read.
-    Reads,
-    /// It was sent.
-    Pushes(Vec<Record<P>>),
-}
-
-/// A comparison that this node drives.
-#[derive(Debug)]
-struct Session<P: Peer> {
-    why: Why,
-    scope: Scope<P>,
-    set: Items,
-    step: Step<P>,
-    attempts: u8,
-    todo: VecDeque<Range>,
-    lacks: VecDeque<Item>,
-    surplus: VecDeque<Item>,
-    /// Whether the other one showed more differences than are taken note of at once.
-    overfull: bool,
 }
 
 /// What another node compares with.
@@ -215,18 +184,9 @@ impl<C: Contact> Store<C> {
             };
             self.counters.syncs += 1;
             let set = self.items(&scope, self.members.me(), peer, now);
-            let session = Session {
-                why,
-                scope,
-                set,
-                step: Step::Keeps,
-                attempts: 0,
-                todo: VecDeque::from([Range::ALL]),
-                lacks: VecDeque::new(),
-                surplus: VecDeque::new(),
-                overfull: false,
-            };
-            self.sync.sessions.insert(peer, session);
+            self.sync
+                .sessions
+                .insert(peer, Session::new(why, scope, set));
             self.go_on(peer, now);
         }
         self.sync.queue.extend(put_off);
@@ -482,153 +442,6 @@ impl<C: Contact> Store<C> {
                 pushed: self.sync.pushed - waiting.pushed_before,
             };
             self.reply(waiting.call, outcome);
-        }
-    }
-
-    pub(super) fn serve_compare(
-        &mut self,
-        from: C::Peer,
-        request: RequestId,
-        scope: &Scope<C::Peer>,
-        ranges: &[(Range, Summary)],
-        now: Now,
-    ) {
-        let good =
-            ranges.len() <= RANGES_MAX && scope.among.len() <= AMONG_MAX && scope.behind <= 1;
-        if !good {
-            self.misbehaved(from, "a comparison that exceeds its bounds");
-            self.unable(from, request);
-            return;
-        }
-        let begins = ranges.iter().any(|(range, _)| *range == Range::ALL);
-        if !self.may_compare(from, scope, begins, now) {
-            self.counters.held_back += 1;
-            self.unable(from, request);
-            return;
-        }
-        let set = self.snapshot(from, scope, begins, now);
-        let mut differing = Vec::new();
-        for &(range, theirs) in ranges {
-            if let Some(contents) = set.compare(range, theirs) {
-                differing.push((range, contents));
-            }
-        }
-        self.sync_answer(from, request, Answer::Compare { differing });
-    }
-
-    /// Answers a comparison's query, and counts the bytes.
-    fn sync_answer(&mut self, to: C::Peer, request: RequestId, answer: Answer<C>) {
-        let message = super::Message::Answer(answer);
-        self.counters.sync_bytes += message.bytes() as u64;
-        let super::Message::Answer(answer) = message else {
-            return;
-        };
-        self.answer(to, request, answer);
-    }
-
-    /// Returns whether a peer may have this node look through all that it has, if that is what its comparison takes.
-    fn may_compare(&mut self, peer: C::Peer, scope: &Scope<C::Peer>, anew: bool, now: Now) -> bool {
-        let mut known = self.sync.snapshots.iter();
-        if !anew && known.any(|known| known.peer == peer && known.scope == *scope) {
-            return true;
-        }
-        let records = self.holding.index.len();
-        self.paces.may_read(peer, records + 1, 0, now.time)
-    }
-
-    /// Returns what this node has within a scope, as it was when the comparison began.
-    fn snapshot(&mut self, peer: C::Peer, scope: &Scope<C::Peer>, anew: bool, now: Now) -> &Items {
-        let mut known = self.sync.snapshots.iter();
-        let known = known.position(|known| known.peer == peer && known.scope == *scope);
-        let known = known.and_then(|at| self.sync.snapshots.remove(at));
-        let snapshot = known.filter(|_| !anew).unwrap_or_else(|| Snapshot {
-            peer,
-            scope: scope.clone(),
-            set: self.items(scope, peer, self.members.me(), now),
-        });
-        let snapshots = &mut self.sync.snapshots;
-        snapshots.truncate(SNAPSHOTS_MAX - 1);
-        snapshots.push_front(snapshot);
-        &snapshots[0].set
-    }
-
-    pub(super) fn serve_fetch(
-        &mut self,
-        from: C::Peer,
-        request: RequestId,
-        items: &[Item],
-        now: Now,
-    ) {
-        if items.len() > ITEMS_MAX || self.loads.is_busy() {
-            self.unable(from, request);
-            return;
-        }
-        let mut bytes = 0;
-        let mut wanted = Vec::new();
-        let mut more = false;
-        for held in items.iter().filter_map(|&i| self.holding.index.of_item(i)) {
-            bytes += held.content.value_bytes() as usize + super::messages::head_bytes(held);
-            if bytes > RECORDS_BYTES_MAX && !wanted.is_empty() {
-                more = true;
-                break;
-            }
-            wanted.push((held.key.clone(), held.id()));
-        }
-        if !self.paces.may_read(from, items.len(), bytes, now.time) {
-            self.counters.held_back += 1;
-            self.unable(from, request);
-            return;
-        }
-        if wanted.is_empty() {
-            self.answer_fetch(from, request, Vec::new(), false);
-            return;
-        }
-        let reader = Reader::Fetch {
-            to: from,
-            request,
-            more,
-        };
-        self.load(wanted, reader);
-    }
-
-    pub(super) fn answer_fetch(
-        &mut self,
-        to: C::Peer,
-        request: RequestId,
-        records: Vec<Record<C::Peer>>,
-        more: bool,
-    ) {
-        self.sync_answer(to, request, Answer::Fetched { records, more });
-    }
-}
-
-impl<P: Peer> Session<P> {
-    /// Takes what the other side has in a range in which it has something else. What is too much is left for the next
-    /// comparison.
-    fn differs(&mut self, range: Range, contents: Contents) {
-        if self.todo.len() >= RANGES_WAITING_MAX || self.lacks.len() >= ITEMS_WAITING_MAX {
-            self.overfull = true;
-            return;
-        }
-        match contents {
-            Contents::Items(theirs) => {
-                let difference = self.set.difference(range, &theirs);
-                self.lacks.extend(difference.theirs);
-                self.surplus.extend(difference.ours);
-            }
-            Contents::Split(summaries) => {
-                let parts = range.parts().into_iter().flatten();
-                for (part, theirs) in parts.zip(*summaries) {
-                    if self.set.summary(part) == theirs {
-                        continue;
-                    }
-                    if theirs.count == 0 {
-                        self.surplus.extend(self.set.of(part));
-                    } else {
-                        self.todo.push_back(part);
-                    }
-                }
-            }
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Networks of stores in virtual time: messages are late, lost, doubled and out of order, nodes crash and lose what was
 //! not synced, disks fill up and rot.
 
+mod look;
+mod node;
+
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,15 +15,17 @@ use rand_chacha::ChaCha8Rng;
 use sha2::{Digest, Sha256};
 
 use crate::kv::{
-    Content, Dot, Header, Invalid, KvKey, Record, RecordId, Seq, Siblings, tombstone_expires_at,
+    Content, Dot, Header, Invalid, KvKey, Record, RecordId, Seq, tombstone_expires_at,
 };
 use crate::store::messages::{Answer, Query};
 use crate::store::{
-    Call, CallId, Claim, Config, DiskError, Draft, Event, Input, Loaded, Message, Op, OrderId,
-    Outcome, Output, Reach, Restored, Store, Written,
+    Call, CallId, Config, Draft, Event, Input, Message, OrderId, Outcome, Output, Reach, Store,
+    Written,
 };
 use crate::testing::{OWNERS, TestContact, TestPeer, UNIX_START, contact};
 use crate::{Contact, Now, Peer, RequestId, Time, UnixMicros};
+
+pub(super) use node::{Disk, Node};
 
 pub(super) type Id = RecordId<TestPeer>;
 
@@ -33,135 +38,6 @@ pub(super) fn key(text: &str) -> KvKey {
 
 pub(super) const MS: Duration = Duration::from_millis(1);
 pub(super) const SECOND: Duration = Duration::from_secs(1);
-
-/// What is on a node's disk. It survives the node.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Disk {
-    pub(super) records: BTreeMap<(KvKey, Id), Record<TestPeer>>,
-    hints: BTreeSet<(TestPeer, KvKey, Id)>,
-    owned: BTreeMap<KvKey, Header<TestPeer>>,
-    dots: BTreeMap<KvKey, Seq>,
-    claims: BTreeMap<TestPeer, (TestContact, Claim<TestPeer>)>,
-    corrupt: BTreeSet<(KvKey, Id)>,
-    /// What writing comes to.
-    pub(super) fails: Option<DiskError>,
-}
-
-impl Disk {
-    fn apply(&mut self, op: Op<TestContact>) {
-        match op {
-            Op::PutRecord(record) => {
-                let at = (record.header.key.clone(), record.header.id());
-                self.corrupt.remove(&at);
-                self.records.insert(at, record);
-            }
-            Op::DropRecord { key, id } => {
-                self.corrupt.remove(&(key.clone(), id));
-                self.records.remove(&(key, id));
-            }
-            Op::PutHint { replica, key, id } => {
-                self.hints.insert((replica, key, id));
-            }
-            Op::DropHint { replica, key, id } => {
-                self.hints.remove(&(replica, key, id));
-            }
-            Op::PutOwned(record) => {
-                self.owned.insert(record.header.key.clone(), record.header);
-            }
-            Op::DropOwned { key } => {
-                self.owned.remove(&key);
-            }
-            Op::PutDot { key, seq } => drop(self.dots.insert(key, seq)),
-            Op::DropDot { key } => drop(self.dots.remove(&key)),
-            Op::PutClaim { contact, claim } => {
-                self.claims.insert(contact.peer(), (contact, claim));
-            }
-            Op::DropClaim { peer } => {
-                self.claims.remove(&peer);
-            }
-        }
-    }
-
-    fn load(&self, at: &(KvKey, Id)) -> Loaded<TestPeer> {
-        if self.corrupt.contains(at) {
-            return Loaded::Corrupt;
-        }
-        let record = self.records.get(at).cloned();
-        record.map_or(Loaded::Missing, |record| Loaded::Record(Box::new(record)))
-    }
-
-    fn restore(&self, epoch: u64) -> Restored<TestContact> {
-        Restored {
-            epoch,
-            records: self.records.values().map(|r| r.header.clone()).collect(),
-            hints: self.hints.iter().cloned().collect(),
-            owned: self.owned.values().cloned().collect(),
-            dots: self.dots.iter().map(|(k, &seq)| (k.clone(), seq)).collect(),
-            claims: self.claims.values().cloned().collect(),
-            lost: Vec::new(),
-        }
-    }
-
-    /// Lets it forget which dots were given out, as one that was replaced has.
-    pub(super) fn lose_dots(&mut self) {
-        self.dots.clear();
-    }
-
-    /// Lets a record rot.
-    pub(super) fn rot(&mut self, of: &KvKey) {
-        let at = self.records.keys().find(|(key, _)| key == of);
-        self.corrupt.extend(at.cloned());
-    }
-}
-
-/// A node, running or not.
-pub(super) struct Node {
-    pub(super) store: Option<Store<TestContact>>,
-    pub(super) disk: Disk,
-    config: Config,
-    /// What is being written: nobody knows whether a crash leaves it.
-    writing: Option<(OrderId, Vec<Op<TestContact>>)>,
-    runs: u64,
-    /// The last record that was signed outside of its store.
-    apart: u64,
-    /// How far its wall clock is ahead, in microseconds.
-    pub(super) ahead: i64,
-    /// The side of a split on which it is.
-    side: u8,
-    pub(super) events: Vec<Event<TestPeer>>,
-    /// When it stopped or started, and when it was settled after that.
-    pub(super) unsettled: Vec<(Time, Option<Time>)>,
-    /// When it was not running.
-    away: Vec<(Time, Time)>,
-    /// Whether it is on its way out in order, and when others had taken its places.
-    leaving: bool,
-    pub(super) left: Option<Time>,
-}
-
-impl Node {
-    /// Begins a change of the membership, unless one is under way.
-    fn changes(&mut self, now: Time) {
-        let settled = self.unsettled.last().is_none_or(|last| last.1.is_some());
-        if settled && self.left.is_none() {
-            self.unsettled.push((now, None));
-        }
-    }
-
-    /// Ends it.
-    fn changed(&mut self, now: Time) {
-        if let Some(last) = self.unsettled.last_mut() {
-            last.1.get_or_insert(now);
-        }
-    }
-
-    /// Whether it was on its way in or out at a moment.
-    pub(super) fn is_changing(&self, at: Time) -> bool {
-        let changes = self.unsettled.iter();
-        changes
-            .filter(|(begun, _)| *begun <= at)
-            .any(|(_, settled)| settled.is_none_or(|settled| at <= settled))
-    }
-}
 
 enum What {
     Deliver {
@@ -737,68 +613,5 @@ impl Network {
                 self.handle(node, Input::View { contacts });
             }
         }
-    }
-
-    /// Notes which of those that are away everybody has given up: that change is settled.
-    fn note_replaced(&mut self) {
-        let up: Vec<&Store<TestContact>> = self
-            .nodes
-            .values()
-            .filter_map(|n| n.store.as_ref())
-            .collect();
-        let given_up = |id: u32| {
-            up.iter().all(|store| {
-                let claim = store.members.own().map(crate::store::claim::Region::claim);
-                claim.is_none_or(|claim| claim.of(TestPeer(id)).is_none_or(|known| known.gone))
-            })
-        };
-        let down = self.nodes.iter().filter(|(_, node)| node.store.is_none());
-        let gone: Vec<u32> = down.map(|(&id, _)| id).filter(|&id| given_up(id)).collect();
-        let time = self.time;
-        for id in gone {
-            self.nodes.get_mut(&id).unwrap().changed(time);
-        }
-    }
-
-    /// The nodes that were part of the network at a moment: those that had begun to join, without those that everybody had
-    /// given up or that had left.
-    pub(super) fn members(&self, at: Time) -> Vec<u32> {
-        let was_there = |node: &Node| {
-            let changes = node.unsettled.iter().rev();
-            let mut before = changes.filter(|(begun, _)| *begun <= at);
-            let Some((_, settled)) = before.next() else {
-                return false;
-            };
-            let is_away = node.away.iter().any(|&(from, to)| from < at && at < to);
-            let given_up = is_away && settled.is_some_and(|settled| settled < at);
-            !given_up && node.left.is_none_or(|left| at <= left)
-        };
-        let there = self.nodes.iter().filter(|(_, node)| was_there(node));
-        there.map(|(&id, _)| id).collect()
-    }
-
-    /// The nodes that are up by their distance from a key.
-    pub(super) fn closest(&self, key: &KvKey) -> Vec<u32> {
-        let mut up = self.up();
-        up.sort_by_key(|&id| TestPeer(id).point() ^ key.point());
-        up
-    }
-
-    /// What lies on a node's disk of a key.
-    pub(super) fn held(&self, id: u32, of: &KvKey) -> Siblings<Header<TestPeer>> {
-        let unix = self.now(id).unix;
-        let mut held = Siblings::new();
-        for ((key, _), record) in &self.nodes[&id].disk.records {
-            if key == of {
-                held.merge(record.header.clone(), unix).unwrap();
-            }
-        }
-        held
-    }
-
-    /// The sum of a counter over all nodes that are up.
-    pub(super) fn total(&self, of: impl Fn(crate::store::Counters) -> u64) -> u64 {
-        let up = self.nodes.values().filter_map(|node| node.store.as_ref());
-        up.map(|store| of(store.counters())).sum()
     }
 }
