@@ -10,7 +10,8 @@ use proptest::prelude::*;
 use prost::Message as _;
 use weft_dht::kv::fingerprint::{Contents, Item, PARTS, Range, Summary};
 use weft_dht::kv::{
-    Crowded, Header, Invalid, KvKey, KvPrefix, OverQuota, Quota, Record, RecordId, Untimely, Usage,
+    Content, Context, Crowded, Dot, Header, Invalid, KvKey, KvPrefix, OverQuota, Quota, Record,
+    RecordId, Seq, Untimely, Usage,
 };
 use weft_dht::store::messages::{
     Answer, Delivery, ITEMS_MAX, Query, RANGES_MAX, Refusal, Scope, Seen, Sight,
@@ -20,6 +21,7 @@ use weft_identity::Keypair;
 use weft_overlay::UnixMicros;
 
 use super::*;
+use crate::Address;
 use crate::descriptor::Roles;
 use crate::wire::record::tests::any_header;
 use crate::wire::{
@@ -360,4 +362,64 @@ fn a_claim_lies_on_disk_as_it_was() {
     for long in 0..bytes.len() {
         assert!(decode_claim(&bytes[..long]).is_err(), "{long} bytes");
     }
+}
+
+/// What an answer to a get takes: three descriptors of nodes that are reached over TCP and QUIC, and a value of 100 bytes.
+#[test]
+fn most_of_an_answer_to_a_get_is_who_its_replicas_are() {
+    // /ip4/…/tcp/… and /ip4/…/udp/…/quic-v1 take 8 and 11 bytes.
+    let addresses = [8, 11].map(|bytes| Address::new(vec![7; bytes].into()).unwrap());
+    let seen = |seed: u8| {
+        let issued_at = UnixMicros(1_700_000_000_000_000);
+        let expires_at = UnixMicros(issued_at.0 + 3_600_000_000);
+        let keypair = Keypair::from_seed(&[seed; 32]);
+        let contact =
+            PeerContact::issue(&keypair, &addresses, issued_at, expires_at, Roles::SERVER);
+        Seen {
+            contact,
+            round: 9,
+            settled: true,
+            alive: true,
+        }
+    };
+    let header = Header {
+        key: KvKey::new("a key of 20 letters.").unwrap(),
+        dot: Dot {
+            writer: sender().peer_id(),
+            seq: Seq {
+                epoch: 1_700_000_000_000,
+                counter: 9,
+            },
+        },
+        prev: None,
+        context: Context::new(),
+        content: Content::Value { bytes: 100 },
+        written_at: UnixMicros(1_700_000_000_000_000),
+        expires_at: None,
+        copies: 3,
+        hash: [0; 32],
+    };
+    let record = write_record(&sender(), NETWORK, header, &[7; 100]).unwrap();
+    let bytes = |peers: Vec<Seen<PeerContact>>, records: Vec<Record<PeerId>>| {
+        let sight = Sight {
+            counts: true,
+            peers,
+        };
+        let more = false;
+        let answer = Answer::Got {
+            sight,
+            records,
+            more,
+        };
+        bare(&StoreMessage::Answer(answer)).len()
+    };
+    let whole = bytes((1..=3).map(seen).collect(), vec![record.clone()]);
+    let [sight, value] = [
+        bytes((1..=3).map(seen).collect(), vec![]),
+        bytes(vec![], vec![record]),
+    ];
+    println!(
+        "an answer to a get: {whole} bytes, {sight} of them without the value, {value} without the replicas"
+    );
+    assert!(whole < 1_000 && sight > value, "{whole}, {sight}, {value}");
 }
