@@ -313,6 +313,16 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             .min(self.next_probe())
     }
 
+    /// Returns whether the loss of a peer's link is news: it is a neighbour, or was asked to be one.
+    pub fn needs(&self, peer: P) -> bool {
+        self.active.contains_key(&peer) || self.requests.contains_key(&peer)
+    }
+
+    /// Returns whether a link to a peer is news: it was lost.
+    pub fn awaits(&self, peer: P) -> bool {
+        self.lost.contact(peer).is_some()
+    }
+
     /// Returns the neighbours in ascending order.
     pub fn active(&self) -> impl Iterator<Item = P> + '_ {
         self.active.keys().copied()

@@ -82,7 +82,7 @@ pub(crate) async fn unasked_replies(scene: &Scene) {
 
 pub(crate) async fn join_flood(scene: &Scene) {
     let mut peers = Vec::new();
-    for round in 0..scene.repeats.max(8) {
+    for round in 0..scene.repeats.max(64) {
         let peer = scene.peer().await;
         let me = contact(&peer.key, &[]);
         // Whoever asks without urgency finds no room once the view is full; then it insists.

@@ -11,6 +11,7 @@ use weft_identity::PeerId;
 use weft_overlay::{Now, Time, swarm};
 
 use super::reach::{Proof, Question};
+use super::swarms::Entry;
 use super::{Core, peer_of};
 use crate::wire::{encode_hello, encode_ping, encode_pong};
 use crate::{
@@ -227,7 +228,8 @@ impl Core {
         }
         self.send_control(peer, hello);
         self.plan_link(peer, IDLE_AFTER);
-        for topic in self.swarms.keys().copied().collect::<Vec<_>>() {
+        let awaits = |entry: &Entry| entry.swarm.membership().awaits(peer);
+        for topic in self.swarms_where(awaits) {
             self.tell_swarm(topic, swarm::Input::PeerUp(peer), now);
         }
         if let Some(pending) = self.pending.remove(&peer) {

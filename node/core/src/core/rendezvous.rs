@@ -22,7 +22,7 @@ use super::members::MEMBERSHIP_VALID;
 use super::topics::TOPIC_UNUSED;
 use crate::input::Reach;
 use crate::keeping::{KEEPERS, MET, Meeting, Query};
-use crate::wire::membership::{Membership, TopicMembership};
+use crate::wire::membership::{Membership, TOPICS_MAX, TopicMembership};
 use crate::{PeerContact, TopicId};
 
 /// A changed membership is told after this long: a node that subscribes to 200 topics at once says so in few messages.
@@ -38,8 +38,6 @@ const LOOKS_AROUND: Duration = Duration::from_secs(1);
 const REPLACED_AFTER: Duration = Duration::from_secs(2);
 /// How soon a peer is met again that has not answered.
 const MET_AGAIN: Duration = Duration::from_secs(5);
-/// Topics in one message: so that its answer has room for some members of each.
-const MEET_TOPICS_MAX: usize = 64;
 /// How often the closest nodes are looked for in the network, where the table can't hold all of them: seldom while keepers are known,
 /// who know their neighbours.
 const LOOKUP_EVERY: Duration = Duration::from_secs(1_800);
@@ -386,7 +384,7 @@ impl Core {
     }
 
     fn meet_with(&mut self, contact: &PeerContact, topics: &[TopicId], now: Now) {
-        for topics in topics.chunks(MEET_TOPICS_MAX) {
+        for topics in topics.chunks(TOPICS_MAX) {
             self.meet_in(contact, topics, now);
         }
     }

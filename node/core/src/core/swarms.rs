@@ -147,12 +147,18 @@ impl Core {
         }
     }
 
-    /// A link has gone: every swarm shall know.
+    /// A link has gone: every swarm that needs its peer shall know.
     pub(super) fn peer_lost(&mut self, peer: PeerId, now: Now) {
-        let topics: Vec<TopicId> = self.swarms.keys().copied().collect();
-        for topic in topics {
+        let needs = |entry: &Entry| entry.swarm.membership().needs(peer);
+        for topic in self.swarms_where(needs) {
             self.tell_swarm(topic, swarm::Input::PeerLost(peer), now);
         }
+    }
+
+    /// Returns the topics of the swarms of which something holds: a node in hundreds of them tells each only what concerns it.
+    pub(super) fn swarms_where(&self, holds: impl Fn(&Entry) -> bool) -> Vec<TopicId> {
+        let swarms = self.swarms.iter().filter(|(_, entry)| holds(entry));
+        swarms.map(|(topic, _)| *topic).collect()
     }
 
     /// A swarm's frame can't reach its peer; told when what is being drained has been.

@@ -9,10 +9,11 @@ use super::fields::{Fields, Refused, malformed, once, required};
 use super::{descriptor, proto};
 use crate::{PeerContact, TopicName};
 
-/// Topics in one membership; a member of more tells them in several.
-pub const TOPICS_MAX: usize = 512;
-/// Bytes of one membership: 512 names of 200 bytes and a descriptor of 4 KiB, with room.
-const BYTES_MAX: usize = 128 * 1024;
+/// Topics in one membership; a member of more tells them in several. The answer has room for some members of each, and a keeper that
+/// is told of so many new ones at once does other things in between.
+pub const TOPICS_MAX: usize = 64;
+/// Bytes of one membership: 64 names of 200 bytes and a descriptor of 4 KiB, with room.
+const BYTES_MAX: usize = 24 * 1024;
 
 /// What a member tells.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,14 +63,14 @@ pub(super) fn read(
     keys: &mut KeyCache,
 ) -> Result<Membership, Refused> {
     if bytes.len() > BYTES_MAX {
-        return malformed("a membership of over 128 KiB");
+        return malformed("a membership of over 24 KiB");
     }
     let mut topics = Vec::new();
     let (mut contact, mut issued_at, mut expires_at) = (None, None, None);
     for field in Fields::new(bytes) {
         let (number, value) = field?;
         match number {
-            1 if topics.len() >= TOPICS_MAX => return malformed("over 512 topics"),
+            1 if topics.len() >= TOPICS_MAX => return malformed("over 64 topics"),
             1 => topics.push(topic(value.bytes()?)?),
             2 => once(&mut contact, value.bytes()?)?,
             3 => once(&mut issued_at, value.moment()?)?,

@@ -223,7 +223,7 @@ fn met(bytes: &[u8], checker: &mut Checker) -> Result<Answer, Refused> {
     for field in Fields::new(bytes) {
         let (number, value) = field?;
         match number {
-            1 if topics.len() >= membership::TOPICS_MAX => return malformed("over 512 topics"),
+            1 if topics.len() >= membership::TOPICS_MAX => return malformed("over 64 topics"),
             1 => topics.push(meeting(value.bytes()?)?),
             2 if contacts.len() >= CONTACTS_MAX => return malformed("over 32 descriptors"),
             2 => contacts.push(checker.contact(value.bytes()?)?),

@@ -229,7 +229,7 @@ fn lists_stop_at_their_bounds() {
         topics: vec![proto::TopicMeeting::default(); membership::TOPICS_MAX + 1],
         contacts: Vec::new(),
     };
-    assert_eq!(refusal(M::Met(met)), bound("over 512 topics"));
+    assert_eq!(refusal(M::Met(met)), bound("over 64 topics"));
     let met = proto::TopicMet {
         topics: vec![proto::TopicMeeting {
             contacts: vec![0; CONTACTS_MAX + 1],
