@@ -399,6 +399,14 @@ impl<B: Bundle> History<B> {
         self.streams.get(&id).map_or(0, |stream| stream.base)
     }
 
+    /// Returns what counts as seen of a stream because this member starts after it, and isn't held all the same.
+    pub(crate) fn before_base(&self, id: StreamId<B::Peer>) -> Seqs {
+        let stream = self.streams.get(&id);
+        stream.map_or_else(Seqs::default, |stream| {
+            Seqs::range(1, stream.base.min(stream.supplies_from.saturating_sub(1)))
+        })
+    }
+
     /// Returns the seq from which on all that was seen of a stream is held; 1 where the stream isn't known.
     pub fn supplies_from(&self, id: StreamId<B::Peer>) -> u64 {
         self.streams

@@ -18,6 +18,7 @@ pub mod message;
 mod neighbour;
 mod optimise;
 mod push;
+mod relay;
 mod repair;
 mod resume;
 pub mod shared;
@@ -43,6 +44,7 @@ use crate::outbox::Outbox;
 use crate::small::SmallMap;
 use crate::{Bundle, Header, Now, StreamId, Time};
 use neighbour::Neighbour;
+use relay::Relay;
 use trees::Order;
 use wants::Wants;
 
@@ -170,6 +172,7 @@ pub struct Broadcast<B: Bundle> {
     shared: SharedTree<B::Peer>,
     trees: Trees<B::Peer>,
     wants: Wants<B::Peer>,
+    relay: Relay<B::Peer>,
     /// Until when a base is waited for; none once it is fixed.
     base_until: Option<Time>,
     /// Until when a member that resumes waits to hear where others stand; none once it has heard.
@@ -191,6 +194,7 @@ impl<B: Bundle> Broadcast<B> {
             shared: SharedTree::new(me),
             trees: Trees::new(me),
             wants: Wants::new(),
+            relay: Relay::new(),
             base_until: Some(now.time + config.base_timeout),
             lost_until: None,
             reach: Reach::default(),
@@ -239,6 +243,7 @@ impl<B: Bundle> Broadcast<B> {
         }
         self.history.shed(now.time);
         self.ask_for_missing(now);
+        self.recall(now);
         self.tell_due(now);
         if self.shared.poll_timeout() <= now.time {
             self.shared.handle_timeout(now);
@@ -264,6 +269,7 @@ impl<B: Bundle> Broadcast<B> {
             .min(self.lost_until.unwrap_or(Time::NEVER))
             .min(neighbours.unwrap_or(Time::NEVER))
             .min(self.wants.next_timeout())
+            .min(self.relay.next_timeout())
             .min(self.history.next_expiry())
             .min(self.shared.poll_timeout())
     }
@@ -363,6 +369,7 @@ impl<B: Bundle> Broadcast<B> {
             return;
         }
         self.wants.neighbour_down(peer, now.time);
+        self.relay.neighbour_down(peer);
         self.shared.neighbour_down(peer, now);
         self.trees.neighbour_down(peer, &mut self.orders);
     }
@@ -464,6 +471,7 @@ impl<B: Bundle> Broadcast<B> {
             neighbour.check()?;
         }
         self.shared.check()?;
+        self.relay.check()?;
         self.wants.check()
     }
 }

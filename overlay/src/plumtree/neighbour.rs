@@ -148,6 +148,12 @@ impl<P: Peer> Neighbour<P> {
             .map_or(1, |theirs| theirs.supplies_from)
     }
 
+    /// Returns what it has seen of a stream, as far as it has said.
+    pub(crate) fn seqs(&self, id: StreamId<P>) -> Seqs {
+        let theirs = self.theirs.get(&id);
+        theirs.map_or_else(Seqs::default, |theirs| theirs.seqs.clone())
+    }
+
     /// Returns what it can supply of a stream.
     pub(crate) fn can_supply(&self, id: StreamId<P>) -> Seqs {
         let Some(theirs) = self.theirs.get(&id) else {

@@ -33,6 +33,7 @@ impl<B: Bundle> Broadcast<B> {
         let header = bundle.header();
         let id = header.stream;
         self.weigh_base(from, bundle, push, now);
+        self.hand_on(from, bundle, hops, now);
         match self.history.admit(bundle, hops, Some(from), now) {
             Admission::New => {}
             Admission::BeforeBase => {

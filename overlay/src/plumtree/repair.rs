@@ -199,6 +199,7 @@ impl<B: Bundle> Broadcast<B> {
             return;
         };
         let mut never_had = false;
+        let mut sought = Vec::new();
         for (id, seqs) in ranges.into_iter().take(WANT_STREAMS_MAX) {
             // Only what was announced is asked for, and what was announced was seen.
             let seen = self.history.seen(id).and_then(Seqs::last);
@@ -206,11 +207,16 @@ impl<B: Bundle> Broadcast<B> {
             if seen.is_none() {
                 continue;
             }
+            let before = seqs.intersection(&self.history.before_base(id));
+            if !before.is_empty() {
+                sought.push((id, before));
+            }
             neighbour.supplies.retain(|(of, _)| *of != id);
             if neighbour.supplies.len() < WANT_STREAMS_MAX {
                 neighbour.supplies.push_back((id, seqs));
             }
         }
+        self.seek(from, sought, now);
         if never_had {
             let what = "a request for bundles that nobody has announced to it";
             self.outputs

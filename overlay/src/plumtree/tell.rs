@@ -120,6 +120,7 @@ impl<B: Bundle> Broadcast<B> {
         }
         for &id in &named {
             self.notice_missing(id, now);
+            self.notice_out_of_sight(from, id, now);
             self.ask_new_parent(from, id, now);
         }
         match kind {
@@ -189,6 +190,7 @@ impl<B: Bundle> Broadcast<B> {
             return;
         }
         self.notice_all_missing(now);
+        self.notice_all_out_of_sight(now);
         self.outputs.push_back(Output::Based);
         // Neighbours that wait for a base shall know that there is one here now.
         let waiting: Vec<_> = self

@@ -4,6 +4,7 @@ mod claims;
 mod exchange;
 mod liars;
 mod optimise;
+mod relay;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
