@@ -36,8 +36,6 @@ pub struct Figures {
     pub components: u32,
     /// Nodes without a neighbour that runs.
     pub isolated: u32,
-    /// The share of links that both ends have.
-    pub symmetric_share: f64,
 }
 
 impl Graph {
@@ -143,6 +141,12 @@ impl Graph {
             .collect()
     }
 
+    /// Returns the share of links that both ends have, where so many have one end only.
+    pub fn symmetric_share(&self, one_sided: usize) -> f64 {
+        let links = self.links.len();
+        links.saturating_sub(one_sided) as f64 / links.max(1) as f64
+    }
+
     /// Returns the sizes of the components, following links both ways.
     pub fn components(&self) -> Vec<u32> {
         let graph = self.undirected();
@@ -187,13 +191,11 @@ impl Graph {
     /// Measures everything; sources of paths are drawn where there are too many.
     pub fn measure(&self, rng: &mut ChaCha8Rng) -> Figures {
         let nodes: Vec<NodeId> = self.nodes().collect();
-        let links = self.links.len();
         let (avg_shortest_path, diameter) = self.paths(&nodes, rng);
         let isolated = nodes
             .iter()
             .filter(|node| self.of_node(**node).is_empty())
             .count();
-        let symmetric = links - self.asymmetric().len();
         Figures {
             nodes: u32::try_from(nodes.len()).unwrap_or(u32::MAX),
             avg_shortest_path,
@@ -201,7 +203,6 @@ impl Graph {
             clustering: self.clustering(&nodes),
             components: u32::try_from(self.components().len()).unwrap_or(u32::MAX),
             isolated: u32::try_from(isolated).unwrap_or(u32::MAX),
-            symmetric_share: symmetric as f64 / links.max(1) as f64,
         }
     }
 

@@ -25,7 +25,6 @@ impl<M: Machine> Runner<'_, M> {
         self.set("diameter", f64::from(measured.diameter));
         self.set("clustering", measured.clustering);
         self.set("active_full_share", of_full / nodes);
-        self.set("symmetric_share", measured.symmetric_share);
         self.set("components", f64::from(measured.components));
         self.set("isolated", f64::from(measured.isolated));
         for (degree, count) in degrees.iter().enumerate() {

@@ -121,7 +121,7 @@ impl<M: Machine> Runner<'_, M> {
             Phase::Damage { share } => self.damage(*share),
             Phase::Lookups(lookups) => self.look_up(lookups, progress),
             Phase::Fork => {}
-            Phase::Measure { what } => self.measure(*what),
+            Phase::Measure { what } => self.measure(*what, progress),
             Phase::Heal {
                 messages,
                 reliability,
@@ -220,11 +220,20 @@ impl<M: Machine> Runner<'_, M> {
         self.set(&format!("header_share{end}"), header / payload);
     }
 
-    fn measure(&mut self, what: Measure) {
+    fn measure(&mut self, what: Measure, progress: &mut dyn FnMut(Progress)) {
+        /// One end of a link has it a link's latency before the other, and where the answer is lost until it is asked for again.
+        const HANDSHAKE: Duration = Duration::from_secs(2);
         match what {
             Measure::Graph => {
                 let graph = self.graph();
                 self.graph_figures(&graph);
+                let mut one_sided = graph.asymmetric();
+                if !one_sided.is_empty() {
+                    self.pass(HANDSHAKE, progress);
+                    let after = self.graph().asymmetric();
+                    one_sided.retain(|link| after.contains(link));
+                }
+                self.set("symmetric_share", graph.symmetric_share(one_sided.len()));
             }
             Measure::Ceiling => {
                 let ceiling = Graph::of_both_views(&self.engine).ceiling();
