@@ -333,7 +333,7 @@ pub trait Machine: Sized {
         LinkCount::default()
     }
 
-    /// Returns what it has of one of many topics; none where it isn't subscribed.
+    /// Returns what it has of one of many topics; none where it is no member of its swarm.
     fn of_topic(&self, _topic: u32) -> Option<OfTopic> {
         None
     }

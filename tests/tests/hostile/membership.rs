@@ -6,7 +6,7 @@ use bytes::Bytes;
 use weft_core::bundle::Place;
 use weft_core::keeping::{self, Query};
 use weft_core::wire::membership::{Membership, TOPICS_MAX, TopicMembership};
-use weft_core::wire::{OutFrame, encode_broadcast, encode_membership, encode_topics};
+use weft_core::wire::{Frame, OutFrame, encode_broadcast, encode_membership, encode_topics};
 use weft_core::{Address, PeerContact, Roles, TopicBundle, TopicName};
 use weft_identity::Hash;
 use weft_overlay::hyparview::{Message, Priority};
@@ -82,7 +82,7 @@ pub(crate) async fn unasked_replies(scene: &Scene) {
 
 pub(crate) async fn join_flood(scene: &Scene) {
     let mut peers = Vec::new();
-    for round in 0..scene.repeats.max(64) {
+    for round in 0..scene.repeats.max(8) {
         let peer = scene.peer().await;
         let me = contact(&peer.key, &[]);
         // Whoever asks without urgency finds no room once the view is full; then it insists.
@@ -165,7 +165,11 @@ pub(crate) async fn bundles_on_the_root(scene: &Scene) {
 }
 
 /// Returns what a peer says that claims to be subscribed to topics.
-fn meet(contact: PeerContact, topics: impl IntoIterator<Item = TopicName>) -> OutFrame {
+fn meet(
+    request: u64,
+    contact: PeerContact,
+    topics: impl IntoIterator<Item = TopicName>,
+) -> OutFrame {
     let topics = topics.into_iter().map(|name| TopicMembership {
         name,
         subscribed: true,
@@ -176,35 +180,46 @@ fn meet(contact: PeerContact, topics: impl IntoIterator<Item = TopicName>) -> Ou
         issued_at: unix(),
         expires_at: unix() + Duration::from_secs(10 * 365 * 86_400),
     };
-    encode_topics(1, &keeping::Message::Query(Query::Meet(membership)))
+    encode_topics(request, &keeping::Message::Query(Query::Meet(membership)))
 }
 
 /// Says that a peer is subscribed to a topic.
 pub(crate) async fn meet_in(peer: &Peer, topic: &TopicName) {
     assert!(
-        peer.frame(&meet(contact(&peer.key, &[]), [topic.clone()]))
+        peer.frame(&meet(1, contact(&peer.key, &[]), [topic.clone()]))
             .await
     );
 }
 
 pub(crate) async fn many_topics(scene: &Scene) {
-    let peer = scene.peer().await;
-    for round in 0..scene.repeats.max(8) {
+    let mut peer = scene.peer().await;
+    // Twice what is remembered of one peer.
+    let rounds = scene.repeats.max(64);
+    for round in 0..rounds {
         let topics = (0..TOPICS_MAX).map(|at| {
             let name = format!("no/such/topic/{round}/{at}");
             name.parse().expect("a name")
         });
-        if !peer.frame(&meet(contact(&peer.key, &[]), topics)).await {
-            break;
+        if !peer
+            .frame(&meet(round, contact(&peer.key, &[]), topics))
+            .await
+        {
+            return;
         }
     }
+    // What is on its way when a link ends isn't read.
+    peer.wait_frame("the last answer", |frame| match frame {
+        Frame::Topics { request, .. } if *request == rounds - 1 => Some(()),
+        _ => None,
+    })
+    .await;
 }
 
 pub(crate) async fn memberships_of_others(scene: &Scene) {
     for _ in 0..scene.repeats.min(30) {
         let mut peer = scene.peer().await;
         let another = contact(&scene.new_key(), &[]);
-        peer.frame(&meet(another, [])).await;
+        peer.frame(&meet(1, another, [])).await;
         assert!(
             peer.wait_ended(Duration::from_secs(10)).await,
             "it is dropped"

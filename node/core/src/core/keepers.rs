@@ -279,6 +279,8 @@ impl Core {
                 return self.count("topics_not_kept");
             }
             self.open_swarm(name.clone(), Start::Retained, now);
+            let contacts = self.members.contacts_of(name, now);
+            self.tell_swarm(topic, swarm::Input::Learned(contacts), now);
         }
         self.keep(topic, now);
     }

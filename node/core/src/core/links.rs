@@ -37,8 +37,10 @@ const IDLE_AFTER: Duration = Duration::from_secs(15);
 /// Links that no swarm needs, above which those not used lately are closed: each costs a heartbeat and a descriptor at both ends. Half
 /// of those that are kept for the store, and some for a lookup.
 const SPARE_MAX: usize = 16;
-/// What "lately" is then: longer than a question waits for its answer.
-const IDLE_AFTER_IN_CROWD: Duration = Duration::from_millis(2_500);
+/// What "lately" is then: longer than a question waits for its answer, and than the store leaves the links alone that it keeps.
+const IDLE_AFTER_IN_CROWD: Duration = Duration::from_secs(4);
+/// A link in use that the peer closes sooner than this after it was used last: the peer has stopped, or it would have waited.
+const STOPPED_WITHIN: Duration = Duration::from_millis(3_500);
 /// A neighbour that stays congested is replaced after this long.
 const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// Frames for neighbours from a peer that is none, after which it is told of: honest ones cross with a goodbye, a few at a time.
@@ -257,9 +259,12 @@ impl Core {
         }
         if let Some(link) = self.links.remove(&peer) {
             self.link_timers.remove(&(link.timer, peer));
-            let is_loss = link.is_alive() && !matches!(reason, DownReason::Closed);
+            let was_alive = link.is_alive();
+            let is_closed = matches!(reason, DownReason::Closed);
+            let has_stopped = is_closed && now.time.since(link.used_at) < STOPPED_WITHIN;
+            let is_loss = !is_closed || has_stopped;
             self.lose_link(peer, link, is_loss, now);
-            if is_loss {
+            if was_alive && is_loss {
                 self.doubt(peer, now);
             }
         }

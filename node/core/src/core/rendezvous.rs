@@ -575,15 +575,4 @@ impl Core {
             }
         }
     }
-
-    /// A neighbour in a topic's swarm has gone. If it keeps the topic, that may be because it has stopped.
-    pub(super) fn keeper_left(&mut self, topic: TopicId, peer: PeerId, now: Now) {
-        let Some(entry) = self.swarms.get_mut(&topic) else {
-            return;
-        };
-        let rendezvous = &mut entry.rendezvous;
-        if rendezvous.keepers.contains_key(&peer) && rendezvous.met.remove(&peer) {
-            self.meet_at(topic, now.time + REPLACED_AFTER);
-        }
-    }
 }

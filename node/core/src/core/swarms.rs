@@ -378,7 +378,6 @@ impl Core {
             link.touch(now);
         }
         self.links_moved();
-        self.keeper_left(topic, peer, now);
         if topic == self.root && !self.stopping && self.root_is_alone() {
             self.event(Event::Isolated);
         }

@@ -62,7 +62,11 @@ impl<M: Machine> Runner<'_, M> {
     fn topic_figures(&mut self, members: &[Vec<NodeId>]) {
         let (mut whole, mut neighbours, mut owed, mut delivered) = (0.0, Vec::new(), 0.0, 0.0);
         for (topic, members) in (0..).zip(members) {
-            let mut views: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+            // Keepers are in the swarm as well, and messages go through them.
+            let in_swarm = self.engine.machines();
+            let in_swarm =
+                in_swarm.filter_map(|(node, it)| Some((node, it.of_topic(topic)?.neighbours)));
+            let mut views: BTreeMap<NodeId, Vec<NodeId>> = in_swarm.collect();
             for node in members {
                 let machine = self.engine.machine(*node);
                 let seen = machine.and_then(|machine| machine.of_topic(topic));
@@ -70,7 +74,8 @@ impl<M: Machine> Runner<'_, M> {
                 owed += 1.0;
                 delivered += f64::from(seen.delivered.min(1));
                 neighbours.push(seen.neighbours.len() as f64);
-                views.insert(*node, seen.neighbours);
+                // Whoever is not in it, though it should be, is a part of its own.
+                views.entry(*node).or_default();
             }
             whole += f64::from(u8::from(is_whole(&views)));
         }
@@ -92,6 +97,5 @@ fn is_whole(views: &BTreeMap<NodeId, Vec<NodeId>>) -> bool {
             }
         }
     }
-    // Keepers may be on the way: they are no members here, so a swarm that needs them doesn't count as whole.
     reached.len() == views.len()
 }
