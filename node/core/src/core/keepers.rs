@@ -32,6 +32,8 @@ const MEMBERS_OF_ITS_OWN: usize = 5;
 const LOOKS_EVERY: Duration = Duration::from_secs(3);
 /// Topics that are kept for others alone: half of what a node may be a member of stays free for its own use.
 const KEPT_FOR_OTHERS_MAX: usize = super::topics::MEMBER_OF_MAX / 2;
+/// Who is subscribed to more topics than this displaces none that is kept: to look for one costs a walk through all of them.
+const FEW_TOPICS: usize = 64;
 /// How long after its start a node takes up the topics of its run before: by then it knows who is near.
 const RESUMES_AFTER: Duration = Duration::from_secs(3);
 /// How long a publisher waits here for its messages to come along the trees and to be written: then it is told how things stand.
@@ -279,8 +281,6 @@ impl Core {
                 return self.count("topics_not_kept");
             }
             self.open_swarm(name.clone(), Start::Retained, now);
-            let contacts = self.members.contacts_of(name, now);
-            self.tell_swarm(topic, swarm::Input::Learned(contacts), now);
         }
         self.keep(topic, now);
     }
@@ -289,19 +289,20 @@ impl Core {
     /// all have more topics than one of the newcomer's: who fills a keeper with topics loses them to those who have few.
     fn has_room_to_keep(&mut self, name: &TopicName, now: Now) -> bool {
         let is_for_others = |it: &Entry| it.keeps && it.subscriptions == 0;
+        let share = self.members.least_share_in(name);
         let for_others = self.swarms.iter().filter(|(_, it)| is_for_others(it));
         if for_others.clone().count() < KEPT_FOR_OTHERS_MAX && self.has_room_for_topics() {
             return true;
         }
+        if share > FEW_TOPICS {
+            return false;
+        }
         let is_idle = |it: &Entry| it.history_bytes == 0 && it.publishing.is_idle();
         let idle = for_others.filter(|(_, it)| is_idle(it));
         let shares = idle.map(|(topic, it)| (self.members.least_share_in(&it.name), *topic));
-        let Some((share, topic)) = shares.max() else {
+        let Some((_, topic)) = shares.max().filter(|(most, _)| *most > share) else {
             return false;
         };
-        if share <= self.members.least_share_in(name) {
-            return false;
-        }
         self.leave_topic(topic, now);
         self.count("kept_topics_displaced");
         true
