@@ -327,7 +327,7 @@ async fn more_than_the_lanes_hold_arrives_at_full_speed() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_published_while_a_link_is_gone_is_supplied_in_order() {
+async fn what_is_published_while_a_link_is_gone_comes_in_order() {
     const BLOCKS: u32 = 140; // of 60 kB: 8 MiB, half of what history holds, and many times what a lane for supplies does
     let nodes = network(2).await;
     let mut subscription = nodes[1].subscribe(&topic(), Start::Latest).await.unwrap();
@@ -347,6 +347,7 @@ async fn what_is_published_while_a_link_is_gone_is_supplied_in_order() {
     let address = nodes[1].addresses()[0].clone();
     let added = nodes[0].add_peer(address).await;
     assert_eq!(added, Ok(nodes[1].peer_id()));
+    // From the neighbour, or from it as one of the topic's keepers: both are asked, and whoever is first brings it.
     let came = read(&mut subscription, BLOCKS as usize).await;
     assert!(
         (1..)
@@ -354,9 +355,6 @@ async fn what_is_published_while_a_link_is_gone_is_supplied_in_order() {
             .zip(&came)
             .all(|(sent, came)| sent == *came)
     );
-    let view = nodes[0].overlay_view("logs").await.unwrap();
-    let supplied = view.counters.bundles_supplied;
-    assert!(supplied > u64::from(BLOCKS) / 2, "{supplied} supplied");
 }
 
 fn damage(path: &Path) {
