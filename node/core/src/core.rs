@@ -1,8 +1,8 @@
 //! The node as a value: the parent of every swarm, who drains them in one place and translates.
 //!
 //! The parts are one file each: [`links`] (liveness), [`lanes`] (how much waits on them), [`dials`] (how they are made), [`shared`] (which of them swarms share), [`book`] (own descriptor and known peers), [`join`] (into
-//! the network, for ever), [`dht`] (the structured layer), [`topics`] (who is a member of what), [`look`] (what is shown of all that), [`rendezvous`] (how members find
-//! a topic's keepers), [`keepers`] (what a keeper does), [`exchange`] (what is taken over from one), [`acks`] and [`hand`] (what publishers get of them), [`publish`] (bundles and their pace),
+//! the network, for ever), [`dht`] (the structured layer), [`topics`] (of which topics the node is a member), [`members`] (who else is), [`look`] (what is shown of all that), [`rendezvous`] (how members find
+//! a topic's keepers), [`asking`] (what it asks them), [`keepers`] (what a keeper does), [`exchange`] (what is taken over from one), [`acks`] and [`hand`] (what publishers get of them), [`publish`] (bundles and their pace),
 //! [`logs`] (what is kept of topics) and [`journal`] (its way to disk),
 //! [`reach`] (how peers of the structured layer are reached), [`store`] (the replicated store's place in the node). They share [`Core`]'s fields and
 //! call each other downwards only: topics and publish use swarms, swarms use links.

@@ -289,11 +289,11 @@ impl Core {
     /// all have more topics than one of the newcomer's: who fills a keeper with topics loses them to those who have few.
     fn has_room_to_keep(&mut self, name: &TopicName, now: Now) -> bool {
         let is_for_others = |it: &Entry| it.keeps && it.subscriptions == 0;
-        let share = self.members.least_share_in(name);
         let for_others = self.swarms.iter().filter(|(_, it)| is_for_others(it));
         if for_others.clone().count() < KEPT_FOR_OTHERS_MAX && self.has_room_for_topics() {
             return true;
         }
+        let share = self.members.least_share_in(name);
         if share > FEW_TOPICS {
             return false;
         }

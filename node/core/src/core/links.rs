@@ -39,8 +39,10 @@ const IDLE_AFTER: Duration = Duration::from_secs(15);
 const SPARE_MAX: usize = 16;
 /// What "lately" is then: longer than a question waits for its answer, and than the store leaves the links alone that it keeps.
 const IDLE_AFTER_IN_CROWD: Duration = Duration::from_secs(4);
-/// A link in use that the peer closes sooner than this after it was used last: the peer has stopped, or it would have waited.
+/// A link in use that the peer closes sooner than this after it was used last: the peer has stopped, or it would have waited. The store
+/// uses those that it keeps more often than that.
 const STOPPED_WITHIN: Duration = Duration::from_millis(3_500);
+const _: () = assert!(STOPPED_WITHIN.as_millis() < IDLE_AFTER_IN_CROWD.as_millis());
 /// A neighbour that stays congested is replaced after this long.
 const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// Frames for neighbours from a peer that is none, after which it is told of: honest ones cross with a goodbye, a few at a time.
@@ -290,11 +292,6 @@ impl Core {
         }
     }
 
-    /// Gives a link up that nobody needs.
-    fn retire(&mut self, peer: PeerId, now: Now) {
-        self.close_link(peer, "nobody needs it", false, now);
-    }
-
     /// Gives a link up before its LinkDown comes.
     pub(super) fn abandon(&mut self, peer: PeerId, reason: &'static str, now: Now) {
         self.close_link(peer, reason, true, now);
@@ -375,7 +372,7 @@ impl Core {
             return self.doubt(peer, now);
         }
         if link.is_spare() && now.time.since(link.used_at) >= idle_after {
-            return self.retire(peer, now);
+            return self.close_link(peer, "nobody needs it", false, now);
         }
         if link
             .congested_since

@@ -497,9 +497,18 @@ fn log_history<'a>(
     log: &'a TopicLog,
     swarms: &'a BTreeMap<TopicId, Entry>,
 ) -> Option<&'a History<TopicBundle>> {
-    match &log.at_rest {
+    history_beside(log.at_rest.as_ref(), log.key.topic, swarms)
+}
+
+/// The same, for whoever changes the log's arrivals meanwhile.
+fn history_beside<'a>(
+    at_rest: Option<&'a Retained<TopicBundle>>,
+    topic: TopicId,
+    swarms: &'a BTreeMap<TopicId, Entry>,
+) -> Option<&'a History<TopicBundle>> {
+    match at_rest {
         Some(retained) => Some(retained.history()),
-        None => Some(swarms.get(&log.key.topic)?.swarm.history()),
+        None => Some(swarms.get(&topic)?.swarm.history()),
     }
 }
 

@@ -2,45 +2,32 @@
 //!
 //! Whoever is a member of a topic says so to the nodes closest to the topic's point: at once, again before that expires, and to
 //! whoever turns out to be close later. Those among them that keep the topic answer with other members. A member that has just
-//! joined waits for this round before it takes itself for the first one.
-//!
-//! What is said again goes out peer by peer, with all topics that a peer is close to in one message, and spread over some time: a
-//! member of 250 topics has 1,500 meetings with perhaps 200 peers, and no reason to have links to all of them at once.
+//! joined waits for this round before it takes itself for the first one. When whom is met stands in [`meetings`].
+
+mod meetings;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use weft_dht::dht::{self, Call as Lookup};
-use weft_dht::table::K;
+use weft_dht::dht;
 use weft_dht::{Key, Peer, Point};
 use weft_identity::PeerId;
 use weft_overlay::{Now, Time, swarm};
 
 use super::Core;
-use super::asking::What;
-use super::members::MEMBERSHIP_VALID;
 use super::topics::TOPIC_UNUSED;
 use crate::input::Reach;
-use crate::keeping::{KEEPERS, MET, Meeting, Query};
-use crate::wire::membership::{Membership, TOPICS_MAX, TopicMembership};
+use crate::keeping::{KEEPERS, MET, Meeting};
 use crate::{PeerContact, TopicId};
+
+pub(super) use meetings::Renewals;
 
 /// A changed membership is told after this long: a node that subscribes to 200 topics at once says so in few messages.
 const TOLD_AFTER: Duration = Duration::from_millis(5);
-/// How often all memberships are told again: twice and more before they expire.
-const RENEWED: Duration = Duration::from_secs(120);
-/// The time over which that is spread, and the grain of it.
-const SPREAD: Duration = Duration::from_secs(40);
-const SPREAD_STEP: Duration = Duration::from_millis(250);
-/// How often it is looked whether others have come close to a topic's point.
-const LOOKS_AROUND: Duration = Duration::from_secs(1);
 /// How soon after a keeper is lost the closest are met anew: by then the table has noticed, if it is gone for good.
 const REPLACED_AFTER: Duration = Duration::from_secs(2);
 /// How soon a peer is met again that has not answered.
 const MET_AGAIN: Duration = Duration::from_secs(5);
-/// How often the closest nodes are looked for in the network, where the table can't hold all of them: seldom while keepers are known,
-/// who know their neighbours.
-const LOOKUP_EVERY: Duration = Duration::from_secs(1_800);
 /// How often while there are too few, or no lookup could be begun.
 const LOOKUP_AGAIN: Duration = Duration::from_secs(30);
 /// Contacts of members that are remembered of a topic, from the last answers: what an active view takes several times.
@@ -58,15 +45,13 @@ pub(super) struct Rendezvous {
     met: BTreeSet<PeerId>,
     met_at: Time,
     look_up_at: Time,
-    /// Whether a lookup is running.
-    is_looking: bool,
     /// The closest nodes that the last lookup found.
     found: Vec<PeerContact>,
     /// Members that keepers have named, the newest last.
     named: VecDeque<PeerContact>,
     pub(super) keepers: BTreeMap<PeerId, Known>,
     /// Meetings that wait for an answer.
-    pub(super) asked: usize,
+    asked: usize,
     /// Whether everybody who was asked first has answered, or won't.
     is_over: bool,
     /// Whether anybody has said that the topic has had members before this one.
@@ -105,7 +90,6 @@ impl Rendezvous {
             met: BTreeSet::new(),
             met_at: now.time,
             look_up_at: now.time,
-            is_looking: false,
             found: Vec::new(),
             named: VecDeque::new(),
             keepers: BTreeMap::new(),
@@ -139,55 +123,6 @@ impl Rendezvous {
     pub(super) fn subscribed(&self) -> usize {
         let known = self.keepers.values().map(|known| known.subscribed);
         known.max().unwrap_or(0)
-    }
-}
-
-/// Whom to meet, and in which topics.
-type Meetings = BTreeMap<PeerId, (PeerContact, Vec<TopicId>)>;
-
-/// What is said again to peers, a few at a time.
-#[derive(Debug)]
-pub(super) struct Renewals {
-    /// When the next round is made up.
-    round_at: Time,
-    /// Who is still to be met in this round, and in which topics.
-    due: Meetings,
-    next_at: Time,
-    /// Until when the round shall be over.
-    until: Time,
-    /// When it is looked who has come close, and a mark of who was there then.
-    looks_at: Time,
-    near_mark: u64,
-}
-
-impl Renewals {
-    pub(super) const fn new(now: Now) -> Self {
-        Self {
-            round_at: now.time,
-            due: Meetings::new(),
-            next_at: Time::NEVER,
-            until: Time::NEVER,
-            looks_at: now.time,
-            near_mark: 0,
-        }
-    }
-
-    fn poll_timeout(&self) -> Time {
-        self.round_at.min(self.next_at).min(self.looks_at)
-    }
-
-    /// Takes out who is met now: as many as bring the round to its end in time.
-    fn take_step(&mut self, now: Time) -> Vec<(PeerContact, Vec<TopicId>)> {
-        let steps = self.until.since(now).as_millis() / SPREAD_STEP.as_millis();
-        let steps = usize::try_from(steps).unwrap_or(usize::MAX).max(1);
-        let count = self.due.len().div_ceil(steps);
-        let taken = (0..count).map_while(|_| self.due.pop_first());
-        let taken = taken.map(|(_, meeting)| meeting).collect();
-        self.next_at = match self.due.is_empty() {
-            true => Time::NEVER,
-            false => now + SPREAD_STEP,
-        };
-        taken
     }
 }
 
@@ -228,124 +163,6 @@ impl Core {
         self.roles.stores && closer.count() < KEEPERS
     }
 
-    pub(super) fn tick_rendezvous(&mut self, now: Now) {
-        if self.asking.at > now.time {
-            return;
-        }
-        self.give_up_late(now);
-        self.look_who_is_near(now);
-        if self.asking.renewals.round_at <= now.time {
-            self.begin_renewals(now);
-        }
-        if self.asking.renewals.next_at <= now.time {
-            for (contact, topics) in self.asking.renewals.take_step(now.time) {
-                self.meet_with(&contact, &topics, now);
-            }
-        }
-        let due = |at: Time| at <= now.time;
-        if self
-            .swarms
-            .values()
-            .any(|entry| due(entry.rendezvous.meet_at))
-        {
-            self.meet(now);
-        }
-        let next = self.swarms.values().map(|entry| entry.rendezvous.meet_at);
-        let next = next.min().unwrap_or(Time::NEVER);
-        self.asking.at = next
-            .min(self.asking.given_up_at())
-            .min(self.asking.renewals.poll_timeout());
-    }
-
-    /// Notes whom this node meets again, in all of its topics.
-    fn begin_renewals(&mut self, now: Now) {
-        let mut due = Meetings::new();
-        for topic in self.topics_met() {
-            self.keep_if_close(topic, now);
-            for contact in self.closest_to(topic, now) {
-                let peer = super::peer_of(&contact);
-                let (_, topics) = due.entry(peer).or_insert((contact, Vec::new()));
-                topics.push(topic);
-            }
-            if let Some(entry) = self.swarms.get_mut(&topic) {
-                let keepers = &mut entry.rendezvous.keepers;
-                keepers.retain(|_, known| now.time.since(known.heard_at) < MEMBERSHIP_VALID);
-            }
-        }
-        let round_at = now.time + self.jitter(RENEWED);
-        let renewals = &mut self.asking.renewals;
-        renewals.round_at = round_at;
-        renewals.until = now.time + SPREAD;
-        renewals.next_at = now.time;
-        renewals.due = due;
-    }
-
-    /// Returns the topics for which this node meets others.
-    fn topics_met(&self) -> Vec<TopicId> {
-        let topics = self.swarms.keys().filter(|topic| **topic != self.root);
-        topics.copied().collect()
-    }
-
-    /// Whoever has come close to topics of this node's is told of it, and what this node has come close to it keeps.
-    fn look_who_is_near(&mut self, now: Now) {
-        if self.asking.renewals.looks_at > now.time {
-            return;
-        }
-        self.asking.renewals.looks_at = now.time + LOOKS_AROUND;
-        let mark = self.near_mark();
-        if std::mem::replace(&mut self.asking.renewals.near_mark, mark) == mark {
-            return;
-        }
-        for topic in self.topics_met() {
-            self.keep_if_close(topic, now);
-            let closest = self.closest_to(topic, now);
-            let closest: BTreeSet<PeerId> = closest.iter().map(super::peer_of).collect();
-            let Some(entry) = self.swarms.get_mut(&topic) else {
-                continue;
-            };
-            let met = &mut entry.rendezvous.met;
-            // Who comes back has perhaps forgotten.
-            met.retain(|peer| closest.contains(peer));
-            if met.len() < closest.len() {
-                self.meet_at(topic, now.time);
-            }
-        }
-    }
-
-    /// Meets those closest to the topics that are due, as far as they haven't been met.
-    fn meet(&mut self, now: Now) {
-        let due: Vec<TopicId> = self
-            .swarms
-            .iter()
-            .filter(|(_, entry)| entry.rendezvous.meet_at <= now.time)
-            .map(|(topic, _)| *topic)
-            .collect();
-        let mut meetings = Meetings::new();
-        for &topic in &due {
-            self.keep_if_close(topic, now);
-            let closest = self.closest_to(topic, now);
-            let Some(entry) = self.swarms.get_mut(&topic) else {
-                continue;
-            };
-            entry.rendezvous.meet_at = Time::NEVER;
-            entry.rendezvous.met_at = now.time;
-            for contact in closest {
-                let peer = super::peer_of(&contact);
-                if entry.rendezvous.met.insert(peer) {
-                    let (_, topics) = meetings.entry(peer).or_insert((contact, Vec::new()));
-                    topics.push(topic);
-                }
-            }
-        }
-        for (contact, topics) in meetings.into_values() {
-            self.meet_with(&contact, &topics, now);
-        }
-        // Where there is nobody to ask, that was all.
-        for topic in due {
-            self.round_over(topic, now);
-        }
-    }
-
     fn keep_if_close(&mut self, topic: TopicId, now: Now) {
         if self.is_of_use(topic, now) && self.is_keeper_of(topic, now) {
             self.keep(topic, now);
@@ -383,72 +200,6 @@ impl Core {
         })
     }
 
-    fn meet_with(&mut self, contact: &PeerContact, topics: &[TopicId], now: Now) {
-        for topics in topics.chunks(TOPICS_MAX) {
-            self.meet_in(contact, topics, now);
-        }
-    }
-
-    fn meet_in(&mut self, contact: &PeerContact, topics: &[TopicId], now: Now) {
-        let mut memberships = Vec::with_capacity(topics.len());
-        let mut asked = Vec::with_capacity(topics.len());
-        for topic in topics {
-            if let Some(entry) = self.swarms.get_mut(topic) {
-                entry.rendezvous.asked += 1;
-                entry.rendezvous.met.insert(super::peer_of(contact));
-                asked.push(*topic);
-                memberships.push(TopicMembership {
-                    name: entry.name.clone(),
-                    subscribed: entry.subscriptions > 0,
-                });
-            }
-        }
-        if asked.is_empty() {
-            return;
-        }
-        let query = Query::Meet(Membership {
-            topics: memberships,
-            contact: self.contact.clone(),
-            issued_at: now.unix,
-            expires_at: now.unix + MEMBERSHIP_VALID,
-        });
-        let to = super::peer_of(contact);
-        self.ask_keeper(to, Some(contact), What::Meet(asked), &query, now);
-    }
-
-    /// Returns those closest to a topic's point that keep things, and looks for closer ones now and then. Where too few keep anything,
-    /// others may at least tell members of each other.
-    fn closest_to(&mut self, topic: TopicId, now: Now) -> Vec<PeerContact> {
-        let point = point_of(topic);
-        let mut closest = self.near(point, now);
-        if self.table().len() > K {
-            let Some(entry) = self.swarms.get_mut(&topic) else {
-                return closest;
-            };
-            closest.extend(entry.rendezvous.found.iter().cloned());
-            if entry.rendezvous.look_up_at <= now.time {
-                entry.rendezvous.look_up_at = now.time + LOOKUP_EVERY;
-                entry.rendezvous.is_looking = true;
-                let id = self.next_dht_call();
-                self.asking.lookups.insert(id, topic);
-                let call = Lookup::Closest(Key::from_array(*topic.as_bytes()));
-                self.tell_dht(dht::Input::Call { id, call }, now);
-            }
-        }
-        let by_distance = |contact: &PeerContact| super::peer_of(contact).point() ^ point;
-        closest.retain(|contact| super::peer_of(contact) != self.me);
-        closest.sort_by_key(by_distance);
-        closest.dedup_by_key(|contact| super::peer_of(contact));
-        closest.truncate(MET);
-        if closest.len() < MET {
-            let mut others = self.near_serving(point, now);
-            others.retain(|other| !closest.contains(other));
-            others.truncate(MET - closest.len());
-            closest.extend(others);
-        }
-        closest
-    }
-
     /// A lookup has ended; returns whether it was for a topic.
     pub(super) fn topic_found(
         &mut self,
@@ -462,7 +213,6 @@ impl Core {
         let Some(entry) = self.swarms.get_mut(&topic) else {
             return true;
         };
-        entry.rendezvous.is_looking = false;
         if let dht::Outcome::Closest { contacts } = outcome {
             let stores = contacts.iter().filter(|contact| contact.stores());
             let found = stores.filter_map(|contact| contact.descriptor().cloned());
@@ -473,6 +223,11 @@ impl Core {
         // Those that are new are met; where there are none, the first round may be over.
         self.meet_at(topic, now.time);
         true
+    }
+
+    /// Whether those closest to a topic's point are being looked for in the network.
+    fn is_looked_up(&self, topic: TopicId) -> bool {
+        self.asking.lookups.values().any(|it| *it == topic)
     }
 
     /// A node close to a topic's point says how it stands to it.
@@ -532,11 +287,12 @@ impl Core {
 
     /// Ends a topic's first round once nobody is left who has been asked in it.
     fn round_over(&mut self, topic: TopicId, now: Now) {
+        let is_looked_up = self.is_looked_up(topic);
         let Some(entry) = self.swarms.get_mut(&topic) else {
             return;
         };
         let rendezvous = &entry.rendezvous;
-        if rendezvous.is_over || rendezvous.asked > 0 || rendezvous.is_looking {
+        if rendezvous.is_over || rendezvous.asked > 0 || is_looked_up {
             return;
         }
         entry.rendezvous.is_over = true;

@@ -16,7 +16,7 @@ use weft_dht::kv::{Content, Dot, Header, Invalid, Record, Seq, tombstone_expires
 use weft_dht::store::{
     self, Call, CallId, Draft, Message, OrderId, Outcome, Reach, Restored, Store, Written,
 };
-use weft_dht::table::{K, Standing};
+use weft_dht::table::{Entry, K, Standing};
 use weft_dht::{Contact, Key, Peer, Point, RequestId as Pairing};
 use weft_identity::PeerId;
 use weft_overlay::{Now, Time};
@@ -89,6 +89,11 @@ impl Stored {
             .min(self.view_at)
             .min(self.links_at)
     }
+}
+
+/// Whether a peer of the table is alive. A suspect is being pinged; until then it may as well be there.
+fn is_there(entry: &Entry<KadContact>) -> bool {
+    matches!(entry.standing(), Standing::Live | Standing::Suspect)
 }
 
 impl Core {
@@ -167,22 +172,23 @@ impl Core {
 
     /// Returns the peers closest to a point that store and are alive, as far as the table knows; the closest first.
     pub(super) fn near(&self, point: Point, now: Now) -> Vec<PeerContact> {
-        let stores = |contact: &KadContact| contact.stores() && contact.expires_at() > now.unix;
-        let table = self.table();
-        let near = table.closest_where(point, K, |entry| {
-            // A suspect is being pinged; until then it may as well be there.
-            let is_there = matches!(entry.standing(), Standing::Live | Standing::Suspect);
-            is_there && stores(entry.contact())
-        });
-        let near = near.into_iter();
-        near.filter_map(|entry| entry.contact().descriptor().cloned())
-            .collect()
+        self.near_where(point, now, KadContact::stores)
     }
 
-    /// Returns live peers of ours that serve, whether they keep things or not, the closest to a point first.
+    /// Returns the same of all peers of ours that serve, whether they keep things or not.
     pub(super) fn near_serving(&self, point: Point, now: Now) -> Vec<PeerContact> {
+        self.near_where(point, now, |_| true)
+    }
+
+    fn near_where(
+        &self,
+        point: Point,
+        now: Now,
+        holds: impl Fn(&KadContact) -> bool,
+    ) -> Vec<PeerContact> {
         let near = self.table().closest_where(point, K, |entry| {
-            entry.standing() == Standing::Live && entry.contact().expires_at() > now.unix
+            let contact = entry.contact();
+            is_there(entry) && contact.expires_at() > now.unix && holds(contact)
         });
         let near = near.into_iter();
         near.filter_map(|entry| entry.contact().descriptor().cloned())
@@ -191,9 +197,7 @@ impl Core {
 
     /// Returns a mark that differs, in all likelihood, where others are there.
     pub(super) fn near_mark(&self) -> u64 {
-        let entries = self.table().entries();
-        let there =
-            entries.filter(|entry| matches!(entry.standing(), Standing::Live | Standing::Suspect));
+        let there = self.table().entries().filter(|entry| is_there(entry));
         there.fold(0, |mark, entry| {
             let peer = entry.peer();
             let first = peer.as_bytes().first_chunk().copied();

@@ -10,7 +10,7 @@ use std::ops::Range;
 use weft_overlay::Now;
 
 use super::trim::END;
-use super::{Arrival, LOG_BYTES_MAX, Logs, OnDisk, log_history};
+use super::{Arrival, LOG_BYTES_MAX, Logs, OnDisk, history_beside};
 use crate::core::Core;
 use crate::log::{Arrived, LogKey, LogOp};
 use crate::{Output, TopicId};
@@ -63,11 +63,11 @@ impl Core {
         let Some(log) = topics.get_mut(&topic) else {
             return;
         };
-        log.holes = Holes::default();
-        let arrivals = std::mem::take(&mut log.arrivals);
-        let Some(history) = log_history(log, &self.swarms) else {
+        let Some(history) = history_beside(log.at_rest.as_ref(), topic, &self.swarms) else {
             return;
         };
+        log.holes = Holes::default();
+        let arrivals = std::mem::take(&mut log.arrivals);
         let mut marking = Marking {
             kept: VecDeque::with_capacity(arrivals.len()),
             ..Marking::default()

@@ -10,7 +10,9 @@ use std::collections::VecDeque;
 use weft_overlay::history::History;
 use weft_overlay::{Now, Time};
 
-use super::{ARRIVALS_MAX, Arrival, LOG_AGE_MAX, Logs, OnDisk, TRIM_INTERVAL, TopicLog};
+use super::{
+    ARRIVALS_MAX, Arrival, LOG_AGE_MAX, Logs, OnDisk, TRIM_INTERVAL, TopicLog, history_beside,
+};
 use crate::core::Core;
 use crate::log::{Arrived, LogKey, LogOp};
 use crate::{Output, TopicBundle, TopicId};
@@ -84,8 +86,7 @@ impl Core {
         let TopicLog {
             arrivals, at_rest, ..
         } = log;
-        let swarm = self.swarms.get(&topic).map(|entry| entry.swarm.history());
-        let Some(history) = at_rest.as_ref().map_or(swarm, |it| Some(it.history())) else {
+        let Some(history) = history_beside(at_rest.as_ref(), topic, &self.swarms) else {
             return;
         };
         let goes_on = kept.has(topic);
