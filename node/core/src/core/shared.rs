@@ -136,3 +136,27 @@ pub(super) fn affinity(one: PeerId, other: PeerId) -> u64 {
     mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     mixed ^ (mixed >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use weft_identity::Keypair;
+
+    use super::*;
+
+    #[test]
+    fn affinity_is_the_same_from_both_sides_and_another_for_each_pair() {
+        let peers: Vec<PeerId> = (0..20)
+            .map(|n| Keypair::from_seed(&[n; 32]).peer_id())
+            .collect();
+        let mut seen = BTreeSet::new();
+        for (at, one) in peers.iter().enumerate() {
+            for other in &peers[at + 1..] {
+                assert_eq!(affinity(*one, *other), affinity(*other, *one));
+                seen.insert(affinity(*one, *other));
+            }
+        }
+        assert_eq!(seen.len(), 20 * 19 / 2);
+    }
+}

@@ -255,3 +255,42 @@ impl Core {
         closest
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use weft_identity::Keypair;
+    use weft_overlay::UnixMicros;
+
+    use super::*;
+    use crate::core::book::issue;
+
+    #[test]
+    fn a_round_of_renewals_meets_each_once_and_is_spread_over_its_time() {
+        let now = Now {
+            time: Time::ZERO,
+            unix: UnixMicros(1),
+        };
+        let mut renewals = Renewals::new(now);
+        for who in 0..200 {
+            let key = Keypair::from_seed(&[who; 32]);
+            let contact = issue(&key, &[], crate::Roles::default(), now);
+            let topic = TopicId::from_bytes([who; 32]);
+            add(&mut renewals.due, contact, topic);
+        }
+        renewals.until = now.time + SPREAD;
+        renewals.next_at = now.time;
+        let (mut met, mut most) = (BTreeSet::new(), 0);
+        while renewals.next_at != Time::NEVER {
+            let at = renewals.next_at;
+            assert!(at <= renewals.until);
+            let step = renewals.take_step(at);
+            most = most.max(step.len());
+            for (contact, topics) in step {
+                assert!(met.insert(peer_of(&contact)));
+                assert_eq!(topics.len(), 1);
+            }
+        }
+        assert_eq!(met.len(), 200);
+        assert!(most <= 2, "{most} at once");
+    }
+}
