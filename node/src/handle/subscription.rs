@@ -16,7 +16,8 @@ use crate::arrivals::{CursorError, Log, LogId, Read};
 use crate::consumers::{Claim, Confirmer};
 use crate::handle::HistoryError;
 
-/// Clocks that are kept agree better than this: what was published later than that after a reader began is new.
+/// Clocks that are kept agree better than this. What was published no longer than that before a reader began counts as new: better
+/// a message of the last second that was on its way than one that another's word hides.
 const CLOCKS_AGREE: Duration = Duration::from_secs(1);
 
 /// What a subscriber gets.
@@ -113,7 +114,7 @@ impl Subscription {
         if *start == Start::Latest {
             self.passes_over = heads.into_iter().collect();
             self.since = SystemTime::now()
-                .checked_add(CLOCKS_AGREE)
+                .checked_sub(CLOCKS_AGREE)
                 .unwrap_or(UNIX_EPOCH);
         }
         Ok(self)
@@ -129,24 +130,6 @@ impl Subscription {
     pub fn confirmer(&self) -> Option<Confirmer> {
         let claim = self.claim.clone()?;
         Some(Confirmer::new(claim, self.log.clone()))
-    }
-
-    /// Returns whether an item is of what the reader passes over.
-    fn is_passed_over(&self, item: &Item) -> bool {
-        let (publisher, epoch, last) = match *item {
-            // Where others stand is their word alone: it hides nothing that was published since.
-            Item::Message(ref message) if message.published_at > self.since => return false,
-            Item::Message(ref message) => (message.publisher, message.epoch, message.seq),
-            Item::Lost {
-                publisher,
-                epoch,
-                to,
-                ..
-            } => (publisher, epoch, to),
-            Item::SlowReader { .. } => return false,
-        };
-        let head = self.passes_over.get(&StreamId { publisher, epoch });
-        head.is_some_and(|head| last <= *head)
     }
 
     /// Returns the cursor of the item at a place: [`Start::After`] it goes on with the next.
@@ -193,7 +176,8 @@ impl Subscription {
                 Read::Items(mut items, place) => {
                     self.place = place;
                     if !self.passes_over.is_empty() {
-                        items.retain(|item| !self.is_passed_over(item));
+                        let heads = &mut self.passes_over;
+                        items.retain(|item| !is_passed_over(item, heads, self.since));
                     }
                     if items.is_empty() {
                         continue;
@@ -206,6 +190,33 @@ impl Subscription {
             arrived.await;
         }
     }
+}
+
+/// Returns whether a reader that began with others at `heads` passes over an item. Where others stand is their word alone: it hides
+/// nothing that was published since, and counts no more for a stream of which such a message has come.
+fn is_passed_over(
+    item: &Item,
+    heads: &mut BTreeMap<StreamId<PeerId>, u64>,
+    since: SystemTime,
+) -> bool {
+    let (publisher, epoch, last, is_new) = match *item {
+        Item::Message(ref message) => {
+            let is_new = message.published_at > since;
+            (message.publisher, message.epoch, message.seq, is_new)
+        }
+        Item::Lost {
+            publisher,
+            epoch,
+            to,
+            ..
+        } => (publisher, epoch, to, false),
+        Item::SlowReader { .. } => return false,
+    };
+    let id = StreamId { publisher, epoch };
+    if is_new {
+        heads.remove(&id);
+    }
+    heads.get(&id).is_some_and(|head| last <= *head)
 }
 
 /// Items of a topic's arrival log.
@@ -252,5 +263,64 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         // A node that has stopped has no subscriptions any more.
         let _ = self.gone.send(Gone::Unsubscribed(self.topic.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use weft_identity::Keypair;
+
+    use super::*;
+
+    const EPOCH: u64 = 7;
+
+    fn publisher() -> PeerId {
+        Keypair::from_seed(&[1; 32]).peer_id()
+    }
+
+    fn message(seq: u64, published_s: u64) -> Item {
+        Item::Message(Delivery {
+            publisher: publisher(),
+            epoch: EPOCH,
+            seq,
+            hops: 0,
+            place: 0,
+            published_at: UNIX_EPOCH + Duration::from_secs(published_s),
+            received_at: UNIX_EPOCH + Duration::from_secs(published_s),
+            data: Bytes::new(),
+            attributes: Attributes::default(),
+        })
+    }
+
+    fn lost(from: u64, to: u64) -> Item {
+        Item::Lost {
+            publisher: publisher(),
+            epoch: EPOCH,
+            from,
+            to,
+        }
+    }
+
+    #[test]
+    fn what_was_published_before_a_reader_began_is_passed_over_and_nothing_else() {
+        let id = StreamId {
+            publisher: publisher(),
+            epoch: EPOCH,
+        };
+        let since = UNIX_EPOCH + Duration::from_secs(100);
+        let passed = |head, items: &[Item]| -> Vec<bool> {
+            let mut heads = BTreeMap::from([(id, head)]);
+            let passed = items
+                .iter()
+                .map(|item| is_passed_over(item, &mut heads, since));
+            passed.collect()
+        };
+        let late = [message(1, 90), lost(2, 3), message(4, 95), message(5, 95)];
+        assert_eq!(passed(4, &late), [true, true, true, false]);
+        // Nobody can know the seq of what isn't published: such a head is false, and hides no gap either.
+        let new = [message(1, 90), message(2, 101), lost(3, 4), message(5, 102)];
+        assert_eq!(passed(u64::MAX, &new), [true, false, false, false]);
+        // A publisher whose clock is behind.
+        assert_eq!(passed(2, &[message(3, 50), lost(4, 4)]), [false, false]);
     }
 }

@@ -43,6 +43,7 @@ async fn one_topic(scene: &Scene, topic: &str, stream: StreamId<PeerId>) {
     let id = name.id(&scene.network);
     let mut liar = scene.neighbour(scene.root).await;
     meet_in(&liar, &name).await;
+    lie(&mut liar, id, stream).await;
     wait::until_async("the liar among the members", PATIENCE, async || {
         let topics = scene.weft.run(["--node", TARGET, "topic", "ls", "--json"]);
         let topics = topics.expect_code(0).json();
@@ -54,10 +55,7 @@ async fn one_topic(scene: &Scene, topic: &str, stream: StreamId<PeerId>) {
     })
     .await;
     let dir = scene.net.node_dir(TARGET);
-    let (subscriber, ()) = tokio::join!(
-        Subscriber::start(TARGET, &dir, topic),
-        lie(&mut liar, id, stream)
-    );
+    let subscriber = Subscriber::start(TARGET, &dir, topic).await;
     let subscriber = subscriber.unwrap_or_else(|error| panic!("{error:#}"));
     let mut publishers = scene.net.publishers(&names([1]), topic).await;
     for _ in 0..MESSAGES {

@@ -168,7 +168,7 @@ async fn hostile_peers_cost_honest_ones_nothing() {
 
     s.case(
         "a first member that claims heads that never were",
-        misbehaviour,
+        nothing,
         bases::poisoned,
     )
     .await;

@@ -21,10 +21,14 @@ struct Joiner {
 }
 
 impl Joiner {
-    fn new(claims: Vec<StreamDigest<u32>>) -> Self {
+    fn new(start: Start, claims: Vec<StreamDigest<u32>>) -> Self {
+        let config = Config {
+            start,
+            ..Config::default()
+        };
         let mut joiner = Self {
             member: Member {
-                broadcast: Broadcast::new(ME, Config::default(), at(BEGIN)),
+                broadcast: Broadcast::new(ME, config, at(BEGIN)),
                 now: at(BEGIN),
             },
             delivery: Delivery::new(),
@@ -155,7 +159,7 @@ fn claim(last: u64) -> StreamDigest<u32> {
 
 /// A joiner whose honest neighbour holds what was published.
 fn joiner(claims: Vec<StreamDigest<u32>>) -> Joiner {
-    let mut joiner = Joiner::new(claims);
+    let mut joiner = Joiner::new(Start::Latest, claims);
     joiner.held = published();
     joiner
 }
@@ -186,6 +190,26 @@ fn a_head_that_never_was_hides_nothing_that_is_only_announced() {
         }
         joiner.run_to(BEGIN + 8_000);
         joiner.announce(60);
+        joiner.run_to(BEGIN + 9_000);
+        joiner.assert_whole(51, 60);
+        assert_eq!(joiner.blamed, [LIAR], "{ahead} ahead");
+    }
+}
+
+#[test]
+fn what_a_keeper_is_told_that_nobody_can_supply_hides_nothing_that_is_published() {
+    for ahead in [1, 10, 11, EVERYTHING - 50] {
+        let nothing_held = StreamDigest {
+            supplies_from: 51 + ahead,
+            ..claim(50 + ahead)
+        };
+        let mut joiner = Joiner::new(Start::Retained, vec![nothing_held]);
+        joiner.held = published();
+        joiner.announce(50);
+        for seq in 51..=60 {
+            joiner.run_to(BEGIN + (seq - 50) * 500 + 5);
+            joiner.announce(seq);
+        }
         joiner.run_to(BEGIN + 9_000);
         joiner.assert_whole(51, 60);
         assert_eq!(joiner.blamed, [LIAR], "{ahead} ahead");
@@ -240,7 +264,10 @@ fn a_true_seq_under_a_false_hash_brings_no_old_message() {
 #[test]
 fn nobody_else_says_what_this_member_has_published() {
     let own = stream(ME);
-    let mut joiner = Joiner::new(vec![digest(own, Seqs::range(1, EVERYTHING), 1)]);
+    let mut joiner = Joiner::new(
+        Start::Latest,
+        vec![digest(own, Seqs::range(1, EVERYTHING), 1)],
+    );
     for bundle in chain(own, 3, BEGIN) {
         joiner.tell(Input::Publish(bundle));
     }
