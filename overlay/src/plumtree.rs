@@ -230,7 +230,7 @@ impl<B: Bundle> Broadcast<B> {
             }
         }
         self.tell_beacons(now);
-        self.carry_out_orders();
+        self.carry_out_orders(now);
     }
 
     /// Lets time pass.
@@ -249,7 +249,7 @@ impl<B: Bundle> Broadcast<B> {
             self.shared.handle_timeout(now);
         }
         self.tell_beacons(now);
-        self.carry_out_orders();
+        self.carry_out_orders(now);
     }
 
     /// Returns the next order.

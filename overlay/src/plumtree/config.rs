@@ -20,7 +20,8 @@ pub struct Config {
     pub start: Start,
     /// What is held, and what may enter.
     pub history: history::Config,
-    /// How long an announcement waits for others to share its frame (a guess: a few bundles at 50 a second).
+    /// How long an announcement waits for others to share its frame: under load the interval makes them share, and what is rare shall
+    /// not wait (measured among ten thousand right after joining: a publisher's first message is complete some 50 ms sooner than with 100 ms).
     pub announce_delay: Duration,
     /// How far announcements to one neighbour are apart: four times the first one's delay, so that at a hundred bundles of 256
     /// bytes a second they cost less than a tenth of those (measured, scenario `overhead`).
@@ -43,7 +44,7 @@ impl Default for Config {
         Self {
             start: Start::Latest,
             history: history::Config::default(),
-            announce_delay: Duration::from_millis(100),
+            announce_delay: Duration::from_millis(50),
             announce_interval: Duration::from_millis(400),
             acknowledge_delay: Duration::from_millis(500),
             tell_bytes: 256 * 1024,

@@ -31,6 +31,8 @@ pub(crate) struct Theirs {
     pub(crate) head: Option<Hash>,
     /// When it last told this by a digest.
     told_at: Option<Time>,
+    /// When what ends at its last seq would have come here over it; none where it hasn't said.
+    head_at: Option<Time>,
 }
 
 #[derive(Clone, Debug)]
@@ -134,6 +136,12 @@ impl<P: Peer> Neighbour<P> {
             .unwrap_or(0)
     }
 
+    /// Returns when a stream's head would have come here over it; none where it hasn't said or its last seq is another one.
+    pub(crate) fn head_at(&self, id: StreamId<P>, head: u64) -> Option<Time> {
+        let theirs = self.theirs.get(&id)?;
+        theirs.head_at.filter(|_| theirs.seqs.last() == Some(head))
+    }
+
     /// Returns whether it has said that it has all of `first..=last`.
     pub(crate) fn has(&self, id: StreamId<P>, first: u64, last: u64) -> bool {
         self.theirs
@@ -230,6 +238,8 @@ impl<P: Peer> Neighbour<P> {
                 supplies_from: digest.supplies_from,
                 head: Some(digest.head),
                 told_at: Some(now),
+                // The digest and the head take the same way: the head would have been here as long as it has been there.
+                head_at: digest.head_age.map(|age| now.before(age)),
             },
         );
     }
@@ -260,8 +270,11 @@ impl<P: Peer> Neighbour<P> {
             ..Theirs::default()
         });
         // A head stands for what it has told; it moves with what it shows.
-        if theirs.seqs.last() < Some(header.last) && theirs.head.is_some() {
-            theirs.head = Some(header.hash);
+        if theirs.seqs.last() < Some(header.last) {
+            theirs.head_at = None;
+            if theirs.head.is_some() {
+                theirs.head = Some(header.hash);
+            }
         }
         let ranges = theirs.seqs.range_count();
         theirs.seqs.insert(header.first, header.last);

@@ -1,12 +1,13 @@
 //! Bundles on their way: taken in, pushed along their publisher's tree, and what the trees order.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::message::{Message, Push};
 use super::trees::Order;
 use super::{Broadcast, Output, Reach};
 use crate::history::{Admission, Refusal};
-use crate::{Bundle, Header, Now, StreamId};
+use crate::{Bundle, Header, Now, StreamId, Time};
 
 impl<B: Bundle> Broadcast<B> {
     /// Returns whether anything of a publisher was seen, or it is this member.
@@ -66,6 +67,7 @@ impl<B: Bundle> Broadcast<B> {
         if push == Push::Eager {
             self.trees.pushed_first(id.publisher, from, now.time);
         }
+        self.compare_all_arrivals(id, now);
         self.wants.progress(&header, from, now.time);
         self.settle_wants(id, now);
         self.spread(bundle, &header, hops, Some(from), now);
@@ -147,7 +149,7 @@ impl<B: Bundle> Broadcast<B> {
         reach
     }
 
-    pub(super) fn carry_out_orders(&mut self) {
+    pub(super) fn carry_out_orders(&mut self, now: Now) {
         if self.orders.is_empty() {
             return;
         }
@@ -160,7 +162,7 @@ impl<B: Bundle> Broadcast<B> {
                 Order::Graft(to, tree) => grafts.entry(to).or_default().push(tree),
                 Order::Prune(to, tree) => prunes.entry(to).or_default().push(tree),
                 Order::Orphaned(tree) => {
-                    if let Some(to) = self.best_parent(tree) {
+                    if let Some(to) = self.best_parent(tree, now) {
                         self.trees.graft(tree, to, &mut self.orders);
                     }
                 }
@@ -177,26 +179,29 @@ impl<B: Bundle> Broadcast<B> {
         }
     }
 
-    /// Returns who shall push along a tree that has lost its source: of those that aren't pushed to themselves, the one that is furthest.
-    fn best_parent(&self, publisher: B::Peer) -> Option<B::Peer> {
+    /// Returns who shall push along a tree that has lost its source: of those that aren't pushed to themselves, the one that is
+    /// furthest and got there first. Where all are, one of them has to find another way; nobody who has lost its own.
+    fn best_parent(&self, publisher: B::Peer, now: Now) -> Option<B::Peer> {
         if publisher == self.me {
             return None;
         }
         let epoch = self.history.epochs(publisher).last();
         let newest = epoch.map(|epoch| StreamId { publisher, epoch });
-        let children = self
-            .trees
-            .publishers()
-            .find(|(of, _)| *of == publisher)
-            .map_or_else(Vec::new, |(_, tree)| tree.pushes_to().collect());
-        self.neighbours
-            .iter()
-            // Two that took each other for the source would ask each other for ever: better none until somebody announces more.
-            .filter(|(peer, neighbour)| !neighbour.congested && !children.contains(peer))
-            .max_by_key(|(_, neighbour)| {
-                let furthest = newest.map_or(0, |id| neighbour.can_supply(id).last().unwrap_or(0));
-                (furthest, std::cmp::Reverse(neighbour.since))
-            })
-            .map(|(peer, _)| *peer)
+        let (_, tree) = self.trees.publishers().find(|(of, _)| *of == publisher)?;
+        let others = self.neighbours.iter();
+        let others = others.filter(|(peer, other)| !other.congested && !tree.is_astray(**peer));
+        let best = others.min_by_key(|(peer, other)| {
+            let is_child = tree.pushes_to().any(|child| child == **peer);
+            let furthest = newest.map_or(0, |id| other.can_supply(id).last().unwrap_or(0));
+            let head_at = newest.and_then(|id| other.head_at(id, furthest));
+            let head_at = head_at.filter(|_| !tree.doubts(**peer, now.time));
+            (
+                is_child,
+                Reverse(furthest),
+                head_at.unwrap_or(Time::NEVER),
+                other.since,
+            )
+        });
+        best.map(|(peer, _)| *peer)
     }
 }

@@ -43,7 +43,9 @@ impl<B: Bundle> Broadcast<B> {
                 .map(|neighbour| neighbour.rtt)
                 .max()
                 .unwrap_or_default();
-            (rtt * 2).clamp(GRAFT_DELAY_MIN, GRAFT_DELAY_MAX)
+            // The ways of the shared tree, on which a new publisher begins, are longer: whoever has been overtaken asks sooner.
+            let round_trips = if self.knows(id.publisher) { 2 } else { 1 };
+            (rtt * round_trips).clamp(GRAFT_DELAY_MIN, GRAFT_DELAY_MAX)
         } else {
             Duration::ZERO
         };

@@ -97,7 +97,6 @@ impl<B: Bundle> Broadcast<B> {
         };
         neighbour.says_base(has_base);
         let mut named = Vec::with_capacity(streams.len().min(STREAMS_PER_FRAME_MAX));
-        let mut arrivals = Vec::new();
         let mut probes = Vec::new();
         for digest in streams.into_iter().take(STREAMS_PER_FRAME_MAX) {
             if let Some(seq) = self.history.contested_by(&digest, now.time)
@@ -106,14 +105,11 @@ impl<B: Bundle> Broadcast<B> {
                 probes.push((digest.stream, Seqs::range(seq, seq)));
             }
             named.push(digest.stream);
-            if let (Some(last), Some(age)) = (digest.seqs.last(), digest.head_age) {
-                arrivals.push((digest.stream, last, age));
-            }
             neighbour.told(digest, now.time);
         }
         self.told_spans(from, &kind, &named, now);
-        for (id, last, age) in arrivals {
-            self.compare_arrivals(from, id, last, age, now);
+        for &id in &named {
+            self.compare_arrivals(from, id, now);
         }
         if !probes.is_empty() {
             self.send(from, Message::Want { ranges: probes });

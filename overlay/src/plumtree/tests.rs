@@ -4,6 +4,7 @@ mod claims;
 mod exchange;
 mod liars;
 mod optimise;
+mod orphans;
 mod relay;
 
 use std::collections::BTreeMap;
@@ -175,7 +176,7 @@ fn a_lazy_neighbour_is_told_soon_and_an_eager_one_later() {
     member.run_to(10_000);
     let first = &chain(stream(9), 1, 10_000)[0];
     member.receive(1, pushed(first));
-    let soon = member.run_to(10_100);
+    let soon = member.run_to(10_050);
     assert_eq!((digests_to(&soon, 2), digests_to(&soon, 1)), (1, 0));
     let later = member.run_to(10_500);
     assert_eq!((digests_to(&later, 2), digests_to(&later, 1)), (0, 1));
@@ -191,6 +192,32 @@ fn an_announced_bundle_that_does_not_come_is_asked_for_once() {
     let asked = wants(&member.run_to(1_000));
     assert_eq!(asked.len(), 1, "{asked:?}");
     assert_eq!(asked[0].2, Seqs::range(2, 2));
+}
+
+#[test]
+fn what_is_announced_of_a_new_publisher_is_waited_for_half_as_long_as_what_its_own_tree_brings() {
+    let mut member = Member::new(&[1, 2]);
+    let rtt = Duration::from_millis(100);
+    for peer in [1, 2] {
+        member.handle(Input::Rtt { peer, rtt });
+    }
+    // There is a shared tree.
+    let root = Beacon {
+        root: 1,
+        since: UnixMicros(0),
+        refresh: 0,
+        distance: Some(Duration::ZERO),
+        to_parent: false,
+    };
+    member.receive(1, Message::Beacon(root));
+    let chain = chain(stream(9), 2, 0);
+    member.receive(2, delta(vec![digest(stream(9), Seqs::range(1, 1), 1)]));
+    assert_eq!(wants(&member.run_to(99)), []);
+    assert_eq!(wants(&member.run_to(100)).len(), 1);
+    member.receive(1, pushed(&chain[0]));
+    member.receive(2, delta(vec![digest(stream(9), Seqs::range(1, 2), 1)]));
+    assert_eq!(wants(&member.run_to(299)), []);
+    assert_eq!(wants(&member.run_to(300)).len(), 1);
 }
 
 #[test]

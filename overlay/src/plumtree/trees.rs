@@ -3,6 +3,10 @@
 //! Plumtree's paper (§3.3) has one tree of symmetric eager links that duplicates carve out of a flood. Here
 //! - a publisher's tree remembers its *parent*, the neighbour whose pushes arrive first, and never pushes to it. A loop of two can't
 //!   form, the parent is never pruned, and a lost parent is replaced at once instead of after a timer;
+//! - a member that has lost its parent and pushes to all its other neighbours turns the link to one of them around: that one seeks another
+//!   way, or turns a link in its turn, until one is found out of the branch (Gafni, Bertsekas, "Distributed Algorithms for Generating
+//!   Loop-Free Routes in Networks with Frequently Changing Topology", IEEE Trans. Comm. 1981). Else the whole branch would wait for an
+//!   announcement. No link is turned back before something has come, so it ends;
 //! - nothing starts as a flood: a publisher that was not seen before starts on the swarm's [shared tree](super::shared).
 //!
 //! Links stay eager on both ends (the parent is in `eager` as well), so that when a parent changes, the old one goes on being
@@ -39,6 +43,9 @@ pub struct Tree<P> {
     on_trial: bool,
     /// Neighbours that did not keep their word, until when it counts for nothing, and how often that was.
     doubted: SmallMap<P, Doubt>,
+    /// Neighbours that have lost their way and have asked this member, which they were the parent of: none leads over them until
+    /// something comes.
+    astray: SmallSet<P>,
     used: u64,
 }
 
@@ -52,6 +59,17 @@ impl<P: Peer> Tree<P> {
     pub fn pushes_to(&self) -> impl Iterator<Item = P> {
         let parent = self.parent;
         self.eager.iter().filter(move |peer| Some(*peer) != parent)
+    }
+
+    /// Returns whether a neighbour has lost its way, and asks this member for one.
+    pub(crate) fn is_astray(&self, peer: P) -> bool {
+        self.astray.contains(&peer)
+    }
+
+    /// Returns whether a neighbour's word of when something came to it counts for nothing now.
+    pub(crate) fn doubts(&self, peer: P, now: Time) -> bool {
+        let doubt = self.doubted.get(&peer);
+        doubt.is_some_and(|doubt| now < doubt.until)
     }
 
     /// A bundle came first from this neighbour: a parent that was chosen by its word has kept it, or not.
@@ -177,6 +195,7 @@ impl<P: Peer> Trees<P> {
             tree.eager.remove(&peer);
             tree.pruned.remove(&peer);
             tree.doubted.remove(&peer);
+            tree.astray.remove(&peer);
             if tree.parent == Some(peer) {
                 tree.parent = None;
                 orders.push(Order::Orphaned(*publisher));
@@ -187,6 +206,7 @@ impl<P: Peer> Trees<P> {
     /// A publisher's bundle came for the first time, pushed along a tree.
     pub(crate) fn pushed_first(&mut self, publisher: P, from: P, now: Time) {
         let tree = self.tree(publisher);
+        tree.astray.clear();
         let stopping = tree
             .pruned
             .get(&from)
@@ -210,8 +230,7 @@ impl<P: Peer> Trees<P> {
         let Some(tree) = self.publishers.get_mut(&publisher) else {
             return false;
         };
-        let doubt = tree.doubted.get(&over);
-        let is_doubted = doubt.is_some_and(|doubt| now < doubt.until);
+        let is_doubted = tree.doubts(over, now);
         let Some(old) = tree.parent.filter(|_| !is_doubted) else {
             return false;
         };
@@ -267,6 +286,7 @@ impl<P: Peer> Trees<P> {
         tree.eager.insert(from);
         if tree.parent == Some(from) {
             tree.parent = None;
+            tree.astray.insert(from);
             orders.push(Order::Orphaned(publisher));
         }
     }
@@ -302,6 +322,7 @@ impl<P: Peer> Trees<P> {
             pruned: SmallMap::new(),
             on_trial: false,
             doubted: SmallMap::new(),
+            astray: SmallSet::new(),
             used: 0,
         });
         tree.used = self.uses;

@@ -80,17 +80,48 @@ fn a_shorter_way_is_told_on() {
         } => streams[0].head_age,
         _ => None,
     });
-    // It came 900 ms before, and would have come 1,000 ms before; the digest waits 100 ms for others.
-    assert_eq!(age, Some(Duration::from_millis(1_100)));
+    // It came 900 ms before, and would have come 1,000 ms before; the digest waits 50 ms for others.
+    assert_eq!(age, Some(Duration::from_millis(1_050)));
+}
+
+#[test]
+fn a_digest_that_overtakes_the_head_is_remembered_until_it_comes() {
+    let bundles = chain(stream(PUBLISHER), 2, 0);
+    let mut member = member(&bundles);
+    member.run_to(1_000);
+    assert_eq!(control(&member.receive(CLOSER, aged(2, 40))), []);
+    member.run_to(1_030);
+    let outputs = member.receive(PARENT, pushed(&bundles[1]));
+    assert_eq!(control(&outputs), [(PARENT, "prune"), (CLOSER, "graft")]);
+    assert_eq!(parent(&member), Some(CLOSER));
+}
+
+#[test]
+fn of_several_that_had_it_earlier_the_earliest_that_is_believed_is_taken() {
+    let bundles = chain(stream(PUBLISHER), 3, 0);
+    let mut member = Member::new(&[PARENT, CLOSER, 3, 4]);
+    member.run_to(200);
+    member.receive(PARENT, pushed(&bundles[0]));
+    member.receive(CLOSER, aged(1, 100));
+    member.run_to(1_000);
+    // It does not keep its word.
+    member.receive(PARENT, pushed(&bundles[1]));
+    for (peer, millis) in [(CLOSER, 50), (3, 30), (4, 40)] {
+        member.receive(peer, aged(3, millis));
+    }
+    member.run_to(1_020);
+    member.receive(PARENT, pushed(&bundles[2]));
+    assert_eq!(parent(&member), Some(4));
 }
 
 #[test]
 fn whoever_does_not_keep_its_word_is_not_believed_for_a_while() {
     let bundles = chain(stream(PUBLISHER), 3, 0);
     let mut member = Member::new(&[PARENT, CLOSER, 3]);
+    member.run_to(200);
     member.receive(PARENT, pushed(&bundles[0]));
     member.run_to(1_000);
-    member.receive(CLOSER, aged(1, 1_100));
+    member.receive(CLOSER, aged(1, 900));
     assert_eq!(parent(&member), Some(CLOSER));
     member.run_to(2_000);
     member.receive(3, pushed(&bundles[1]));
