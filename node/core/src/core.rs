@@ -42,7 +42,7 @@ use weft_overlay::plumtree::Start;
 use weft_overlay::{Contact, Now, Time};
 
 use crate::config::PreviousRun;
-use crate::wire::Frame;
+use crate::wire::{Frame, encode_stopping};
 use crate::{
     AddPeerError, Command, Config, DialId, Event, Input, KadContact, KadPeer, Output, PeerContact,
     PublishError, Reply, RequestId, Roles, TopicId, TopicName,
@@ -353,6 +353,7 @@ impl Core {
             Frame::Kad { request, message } => self.kad_came(peer, request, message, now),
             Frame::Store { request, message } => self.store_came(peer, request, *message, now),
             Frame::Topics { request, message } => self.topics_came(peer, request, *message, now),
+            Frame::Stopping => self.peer_stops(peer),
             Frame::Unknown => self.count("unknown_frames"),
         }
     }
@@ -430,6 +431,7 @@ impl Core {
         self.end_logs(now);
         let peers: Vec<PeerId> = self.links.keys().copied().collect();
         for peer in peers {
+            self.send_control(peer, encode_stopping());
             self.outputs.push_back(Output::Close {
                 peer,
                 reason: "this node stops",

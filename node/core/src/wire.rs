@@ -42,7 +42,7 @@ pub(crate) use self::bundle::publish;
 pub use self::bundle::restore_bundle;
 pub use self::encode::{
     encode_broadcast, encode_hello, encode_kad, encode_membership, encode_ping, encode_pong,
-    encode_store, encode_topics,
+    encode_stopping, encode_store, encode_topics,
 };
 pub use self::known::KnownBodies;
 pub use self::record::{RECORD_BYTES_MAX, read_record, restore_record, write_record};
@@ -129,6 +129,8 @@ pub enum Frame {
         /// The message, every bundle in it verified.
         message: Box<keeping::Message>,
     },
+    /// The peer stops, which a link's end alone doesn't say.
+    Stopping,
     /// A kind that this version doesn't know; counted and skipped.
     Unknown,
 }
@@ -208,7 +210,7 @@ impl Decoder {
         let mut kind = None;
         for field in Fields::new(frame) {
             let (number, value) = field?;
-            if let 1..=8 = number {
+            if let 1..=9 = number {
                 once(&mut kind, (number, value.bytes()?))?;
             }
         }
@@ -231,6 +233,7 @@ impl Decoder {
             6 => kad::decode(bytes, self.peer, &mut self.checker),
             7 => store::decode(bytes, self.peer, &mut self.checker),
             8 => topics::decode(bytes, self.peer, &mut self.checker),
+            9 => Ok(Frame::Stopping),
             _ => {
                 let (topic, message) = plumtree::decode(bytes, &mut self.checker)?;
                 Ok(Frame::Broadcast { topic, message })

@@ -99,6 +99,7 @@ fn work(frame: &Frame) -> u32 {
         | Frame::Hello { .. }
         | Frame::Ping { .. }
         | Frame::Pong { .. }
+        | Frame::Stopping
         | Frame::Unknown => 0,
     };
     1 + entries as u32

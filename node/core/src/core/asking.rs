@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use weft_dht::dht::CallId;
 use weft_identity::PeerId;
 use weft_overlay::{Now, Time};
 
 use super::Core;
 use super::reach::Question;
-use super::rendezvous::Renewals;
+use super::rendezvous::{Lookups, Renewals};
 use crate::keeping::{Answer, Message, Query};
 use crate::wire::{OutFrame, encode_topics};
 use crate::{Event, Lane, Output, PeerContact, RequestId, TopicId};
@@ -47,8 +46,7 @@ pub(super) enum What {
 pub(super) struct Asking {
     asked: BTreeMap<u64, Asked>,
     next: u64,
-    /// Lookups of topics' points that are running.
-    pub(super) lookups: BTreeMap<CallId, TopicId>,
+    pub(super) lookups: Lookups,
     pub(super) renewals: Renewals,
     /// When to look what is due; never later than that.
     pub(super) at: Time,
@@ -59,7 +57,7 @@ impl Asking {
         Self {
             asked: BTreeMap::new(),
             next: 0,
-            lookups: BTreeMap::new(),
+            lookups: Lookups::default(),
             renewals: Renewals::new(now),
             at: now.time,
         }

@@ -39,10 +39,6 @@ const IDLE_AFTER: Duration = Duration::from_secs(15);
 const SPARE_MAX: usize = 16;
 /// What "lately" is then: longer than a question waits for its answer, and than the store leaves the links alone that it keeps.
 const IDLE_AFTER_IN_CROWD: Duration = Duration::from_secs(4);
-/// A link in use that the peer closes sooner than this after it was used last: the peer has stopped, or it would have waited. The store
-/// uses those that it keeps more often than that.
-const STOPPED_WITHIN: Duration = Duration::from_millis(3_500);
-const _: () = assert!(STOPPED_WITHIN.as_millis() < IDLE_AFTER_IN_CROWD.as_millis());
 /// A neighbour that stays congested is replaced after this long.
 const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// Frames for neighbours from a peer that is none, after which it is told of: honest ones cross with a goodbye, a few at a time.
@@ -88,6 +84,8 @@ pub(super) struct Link {
     /// Frames for a neighbour that came while it was none.
     strange_frames: u32,
     used_at: Time,
+    /// The peer has said that it stops.
+    peer_stops: bool,
     /// When it is looked at next: when something of it is due, or before that.
     timer: Time,
     /// It was closed or given up; its LinkDown is on its way.
@@ -125,6 +123,7 @@ impl Link {
             supply_at: Time::NEVER,
             strange_frames: 0,
             used_at: now.time,
+            peer_stops: false,
             timer: Time::NEVER,
             dead: false,
         }
@@ -253,6 +252,7 @@ impl Core {
                 self.ask_linked(peer, question, now);
             }
         }
+        self.renew_over_link(peer, now);
     }
 
     pub(super) fn link_down(&mut self, peer: PeerId, reason: &DownReason, now: Now) {
@@ -262,9 +262,8 @@ impl Core {
         if let Some(link) = self.links.remove(&peer) {
             self.link_timers.remove(&(link.timer, peer));
             let was_alive = link.is_alive();
-            let is_closed = matches!(reason, DownReason::Closed);
-            let has_stopped = is_closed && now.time.since(link.used_at) < STOPPED_WITHIN;
-            let is_loss = !is_closed || has_stopped;
+            // Who closes a link and stays needs it no more.
+            let is_loss = !matches!(reason, DownReason::Closed) || link.peer_stops;
             self.lose_link(peer, link, is_loss, now);
             if was_alive && is_loss {
                 self.doubt(peer, now);
@@ -409,6 +408,12 @@ impl Core {
 
     pub(super) fn next_link_tick(&self) -> Time {
         self.link_timers.first().map_or(Time::NEVER, |(at, _)| *at)
+    }
+
+    pub(super) fn peer_stops(&mut self, peer: PeerId) {
+        if let Some(link) = self.links.get_mut(&peer) {
+            link.peer_stops = true;
+        }
     }
 
     pub(super) fn ping_came(&mut self, peer: PeerId, nonce: u64) {

@@ -2,14 +2,16 @@
 //!
 //! Whoever is a member of a topic says so to the nodes closest to the topic's point: at once, again before that expires, and to
 //! whoever turns out to be close later. Those among them that keep the topic answer with other members. A member that has just
-//! joined waits for this round before it takes itself for the first one. When whom is met stands in [`meetings`].
+//! joined waits for this round before it takes itself for the first one. When whom is met stands in [`meetings`], how those closest are
+//! found in the network in [`lookups`].
 
+mod lookups;
 mod meetings;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use weft_dht::dht;
+use rand::RngExt as _;
 use weft_dht::{Key, Peer, Point};
 use weft_identity::PeerId;
 use weft_overlay::{Now, Time, swarm};
@@ -17,9 +19,10 @@ use weft_overlay::{Now, Time, swarm};
 use super::Core;
 use super::topics::TOPIC_UNUSED;
 use crate::input::Reach;
-use crate::keeping::{KEEPERS, MET, Meeting};
+use crate::keeping::{KEEPERS, Meeting};
 use crate::{PeerContact, TopicId};
 
+pub(super) use lookups::Lookups;
 pub(super) use meetings::Renewals;
 
 /// A changed membership is told after this long: a node that subscribes to 200 topics at once says so in few messages.
@@ -45,6 +48,8 @@ pub(super) struct Rendezvous {
     met: BTreeSet<PeerId>,
     met_at: Time,
     look_up_at: Time,
+    /// Whether a lookup runs, or waits for its turn.
+    is_looked_up: bool,
     /// The closest nodes that the last lookup found.
     found: Vec<PeerContact>,
     /// Members that keepers have named, the newest last.
@@ -90,6 +95,7 @@ impl Rendezvous {
             met: BTreeSet::new(),
             met_at: now.time,
             look_up_at: now.time,
+            is_looked_up: false,
             found: Vec::new(),
             named: VecDeque::new(),
             keepers: BTreeMap::new(),
@@ -140,6 +146,13 @@ impl Core {
         self.meet_at(topic, now.time + TOLD_AFTER);
     }
 
+    fn meet_anew(&mut self, topic: TopicId, peer: PeerId, now: Now) {
+        if let Some(entry) = self.swarms.get_mut(&topic) {
+            entry.rendezvous.met.remove(&peer);
+        }
+        self.meet_at(topic, now.time + TOLD_AFTER);
+    }
+
     fn meet_at(&mut self, topic: TopicId, at: Time) {
         if let Some(entry) = self.swarms.get_mut(&topic) {
             entry.rendezvous.meet_at = entry.rendezvous.meet_at.min(at);
@@ -182,7 +195,13 @@ impl Core {
             false => ASKED_FOR_MEMBERS,
         };
         if now.time.since(entry.rendezvous.met_at) >= rest {
-            self.meet_soon(topic, now);
+            let keepers = &entry.rendezvous.keepers;
+            let at = self.rng.random_range(0..keepers.len().max(1));
+            match keepers.keys().nth(at).copied() {
+                // One keeper knows enough of them; who has many topics would ask everybody there is otherwise.
+                Some(keeper) if !is_alone => self.meet_anew(topic, keeper, now),
+                _ => self.meet_soon(topic, now),
+            }
         }
         if !contacts.is_empty() {
             self.tell_swarm(topic, swarm::Input::Learned(contacts), now);
@@ -198,36 +217,6 @@ impl Core {
                 || self.members.subscribed(&entry.name, now.time) > 0
                 || now.time.since(entry.used_at) < TOPIC_UNUSED
         })
-    }
-
-    /// A lookup has ended; returns whether it was for a topic.
-    pub(super) fn topic_found(
-        &mut self,
-        lookup: dht::CallId,
-        outcome: &dht::Outcome<crate::KadContact>,
-        now: Now,
-    ) -> bool {
-        let Some(topic) = self.asking.lookups.remove(&lookup) else {
-            return false;
-        };
-        let Some(entry) = self.swarms.get_mut(&topic) else {
-            return true;
-        };
-        if let dht::Outcome::Closest { contacts } = outcome {
-            let stores = contacts.iter().filter(|contact| contact.stores());
-            let found = stores.filter_map(|contact| contact.descriptor().cloned());
-            entry.rendezvous.found = found.take(MET).collect();
-        } else {
-            entry.rendezvous.look_up_at = now.time + LOOKUP_AGAIN;
-        }
-        // Those that are new are met; where there are none, the first round may be over.
-        self.meet_at(topic, now.time);
-        true
-    }
-
-    /// Whether those closest to a topic's point are being looked for in the network.
-    fn is_looked_up(&self, topic: TopicId) -> bool {
-        self.asking.lookups.values().any(|it| *it == topic)
     }
 
     /// A node close to a topic's point says how it stands to it.
@@ -287,12 +276,11 @@ impl Core {
 
     /// Ends a topic's first round once nobody is left who has been asked in it.
     fn round_over(&mut self, topic: TopicId, now: Now) {
-        let is_looked_up = self.is_looked_up(topic);
         let Some(entry) = self.swarms.get_mut(&topic) else {
             return;
         };
         let rendezvous = &entry.rendezvous;
-        if rendezvous.is_over || rendezvous.asked > 0 || is_looked_up {
+        if rendezvous.is_over || rendezvous.asked > 0 || rendezvous.is_looked_up {
             return;
         }
         entry.rendezvous.is_over = true;

@@ -11,12 +11,16 @@ use weft_overlay::{Now, Time, swarm};
 
 use super::Core;
 use super::links::Link;
+use crate::TopicId;
 
 /// Links that a node wants for all its swarms. Of a swarm with fifty members in a network of two hundred, eight are at the other ends
 /// of so many: enough for five neighbours, and for the swarm to hang together. Some more come from others, and for questions.
 const LINKS_WANTED: usize = 32;
 /// From how many on those that there are come first: half, so that the others are left for swarms that need them.
 const LINKS_MANY: usize = 16;
+/// Below how many a node that had as many as it wants takes more: one that lost a link would replace it for each of its swarms that has
+/// a vacancy, and release the others again.
+const LINKS_FEW: usize = 24;
 /// How often the neighbours of one link that is more than wanted are released: in minutes a node of hundreds of topics has moved to the
 /// links that it keeps, and no tree loses many branches at once.
 const RELEASED_EVERY: Duration = Duration::from_millis(250);
@@ -60,8 +64,26 @@ impl Core {
 
     /// Tells swarms whom this node is linked with for them, if that is many or just was.
     pub(super) fn tell_links(&mut self, now: Now) {
-        if !std::mem::take(&mut self.shared.has_moved) {
+        if !self.plan_links(now) {
             return;
+        }
+        let all: Vec<TopicId> = self.swarms.keys().copied().collect();
+        let mut told = 0;
+        while let Some(topic) = all.get(told) {
+            told += 1;
+            let links = Arc::clone(&self.shared.told);
+            self.tell_swarm(*topic, swarm::Input::Links(links), now);
+            // What little room there is goes to one after the other: each link that is begun leaves less, and everybody hears of it.
+            if self.shared.told.room == Room::Little && self.plan_links(now) {
+                told = 0;
+            }
+        }
+    }
+
+    /// Decides which links this node wants, if they have changed; returns whether swarms are to be told.
+    fn plan_links(&mut self, now: Now) -> bool {
+        if !std::mem::take(&mut self.shared.has_moved) {
+            return false;
         }
         let links = self.links.iter().filter(|(_, link)| link.is_shared(now));
         let dials = self.pending.iter().filter(|(_, dial)| dial.is_for_swarm());
@@ -71,6 +93,7 @@ impl Core {
         let peers: BTreeSet<_> = peers.collect();
         let room = match peers.len() {
             LINKS_WANTED.. => Room::None,
+            LINKS_FEW.. if self.shared.told.room == Room::None => Room::None,
             LINKS_MANY.. => Room::Little,
             _ => Room::Free,
         };
@@ -90,14 +113,11 @@ impl Core {
         let peers = by_affinity.into_iter().collect();
         let links = Links { peers, room };
         let is_free = room == Room::Free && self.shared.told.room == Room::Free;
-        if is_free || links == *self.shared.told {
-            return;
+        let is_news = !is_free && links != *self.shared.told;
+        if is_news {
+            self.shared.told = Arc::new(links);
         }
-        self.shared.told = Arc::new(links);
-        for topic in self.swarms.keys().copied().collect::<Vec<_>>() {
-            let links = Arc::clone(&self.shared.told);
-            self.tell_swarm(topic, swarm::Input::Links(links), now);
-        }
+        is_news
     }
 
     /// Has swarms look for somebody else whose neighbour is at the end of a link that is more than wanted, one link at a time.

@@ -29,6 +29,11 @@ pub fn encode_pong(nonce: u64) -> OutFrame {
     whole(proto::frame::Kind::Pong(proto::Pong { nonce }))
 }
 
+/// Encodes the last frame of a node that stops.
+pub fn encode_stopping() -> OutFrame {
+    whole(proto::frame::Kind::Stopping(proto::Stopping {}))
+}
+
 /// Encodes a message of a swarm's membership. Samples have at most [`super::CONTACTS_MAX`] descriptors.
 pub fn encode_membership(topic: TopicId, message: &hyparview::Message<PeerContact>) -> OutFrame {
     whole(proto::frame::Kind::Membership(super::hyparview::encode(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use weft_core::input::{Ack, Reach, Via};
-use weft_core::{PublishError, Published, Reply, Roles};
+use weft_core::{Command, PublishError, Published, Reply, Roles};
 use weft_dht::{Key, Peer};
 
 use super::net::{Net, Setup};
@@ -148,6 +148,21 @@ fn keepers_that_die_are_replaced_and_hand_over() {
     let late = *closest(&net).last().unwrap();
     get_subscribed(&mut net, late, Reach::All);
     assert_eq!(net.messages(late, TOPIC, publisher), messages);
+}
+
+#[test]
+fn a_keeper_that_stops_is_replaced_though_its_links_had_not_been_used_for_long() {
+    let mut net = network(12, 9);
+    let (keepers, others) = (closest(&net), others(&net));
+    get_subscribed(&mut net, others[1], Reach::Base);
+    // Nobody has asked it anything meanwhile.
+    net.run(seconds(30));
+    assert!(!is_member(&net, others[0]));
+    net.command(keepers[0], |request| Command::Stop { request });
+    let took = net.run_until(seconds(10), "somebody takes its place", |net| {
+        is_member(net, others[0])
+    });
+    println!("replaced after {took:?}");
 }
 
 #[test]

@@ -1,14 +1,13 @@
 //! When whom is met: at once whoever has not been, and everybody again before memberships expire.
 //!
-//! What is said again goes out peer by peer, with all topics that a peer is close to in one message, and spread over some time: a
+//! What is said again goes out peer by peer, with all topics that a peer is close to in one message, and spread over the whole time: a
 //! member of 250 topics has 1,500 meetings with perhaps 200 peers, and no reason to have links to all of them at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use weft_dht::dht::{self, Call as Lookup};
+use weft_dht::Peer;
 use weft_dht::table::K;
-use weft_dht::{Key, Peer};
 use weft_identity::PeerId;
 use weft_overlay::{Now, Time};
 
@@ -20,10 +19,9 @@ use crate::keeping::{MET, Query};
 use crate::wire::membership::{Membership, TOPICS_MAX, TopicMembership};
 use crate::{PeerContact, TopicId};
 
-/// How often all memberships are told again: twice and more before they expire.
-const RENEWED: Duration = Duration::from_secs(120);
-/// The time over which that is spread, and the grain of it.
-const SPREAD: Duration = Duration::from_secs(40);
+/// How long a round takes at most in which all memberships are told again: two of them are over before one expires.
+const RENEWED: Duration = Duration::from_secs(140);
+/// The grain in which a round is spread over its time.
 const SPREAD_STEP: Duration = Duration::from_millis(250);
 /// How often it is looked whether others have come close to a topic's point.
 const LOOKS_AROUND: Duration = Duration::from_secs(1);
@@ -37,13 +35,11 @@ type Meetings = BTreeMap<PeerId, (PeerContact, Vec<TopicId>)>;
 /// What is said again to peers, a few at a time.
 #[derive(Debug)]
 pub(in crate::core) struct Renewals {
-    /// When the next round is made up.
+    /// When this round shall be over, and the next one is made up.
     round_at: Time,
     /// Who is still to be met in this round, and in which topics.
     due: Meetings,
     next_at: Time,
-    /// Until when the round shall be over.
-    until: Time,
     /// When it is looked who has come close, and a mark of who was there then.
     looks_at: Time,
     near_mark: u64,
@@ -55,7 +51,6 @@ impl Renewals {
             round_at: now.time,
             due: Meetings::new(),
             next_at: Time::NEVER,
-            until: Time::NEVER,
             looks_at: now.time,
             near_mark: 0,
         }
@@ -67,7 +62,7 @@ impl Renewals {
 
     /// Takes out who is met now: as many as bring the round to its end in time.
     fn take_step(&mut self, now: Time) -> Vec<(PeerContact, Vec<TopicId>)> {
-        let steps = self.until.since(now).as_millis() / SPREAD_STEP.as_millis();
+        let steps = self.round_at.since(now).as_millis() / SPREAD_STEP.as_millis();
         let steps = usize::try_from(steps).unwrap_or(usize::MAX).max(1);
         let count = self.due.len().div_ceil(steps);
         let taken = (0..count).map_while(|_| self.due.pop_first());
@@ -93,15 +88,16 @@ impl Core {
         }
         self.give_up_late(now);
         self.look_who_is_near(now);
-        if self.asking.renewals.round_at <= now.time {
-            self.begin_renewals(now);
-        }
         if self.asking.renewals.next_at <= now.time {
             for (contact, topics) in self.asking.renewals.take_step(now.time) {
                 self.meet_with(&contact, &topics, now);
             }
         }
+        if self.asking.renewals.round_at <= now.time {
+            self.begin_renewals(now);
+        }
         self.meet(now);
+        self.begin_lookups(now);
         let next = self.swarms.values().map(|entry| entry.rendezvous.meet_at);
         let next = next.min().unwrap_or(Time::NEVER);
         self.asking.at = next
@@ -125,7 +121,6 @@ impl Core {
         let round_at = now.time + self.jitter(RENEWED);
         let renewals = &mut self.asking.renewals;
         renewals.round_at = round_at;
-        renewals.until = now.time + SPREAD;
         renewals.next_at = now.time;
         renewals.due = due;
     }
@@ -190,6 +185,13 @@ impl Core {
         }
     }
 
+    /// A link has come up: what is still to be said again in this round goes over it, rather than over one of its own.
+    pub(in crate::core) fn renew_over_link(&mut self, peer: PeerId, now: Now) {
+        if let Some((contact, topics)) = self.asking.renewals.due.remove(&peer) {
+            self.meet_with(&contact, &topics, now);
+        }
+    }
+
     fn meet_with(&mut self, contact: &PeerContact, topics: &[TopicId], now: Now) {
         for topics in topics.chunks(TOPICS_MAX) {
             self.meet_in(contact, topics, now);
@@ -229,17 +231,10 @@ impl Core {
         let point = point_of(topic);
         let mut closest = self.near(point, now);
         if self.table().len() > K {
-            let Some(entry) = self.swarms.get_mut(&topic) else {
-                return closest;
-            };
-            closest.extend(entry.rendezvous.found.iter().cloned());
-            if entry.rendezvous.look_up_at <= now.time {
-                entry.rendezvous.look_up_at = now.time + LOOKUP_EVERY;
-                let id = self.next_dht_call();
-                self.asking.lookups.insert(id, topic);
-                let call = Lookup::Closest(Key::from_array(*topic.as_bytes()));
-                self.tell_dht(dht::Input::Call { id, call }, now);
+            if let Some(entry) = self.swarms.get(&topic) {
+                closest.extend(entry.rendezvous.found.iter().cloned());
             }
+            self.look_up_if_due(topic, now.time + LOOKUP_EVERY, now);
         }
         let by_distance = |contact: &PeerContact| peer_of(contact).point() ^ point;
         closest.retain(|contact| peer_of(contact) != self.me);
@@ -277,12 +272,12 @@ mod tests {
             let topic = TopicId::from_bytes([who; 32]);
             add(&mut renewals.due, contact, topic);
         }
-        renewals.until = now.time + SPREAD;
+        renewals.round_at = now.time + RENEWED;
         renewals.next_at = now.time;
         let (mut met, mut most) = (BTreeSet::new(), 0);
         while renewals.next_at != Time::NEVER {
             let at = renewals.next_at;
-            assert!(at <= renewals.until);
+            assert!(at <= renewals.round_at);
             let step = renewals.take_step(at);
             most = most.max(step.len());
             for (contact, topics) in step {

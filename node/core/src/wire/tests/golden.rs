@@ -7,6 +7,7 @@ use weft_dht::{Answer, Key, Message, Query};
 use super::*;
 use crate::wire::{
     encode_broadcast, encode_hello, encode_kad, encode_membership, encode_ping, encode_pong,
+    encode_stopping,
 };
 use crate::{KadContact, KadPeer};
 
@@ -50,6 +51,7 @@ fn frames_have_the_bytes_that_they_always_had() {
         ("hello", encode_hello(Some(&own))),
         ("ping", encode_ping(7)),
         ("pong", encode_pong(7)),
+        ("stopping", encode_stopping()),
         (
             "join",
             membership(Membership::Join {

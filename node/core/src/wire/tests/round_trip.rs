@@ -6,7 +6,7 @@ use super::*;
 use crate::wire::membership::{self, TopicMembership};
 use crate::wire::{
     decode_descriptors, encode_broadcast, encode_descriptors, encode_hello, encode_membership,
-    encode_ping, encode_pong, proto,
+    encode_ping, encode_pong, encode_stopping, proto,
 };
 
 #[test]
@@ -18,6 +18,8 @@ fn liveness_goes_there_and_back() {
         let frame = decoder.decode(&bare(&encode_pong(nonce)));
         assert!(matches!(frame, Ok(Frame::Pong { nonce: n }) if n == nonce));
     }
+    let frame = decoder.decode(&bare(&encode_stopping()));
+    assert!(matches!(frame, Ok(Frame::Stopping)));
     let frame = decoder.decode(&bare(&encode_hello(None)));
     assert!(matches!(frame, Ok(Frame::Hello { contact: None })));
     let own = contact_of(&sender());
