@@ -123,7 +123,7 @@ pub struct Store<C: Contact> {
     handoff: Handoff<C::Peer>,
     drops: Drops<C::Peer>,
     paces: Paces<C::Peer>,
-    leaving: Leaving,
+    leaving: Leaving<C::Peer>,
 }
 
 impl<C: Contact> Store<C> {
@@ -153,7 +153,7 @@ impl<C: Contact> Store<C> {
             lookups: BTreeMap::new(),
             handoff: Handoff::default(),
             paces: Paces::new(),
-            leaving: Leaving::default(),
+            leaving: Leaving::new(),
         };
         store.restore(restored, now);
         store

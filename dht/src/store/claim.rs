@@ -55,6 +55,14 @@ impl<P: Peer> Claim<P> {
         at.ok().and_then(|at| self.known.get(at))
     }
 
+    /// Returns those whose contents must still be read for the claim to hold wherever it can: what was read for an earlier
+    /// claim is enough for the places that the maker had, and not for those of a peer that has gone.
+    pub(super) fn unread(&self) -> impl Iterator<Item = &Known<P>> {
+        let takes = self.known.iter().any(|known| known.gone);
+        let known = self.known.iter();
+        known.filter(move |known| !known.reached && (takes || !known.before))
+    }
+
     /// Returns whether the lists keep to what a claim is; a claim that came from elsewhere may not.
     pub fn is_well_formed(&self) -> bool {
         let ordered = self

@@ -242,7 +242,8 @@ impl<C: Contact> Store<C> {
         if self.fill.is_idle() {
             self.begin_fill(now);
         }
-        self.fill.wake = self.fill.wake.min(self.next_absence(now));
+        let next = self.next_absence(now).min(self.next_reading(now));
+        self.fill.wake = self.fill.wake.min(next);
     }
 
     /// Returns whether this node sees so many of its neighbours that those it doesn't see are away, and not itself.
@@ -295,7 +296,8 @@ impl<C: Contact> Store<C> {
     }
 
     fn begin_fill(&mut self, now: Now) {
-        if !self.config.stores || self.waits_for_claims(now) {
+        // Whoever leaves takes nobody's place, and a newer claim of its own would take its own places back.
+        if !self.config.stores || self.members.leaving() || self.waits_for_claims(now) {
             return;
         }
         let draft = self.draft_claim(now);
@@ -428,14 +430,26 @@ impl<C: Contact> Store<C> {
         }
     }
 
+    /// Returns whether somebody is there who couldn't be read for this node's claim, and must be.
+    pub(super) fn has_unread(&self) -> bool {
+        let own = self.members.own().map(super::claim::Region::claim);
+        let mut unread = own.into_iter().flat_map(Claim::unread);
+        unread.any(|known| self.members.is_alive(known.peer))
+    }
+
+    /// Returns when those are read again who couldn't be, if that is still to come.
+    fn next_reading(&self, now: Now) -> Time {
+        if self.fill.unread_at > now.time && self.has_unread() {
+            self.fill.unread_at
+        } else {
+            Time::NEVER
+        }
+    }
+
     /// Plans when those are read again that couldn't be, although they are there: ever more rarely.
     fn plan_unread(&mut self, now: Now) {
-        let own = self.members.own().map(super::claim::Region::claim);
-        let known = own.into_iter().flat_map(|own| &own.known);
-        let mut unread = known.filter(|k| !k.reached && !k.before);
-        if unread.any(|known| self.members.is_alive(known.peer)) {
+        if self.has_unread() {
             self.fill.unread_at = now.time + self.fill.unread_after;
-            self.fill.wake = self.fill.wake.min(self.fill.unread_at);
             self.fill.unread_after = (self.fill.unread_after * 2).min(UNREAD_AFTER_MAX);
         } else {
             self.fill.unread_after = RETRY;

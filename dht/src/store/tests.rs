@@ -6,6 +6,7 @@ mod comparing;
 mod dots;
 mod faults;
 mod history;
+mod leaving;
 mod network;
 mod owners;
 mod refusals;

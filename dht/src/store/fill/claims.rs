@@ -61,6 +61,9 @@ impl<C: Contact> Store<C> {
             member.leaving = leaving;
             self.fill_soon(now);
         }
+        if let Some(claim) = &claim {
+            self.on_taking(from, claim, now);
+        }
         match claim {
             Some(claim) if self.is_news(from, &claim) => {
                 if !self.paces.may_claim(from, now.time) {
@@ -174,6 +177,9 @@ impl<C: Contact> Store<C> {
         if yours > own && self.fill.is_idle() {
             // Its disk has lost what this node claimed, and so perhaps more.
             self.members.unsettle();
+        }
+        if let Some(claim) = &claim {
+            self.on_taken(from, claim);
         }
         let contact = self.members.get(from).map(|member| member.contact.clone());
         let news = claim.filter(|claim| claim.is_well_formed() && self.is_news(from, claim));

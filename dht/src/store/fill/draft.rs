@@ -77,15 +77,10 @@ impl<C: Contact> Store<C> {
         let own = own.claim();
         let gone =
             |known: &Known<C::Peer>| known.gone && own.of(known.peer).is_none_or(|was| !was.gone);
-        let unread = |known: &Known<C::Peer>| {
-            let was = own.of(known.peer);
-            self.fill.unread_at <= now.time
-                && self.members.is_alive(known.peer)
-                && was.is_some_and(|was| !was.reached && !was.before)
-        };
         let forgotten = |was: &Known<C::Peer>| draft.of(was.peer).is_none();
         self.members.displaced()
-            || draft.known.iter().any(|known| gone(known) || unread(known))
+            || draft.known.iter().any(gone)
+            || self.fill.unread_at <= now.time && self.has_unread()
             || own.known.iter().any(forgotten)
     }
 }

@@ -28,6 +28,11 @@ impl<C: Contact> Store<C> {
             self.unable(from, request);
             return;
         }
+        if self.leaving.is_done() {
+            // Whoever read this node would take it for a replica.
+            self.unable(from, request);
+            return;
+        }
         let begins = ranges.iter().any(|(range, _)| *range == Range::ALL);
         if !self.may_compare(from, scope, begins, now) {
             self.counters.held_back += 1;
