@@ -57,6 +57,7 @@ pub(super) fn store(view: &views::StoreView) -> types::StoreStatus {
         read_repairs: counters.read_repairs,
         sync_bytes: counters.sync_bytes,
         damaged: counters.lost,
+        held_back: counters.held_back,
     }
 }
 

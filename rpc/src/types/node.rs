@@ -66,6 +66,8 @@ pub struct StoreStatus {
     pub sync_bytes: u64,
     /// Records that it found damaged on its disk.
     pub damaged: u64,
+    /// Queries of other nodes that it didn't answer because they ask for too much.
+    pub held_back: u64,
 }
 
 /// A plain verdict on a node.
