@@ -1,7 +1,8 @@
 //! The replicated store against libp2p-kad's records, in one process and one run: ten nodes each, on loopback.
 //!
-//! Both put values under keys of their own and read them from other nodes, turn and turn about, in several rounds. libp2p-kad
-//! puts to the 20 closest peers, here all nine others, waits for five of them, and keeps records in memory; a put here is synced on two of three disks.
+//! All put values under keys of their own and read them from other nodes, turn and turn about, in several rounds. libp2p-kad runs twice.
+//! As it is shipped it puts to the 20 closest peers, here all nine others, so that each reads its own copy; with the terms of ours it has
+//! three copies, of which two are written and read. It keeps records in memory; a put here is synced on two of three disks.
 //!
 //! ```console
 //! $ cargo bench -p weft-tests --bench store
@@ -49,45 +50,68 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         fdatasync(dir.path())?
     );
     let nodes = weft(dir.path()).await?;
-    let mut rivals = Rival::network(NODES).await;
-    let mut ours = [Vec::new(), Vec::new(), Vec::new()];
-    let mut theirs = [Vec::new(), Vec::new(), Vec::new()];
+    let shipped = Rival::network(NODES, rival::Terms::AS_SHIPPED).await;
+    let alike = Rival::network(NODES, rival::Terms::AS_OURS).await;
+    let mut ours = Measured::default();
+    let mut rivals = [
+        ("libp2p-kad", shipped, Measured::default()),
+        ("libp2p-kad 3,2,2", alike, Measured::default()),
+    ];
     for round in 0..ROUNDS {
-        let (put, get) = latencies_of_weft(&nodes, round).await?;
-        ours[0].push(put);
-        ours[1].push(get);
-        let (put, get) = rival::latencies(&mut rivals, round).await?;
-        theirs[0].push(put);
-        theirs[1].push(get);
-        ours[2].push(throughput_of_weft(&nodes, round).await?);
-        theirs[2].push(rival::throughput(&mut rivals, round).await?);
+        ours.add(latencies_of_weft(&nodes, round).await?);
+        for (_, rivals, measured) in &mut rivals {
+            measured.add(rival::latencies(rivals, round).await?);
+        }
+        ours.rates.push(throughput_of_weft(&nodes, round).await?);
+        for (_, rivals, measured) in &mut rivals {
+            let rate = rival::throughput(rivals, round).await?;
+            measured.rates.push(rate);
+        }
     }
     println!(
         "fdatasync of 400 bytes: median {:.2} ms",
         fdatasync(dir.path())?
     );
-    let quantile = |rounds: &[Vec<f64>], share| {
-        median(rounds.iter().map(|round| at_share(round, share)).collect())
-    };
-    for (what, at) in [("put", 0), ("get", 1)] {
-        for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
-            let (we, they) = (quantile(&ours[at], share), quantile(&theirs[at], share));
-            println!(
-                "{what} {name}: weft {we:.3} ms, libp2p-kad {they:.3} ms, {:.2} times as long",
-                we / they
-            );
-        }
+    ours.print("weft");
+    for (name, _, measured) in &rivals {
+        measured.print(name);
     }
-    let rate = |rounds: &[Vec<f64>]| median(rounds.iter().map(|round| round[0]).collect());
-    println!(
-        "puts a second with {AT_ONCE} at once: weft {:.0}, libp2p-kad {:.0}",
-        rate(&ours[2]),
-        rate(&theirs[2])
-    );
     for node in nodes {
         node.shutdown().await;
     }
     Ok(())
+}
+
+/// What the rounds took.
+#[derive(Default)]
+struct Measured {
+    /// Of each round the times of puts in milliseconds, ascending.
+    puts: Vec<Vec<f64>>,
+    gets: Vec<Vec<f64>>,
+    /// Puts a second.
+    rates: Vec<f64>,
+}
+
+impl Measured {
+    fn add(&mut self, (puts, gets): (Vec<f64>, Vec<f64>)) {
+        self.puts.push(puts);
+        self.gets.push(gets);
+    }
+
+    fn print(&self, name: &str) {
+        let quantile = |rounds: &[Vec<f64>], share| {
+            median(rounds.iter().map(|round| at_share(round, share)).collect())
+        };
+        let [put, get] = [&self.puts, &self.gets].map(|it| (quantile(it, 0.5), quantile(it, 0.99)));
+        println!(
+            "{name}: put p50 {:.3} ms, p99 {:.3} ms; get p50 {:.3} ms, p99 {:.3} ms; puts a second with {AT_ONCE} at once {:.0}",
+            put.0,
+            put.1,
+            get.0,
+            get.1,
+            median(self.rates.clone())
+        );
+    }
 }
 
 /// Starts nodes that join through the first, and waits until each is settled among all others.
@@ -162,7 +186,7 @@ async fn latencies_of_weft(nodes: &[Node], round: usize) -> Result<(Vec<f64>, Ve
     Ok((puts, gets))
 }
 
-async fn throughput_of_weft(nodes: &[Node], round: usize) -> Result<Vec<f64>, String> {
+async fn throughput_of_weft(nodes: &[Node], round: usize) -> Result<f64, String> {
     let begun = Instant::now();
     let calls = (0..PUTS).map(|index| put(&nodes[index % NODES], key("many", round, index)));
     let ended: Vec<Result<(), String>> = stream::iter(calls)
@@ -170,7 +194,7 @@ async fn throughput_of_weft(nodes: &[Node], round: usize) -> Result<Vec<f64>, St
         .collect()
         .await;
     ended.into_iter().collect::<Result<Vec<()>, String>>()?;
-    Ok(vec![PUTS as f64 / begun.elapsed().as_secs_f64()])
+    Ok(PUTS as f64 / begun.elapsed().as_secs_f64())
 }
 
 fn millis(begun: Instant) -> f64 {

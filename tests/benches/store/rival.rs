@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use futures::stream;
 use libp2p::kad::store::{MemoryStore, MemoryStoreConfig};
-use libp2p::kad::{self, Mode, QueryId, QueryResult, Quorum, Record, RecordKey};
+use libp2p::kad::{self, GetRecordOk, Mode, QueryId, QueryResult, Quorum, Record, RecordKey};
 use libp2p::swarm::{NetworkBehaviour, SwarmEvent};
 use libp2p::{Multiaddr, PeerId, StreamProtocol, Swarm, identify, noise, tcp, yamux};
 use tokio::sync::{mpsc, oneshot};
@@ -20,8 +20,36 @@ struct Behaviour {
     identify: identify::Behaviour,
 }
 
-/// Peers that must have acknowledged a put: most of the nine others, for there are no twenty of which it could be a majority.
-const MOST: NonZeroUsize = NonZeroUsize::new(5).expect("five");
+/// How many copies its records have, and how many answers it waits for.
+#[derive(Clone, Copy)]
+pub(super) struct Terms {
+    replicas: NonZeroUsize,
+    writes: NonZeroUsize,
+    reads: usize,
+}
+
+impl Terms {
+    /// Twenty copies, so that each of ten peers has every record and reads its own. A put waits for most of the nine others, for there
+    /// are no twenty of which it could be a majority.
+    pub(super) const AS_SHIPPED: Self = Self::new(20, 5, 1);
+    /// Three copies, of which two must be written and read.
+    pub(super) const AS_OURS: Self = Self::new(3, 2, 2);
+
+    const fn new(replicas: usize, writes: usize, reads: usize) -> Self {
+        Self {
+            replicas: NonZeroUsize::new(replicas).expect("some"),
+            writes: NonZeroUsize::new(writes).expect("some"),
+            reads,
+        }
+    }
+}
+
+/// A query that runs, how many answers it still lacks, and where its outcome is said.
+struct Waiting {
+    query: QueryId,
+    lacks: usize,
+    answer: oneshot::Sender<bool>,
+}
 
 /// What a peer is to do, and where it says whether that was done.
 enum Order {
@@ -39,11 +67,11 @@ pub(super) struct Rival {
 
 impl Rival {
     /// Starts peers that bootstrap through the first, and waits until each knows all others.
-    pub(super) async fn network(count: usize) -> Vec<Self> {
+    pub(super) async fn network(count: usize, terms: Terms) -> Vec<Self> {
         let mut rivals: Vec<Self> = Vec::new();
         for _ in 0..count {
             let first = rivals.first().map(|it| (it.peer, it.address.clone()));
-            rivals.push(Self::start(first).await);
+            rivals.push(Self::start(first, terms).await);
         }
         for rival in &rivals {
             wait::until_async("libp2p-kad to come together", DEADLINE, async || {
@@ -56,7 +84,7 @@ impl Rival {
         rivals
     }
 
-    async fn start(first: Option<(PeerId, Multiaddr)>) -> Self {
+    async fn start(first: Option<(PeerId, Multiaddr)>, terms: Terms) -> Self {
         let protocol = StreamProtocol::new("/bench/kad/1.0.0");
         let mut swarm = libp2p::SwarmBuilder::with_new_identity()
             .with_tokio()
@@ -68,7 +96,8 @@ impl Rival {
             .expect("a transport")
             .with_behaviour(|key| {
                 let peer = key.public().to_peer_id();
-                let config = kad::Config::new(protocol);
+                let mut config = kad::Config::new(protocol);
+                config.set_replication_factor(terms.replicas);
                 let store = MemoryStoreConfig {
                     max_records: 1 << 20,
                     ..MemoryStoreConfig::default()
@@ -97,7 +126,7 @@ impl Rival {
         }
         let peer = *swarm.local_peer_id();
         let (orders, taken) = mpsc::channel(AT_ONCE);
-        tokio::spawn(run(swarm, taken));
+        tokio::spawn(run(swarm, taken, terms));
         Self {
             orders,
             peer,
@@ -122,8 +151,8 @@ impl Rival {
     }
 }
 
-async fn run(mut swarm: Swarm<Behaviour>, mut orders: mpsc::Receiver<Order>) {
-    let mut waiting: Vec<(QueryId, oneshot::Sender<bool>)> = Vec::new();
+async fn run(mut swarm: Swarm<Behaviour>, mut orders: mpsc::Receiver<Order>, terms: Terms) {
+    let mut waiting: Vec<Waiting> = Vec::new();
     loop {
         tokio::select! {
             order = orders.recv() => {
@@ -132,12 +161,13 @@ async fn run(mut swarm: Swarm<Behaviour>, mut orders: mpsc::Receiver<Order>) {
                     None => return,
                     Some(Order::Put(key, answer)) => {
                         let record = Record::new(key, VALUE.to_vec());
-                        if let Ok(query) = kad.put_record(record, Quorum::N(MOST)) {
-                            waiting.push((query, answer));
+                        if let Ok(query) = kad.put_record(record, Quorum::N(terms.writes)) {
+                            waiting.push(Waiting { query, lacks: 1, answer });
                         }
                     }
                     Some(Order::Get(key, answer)) => {
-                        waiting.push((kad.get_record(RecordKey::new(&key)), answer));
+                        let query = kad.get_record(RecordKey::new(&key));
+                        waiting.push(Waiting { query, lacks: terms.reads, answer });
                     }
                     Some(Order::Peers(answer)) => {
                         let peers = kad.kbuckets().map(|bucket| bucket.num_entries()).sum();
@@ -153,14 +183,17 @@ async fn run(mut swarm: Swarm<Behaviour>, mut orders: mpsc::Receiver<Order>) {
                     }
                 }
                 SwarmEvent::Behaviour(BehaviourEvent::Kad(kad::Event::OutboundQueryProgressed { id, result, .. })) => {
-                    let done = match result {
+                    let is_good = match result {
                         QueryResult::PutRecord(put) => put.is_ok(),
-                        QueryResult::GetRecord(got) => got.is_ok(),
+                        QueryResult::GetRecord(got) => matches!(got, Ok(GetRecordOk::FoundRecord(_))),
                         _ => continue,
                     };
-                    if let Some(at) = waiting.iter().position(|(query, _)| *query == id) {
-                        // The first answer that has the record is the answer.
-                        let _ = waiting.swap_remove(at).1.send(done);
+                    if let Some(at) = waiting.iter().position(|it| it.query == id) {
+                        waiting[at].lacks -= usize::from(is_good);
+                        if !is_good || waiting[at].lacks == 0 {
+                            // Whoever asked waits.
+                            let _ = waiting.swap_remove(at).answer.send(is_good);
+                        }
                     }
                 }
                 _ => {}
@@ -175,7 +208,7 @@ fn key(what: &str, round: usize, index: usize) -> Vec<u8> {
 
 /// Returns the times of puts and of gets at another peer, in milliseconds, ascending.
 pub(super) async fn latencies(
-    rivals: &mut [Rival],
+    rivals: &[Rival],
     round: usize,
 ) -> Result<(Vec<f64>, Vec<f64>), String> {
     let (mut puts, mut gets) = (Vec::new(), Vec::new());
@@ -198,14 +231,13 @@ pub(super) async fn latencies(
     Ok((puts, gets))
 }
 
-pub(super) async fn throughput(rivals: &mut [Rival], round: usize) -> Result<Vec<f64>, String> {
+pub(super) async fn throughput(rivals: &[Rival], round: usize) -> Result<f64, String> {
     let begun = Instant::now();
-    let rivals = &*rivals;
     let calls = (0..PUTS).map(|index| rivals[index % NODES].put(key("many", round, index)));
     let ended: Vec<Result<(), String>> = stream::iter(calls)
         .buffer_unordered(AT_ONCE)
         .collect()
         .await;
     ended.into_iter().collect::<Result<Vec<()>, String>>()?;
-    Ok(vec![PUTS as f64 / begun.elapsed().as_secs_f64()])
+    Ok(PUTS as f64 / begun.elapsed().as_secs_f64())
 }
