@@ -14,6 +14,8 @@ use super::{Finding, LoadError, Table};
 
 /// Bytes that are read at once where a part of a segment can't be: what a disk loses, it loses by blocks of this or less.
 const BLOCK_BYTES: usize = 4 << 10;
+/// Bytes of an entry that is read at once where it is in memory: more is worth a thread's while.
+const AT_ONCE_BYTES: u32 = 16 << 10;
 /// The system's number for a disk that can't read.
 const EIO: i32 = 5;
 
@@ -55,6 +57,23 @@ impl<F: VolumeFile> Reader<F> {
             }
             Err(Unread::Failed(error)) => Err(LoadError::Failed(error.to_string())),
         }
+    }
+
+    /// Reads a key's value as [`Self::load`] does if nothing has to be waited for; `None` if something has, or anything is wrong.
+    pub(super) fn load_at_once(&self, table: Table, key: &[u8]) -> Option<Option<Bytes>> {
+        let id = KeyId::of(table, key);
+        let Some((place, file)) = self.find(id).ok()? else {
+            return Some(None);
+        };
+        if place.bytes > AT_ONCE_BYTES {
+            return None;
+        }
+        let mut bytes = vec![0; place.bytes as usize];
+        if !file.read_from_memory(&mut bytes, u64::from(place.at)) {
+            return None;
+        }
+        let found = self.decode(id, &bytes)?;
+        Some(Some(Bytes::from(bytes).slice(found.value)))
     }
 
     /// Reads all of a table in the order in which it was written, with no value where that is lost. Returns of how many not
@@ -152,14 +171,21 @@ impl<F: VolumeFile> Reader<F> {
             Err(error) if is_unreadable(&error) => return Err(Unread::at(place, Vec::new())),
             outcome => outcome.map_err(Unread::Failed)?,
         }
-        let entry = frame::decode_entry(&self.salt, &bytes)
-            .filter(|entry| entry.kind == Kind::Put && KeyId::of_raw(entry.table, entry.key) == id);
-        let Some(key_bytes) = entry.map(|entry| entry.key.len()) else {
-            return Err(Unread::at(place, bytes));
-        };
-        let key = frame::key_range(key_bytes);
-        let value = frame::value_range(key_bytes, bytes.len());
-        Ok((bytes, Found { key, value }))
+        match self.decode(id, &bytes) {
+            Some(found) => Ok((bytes, found)),
+            None => Err(Unread::at(place, bytes)),
+        }
+    }
+
+    /// Returns where the parts of a key's entry lie; `None` if the bytes are not its entry as it was written.
+    fn decode(&self, id: KeyId, bytes: &[u8]) -> Option<Found> {
+        let entry = frame::decode_entry(&self.salt, bytes)?;
+        let is_it = entry.kind == Kind::Put && KeyId::of_raw(entry.table, entry.key) == id;
+        let key_bytes = is_it.then_some(entry.key.len())?;
+        Some(Found {
+            key: frame::key_range(key_bytes),
+            value: frame::value_range(key_bytes, bytes.len()),
+        })
     }
 }
 

@@ -63,6 +63,8 @@ fn apply(model: &mut Model, ops: &[Op]) {
 fn load(log: &Log<Disk>, key: &[u8]) -> Result<Option<Bytes>, LoadError> {
     let mut found = Vec::new();
     let loaded = reader(log).load(Table::Records, key, &mut found);
+    let at_once = reader(log).load_at_once(Table::Records, key);
+    assert_eq!(at_once, loaded.clone().ok(), "the same at once, or nothing");
     let is_corrupt = loaded == Err(LoadError::Corrupt);
     assert_eq!(
         found.len(),

@@ -24,6 +24,8 @@ const WRITES_MAX: usize = 1_024;
 const WRITE_BYTES_MAX: usize = 16 << 20;
 /// Reads that wait: some milliseconds' worth on a disk without moving parts.
 const READS_MAX: usize = 1_024;
+/// Keys of a read that may be read on the caller's thread: a key and some siblings.
+const KEYS_AT_ONCE: usize = 4;
 /// Bytes of batches in a group beyond which the rest waits for the next, so that none waits for very much of others.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Time after cleaning has failed until it is tried again without being asked.
@@ -34,7 +36,7 @@ const SCRUB_TICK: Duration = Duration::from_secs(1);
 /// What is said when a thread isn't there any more, which only a bug can bring about.
 const ENDED: &str = "the store's thread has ended";
 
-/// What is called with an outcome, on a thread of the store: it must not wait.
+/// What is called with an outcome, on a thread of the store or the caller's: it must not wait.
 type Done<T> = Box<dyn FnOnce(T) + Send>;
 /// What is called when something is found out while the store runs.
 type OnFinding = Arc<dyn Fn(Finding) + Send + Sync>;
@@ -153,13 +155,21 @@ impl Store {
         }
     }
 
-    /// Reads keys' values as of the last batch that was answered, in their order; `None` for one that has none.
+    /// Reads keys' values as of the last batch that was answered, in their order; `None` for one that has none. A few that the system
+    /// has in memory are read on the calling thread: two changes of threads take longer than that.
     pub fn load(
         &self,
         table: Table,
         keys: Vec<Bytes>,
         done: impl FnOnce(Vec<Result<Option<Bytes>, LoadError>>) + Send + 'static,
     ) {
+        if keys.len() <= KEYS_AT_ONCE {
+            let found = keys.iter();
+            let found = found.map(|key| self.reader.load_at_once(table, key).map(Ok));
+            if let Some(found) = found.collect() {
+                return done(found);
+            }
+        }
         let done = Box::new(done);
         let (read, error) = match self.reads.try_send(Read { table, keys, done }) {
             Ok(()) => return,

@@ -9,6 +9,8 @@ use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Advice, fadvise, statvfs};
+#[cfg(target_os = "linux")]
+use rustix::io::{ReadWriteFlags, preadv2};
 
 /// Files in one directory.
 pub(super) trait Volume: Send + Sync + 'static {
@@ -39,6 +41,8 @@ pub(super) trait VolumeFile: Send + Sync + 'static {
     fn bytes(&self) -> io::Result<u64>;
     /// Fills a buffer from a position.
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()>;
+    /// Fills a buffer from a position if all of that is in memory; returns whether it was.
+    fn read_from_memory(&self, buffer: &mut [u8], at: u64) -> bool;
     /// Writes at a position; some of it may be there after a failure.
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()>;
     /// Cuts it to a length.
@@ -138,6 +142,20 @@ impl VolumeFile for File {
 
     fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
         self.read_exact_at(buffer, at)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn read_from_memory(&self, buffer: &mut [u8], at: u64) -> bool {
+        let bytes = buffer.len();
+        let mut into = [io::IoSliceMut::new(buffer)];
+        // A file system that can't tell says so.
+        let read = preadv2(self, &mut into, at, ReadWriteFlags::NOWAIT);
+        read.is_ok_and(|read| read == bytes)
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn read_from_memory(&self, _: &mut [u8], _: u64) -> bool {
+        false
     }
 
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {

@@ -335,6 +335,10 @@ impl VolumeFile for DiskFile {
         Ok(())
     }
 
+    fn read_from_memory(&self, buffer: &mut [u8], at: u64) -> bool {
+        self.read_at(buffer, at).is_ok()
+    }
+
     fn write_at(&self, bytes: &[u8], at: u64) -> io::Result<()> {
         let mut state = self.disk.state();
         let death = state.lives();
