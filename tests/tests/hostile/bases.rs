@@ -43,20 +43,11 @@ async fn one_topic(scene: &Scene, topic: &str, stream: StreamId<PeerId>) {
     let id = name.id(&scene.network);
     let mut liar = scene.neighbour(scene.root).await;
     meet_in(&liar, &name).await;
-    lie(&mut liar, id, stream).await;
-    wait::until_async("the liar among the members", PATIENCE, async || {
-        let topics = scene.weft.run(["--node", TARGET, "topic", "ls", "--json"]);
-        let topics = topics.expect_code(0).json();
-        let topics = topics["topics"].as_array()?.clone();
-        topics
-            .iter()
-            .find(|known| known["topic"] == topic)
-            .map(drop)
-    })
-    .await;
-    let dir = scene.net.node_dir(TARGET);
-    let subscriber = Subscriber::start(TARGET, &dir, topic).await;
-    let subscriber = subscriber.unwrap_or_else(|error| panic!("{error:#}"));
+    // Whoever keeps the topic asks the liar at once, others when they subscribe.
+    let (subscriber, ()) = tokio::join!(
+        subscribe_once_known(scene, topic),
+        lie(&mut liar, id, stream)
+    );
     let mut publishers = scene.net.publishers(&names([1]), topic).await;
     for _ in 0..MESSAGES {
         let receipt = publishers[0].publish().await;
@@ -68,6 +59,22 @@ async fn one_topic(scene: &Scene, topic: &str, stream: StreamId<PeerId>) {
             .then_some(())
     })
     .await;
+}
+
+/// Subscribes at the daemon once it knows of the liar.
+async fn subscribe_once_known(scene: &Scene, topic: &str) -> Subscriber {
+    wait::until_async("the liar among the members", PATIENCE, async || {
+        let topics = scene.weft.run(["--node", TARGET, "topic", "ls", "--json"]);
+        let topics = topics.expect_code(0).json();
+        let topics = topics["topics"].as_array()?.clone();
+        topics
+            .iter()
+            .find(|known| known["topic"] == topic)
+            .map(drop)
+    })
+    .await;
+    let subscriber = Subscriber::start(TARGET, &scene.net.node_dir(TARGET), topic).await;
+    subscriber.unwrap_or_else(|error| panic!("{error:#}"))
 }
 
 /// Accepts the daemon as a neighbour, and tells it that the publisher is far ahead.
