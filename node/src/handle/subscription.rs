@@ -177,7 +177,7 @@ impl Subscription {
                     self.place = place;
                     if !self.passes_over.is_empty() {
                         let heads = &mut self.passes_over;
-                        items.retain(|item| !is_passed_over(item, heads, self.since));
+                        items.retain(|item| !passes_over(item, heads, self.since));
                     }
                     if items.is_empty() {
                         continue;
@@ -192,9 +192,9 @@ impl Subscription {
     }
 }
 
-/// Returns whether a reader that began with others at `heads` passes over an item. Where others stand is their word alone: it hides
-/// nothing that was published since, and counts no more for a stream of which such a message has come.
-fn is_passed_over(
+/// Weighs an item for a reader that began with others at `heads`; returns whether it is passed over. Where others stand is their word alone:
+/// it hides nothing that was published since, and counts no more for a stream of which such a message has come.
+fn passes_over(
     item: &Item,
     heads: &mut BTreeMap<StreamId<PeerId>, u64>,
     since: SystemTime,
@@ -312,7 +312,7 @@ mod tests {
             let mut heads = BTreeMap::from([(id, head)]);
             let passed = items
                 .iter()
-                .map(|item| is_passed_over(item, &mut heads, since));
+                .map(|item| passes_over(item, &mut heads, since));
             passed.collect()
         };
         let late = [message(1, 90), lost(2, 3), message(4, 95), message(5, 95)];

@@ -14,7 +14,7 @@ use super::{Finding, LoadError, Table};
 
 /// Bytes that are read at once where a part of a segment can't be: what a disk loses, it loses by blocks of this or less.
 const BLOCK_BYTES: usize = 4 << 10;
-/// Bytes of an entry that is read at once where it is in memory: more is worth a thread's while.
+/// Bytes of an entry that is read at once where it is in memory (a guess: more is worth a thread's while).
 const AT_ONCE_BYTES: u32 = 16 << 10;
 /// The system's number for a disk that can't read.
 const EIO: i32 = 5;

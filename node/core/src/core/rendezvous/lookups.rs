@@ -1,18 +1,22 @@
 //! Lookups of topics' points, a few at a time: a node that joins hundreds of topics at once leaves room for its callers' lookups.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use weft_dht::Key;
 use weft_dht::dht::{self, Call, CallId};
-use weft_overlay::{Now, Time};
+use weft_overlay::Now;
 
 use super::LOOKUP_AGAIN;
 use crate::core::Core;
 use crate::keeping::MET;
 use crate::{KadContact, TopicId};
 
-/// Lookups that run at a time. Each asks some twenty peers for a quarter of a second, so that 250 topics take a quarter of a minute.
+/// Lookups that run at a time (a guess: each asks some twenty peers).
 const RUNNING_MAX: usize = 4;
+/// How often the closest nodes are looked for in the network, where the table can't hold all of them: seldom while keepers are known,
+/// who know their neighbours.
+const LOOKUP_EVERY: Duration = Duration::from_secs(1_800);
 
 /// The lookups that run, and the topics that wait for theirs.
 #[derive(Debug, Default)]
@@ -23,7 +27,7 @@ pub(in crate::core) struct Lookups {
 
 impl Core {
     /// Has the closest nodes to a topic's point looked for in the network, if that is due.
-    pub(super) fn look_up_if_due(&mut self, topic: TopicId, again: Time, now: Now) {
+    pub(super) fn look_up_if_due(&mut self, topic: TopicId, now: Now) {
         let Some(entry) = self.swarms.get_mut(&topic) else {
             return;
         };
@@ -31,7 +35,7 @@ impl Core {
         if rendezvous.look_up_at > now.time {
             return;
         }
-        rendezvous.look_up_at = again;
+        rendezvous.look_up_at = now.time + LOOKUP_EVERY;
         if !std::mem::replace(&mut rendezvous.is_looked_up, true) {
             self.asking.lookups.waiting.push_back(topic);
             self.asking.at = now.time;

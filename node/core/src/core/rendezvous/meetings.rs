@@ -25,9 +25,6 @@ const RENEWED: Duration = Duration::from_secs(140);
 const SPREAD_STEP: Duration = Duration::from_millis(250);
 /// How often it is looked whether others have come close to a topic's point.
 const LOOKS_AROUND: Duration = Duration::from_secs(1);
-/// How often the closest nodes are looked for in the network, where the table can't hold all of them: seldom while keepers are known,
-/// who know their neighbours.
-const LOOKUP_EVERY: Duration = Duration::from_secs(1_800);
 
 /// Whom to meet, and in which topics.
 type Meetings = BTreeMap<PeerId, (PeerContact, Vec<TopicId>)>;
@@ -234,7 +231,7 @@ impl Core {
             if let Some(entry) = self.swarms.get(&topic) {
                 closest.extend(entry.rendezvous.found.iter().cloned());
             }
-            self.look_up_if_due(topic, now.time + LOOKUP_EVERY, now);
+            self.look_up_if_due(topic, now);
         }
         let by_distance = |contact: &PeerContact| peer_of(contact).point() ^ point;
         closest.retain(|contact| peer_of(contact) != self.me);
