@@ -4,11 +4,12 @@
 //! Each path begins with a share of the closest peers of the own table and learns only from those that it asked itself;
 //! a peer is asked once, by one path. So a lying peer misleads its own path and no other. A path has ended when the k
 //! closest peers that it knows have answered, itself or another path having asked them (*strict termination*); peers
-//! that fail don't count among them. A lookup has ended when its paths have.
+//! that fail or are slow don't count among them. A lookup has ended when its paths have.
 //!
 //! Differences from the papers: alpha rises when peers are slow. Each slow request of a path lets it have one more in
-//! flight from then on, up to [`SLOW_MAX`], and the peer no longer counts among the k closest that are to be asked; its
-//! answer is still waited for. Several paths share as many requests in flight as there are paths, so that the last one,
+//! flight from then on, up to [`SLOW_MAX`], and the peer no longer counts among the k closest that are to be asked. Its
+//! answer counts if it comes while the lookup runs, which is a round trip more at least, that of whom is asked instead; it
+//! is waited for only where fewer than k answer. Several paths share as many requests in flight as there are paths, so that the last one,
 //! which a liar may be leading through all of its friends, isn't slow (S/Kademlia doesn't say).
 //!
 //! A lookup knows no clock: whoever sends its requests says which are slow and which have failed. Who is closest among
@@ -177,15 +178,29 @@ impl<C: Contact> Lookup<C> {
         self.found_exact() || (0..self.paths.len()).all(|path| self.has_ended(path))
     }
 
-    /// Returns whether the k closest peers that a path knows have answered.
+    /// Returns whether the k closest peers that a path knows have answered, those that are slow left out: they have had
+    /// their time. Where fewer than k answer, the slow ones are waited for all the same.
     fn has_ended(&self, path: usize) -> bool {
         let exhausted = self.stats.requests as usize >= REQUESTS_MAX;
-        let mut closest = self.candidates.closest_of(path, K);
-        closest.all(|state| match state {
-            State::Fresh => exhausted,
-            State::Asked { .. } | State::Slow { .. } => false,
-            State::Answered | State::Failed => true,
-        })
+        let (mut answered, mut slow) = (0, 0);
+        for state in self.candidates.known_by(path) {
+            match state {
+                State::Fresh if exhausted => {}
+                State::Fresh | State::Asked { .. } => return false,
+                State::Slow { .. } => slow += 1,
+                State::Answered => answered += 1,
+                State::Failed => {}
+            }
+            if answered >= K {
+                return !self.awaits_exact();
+            }
+        }
+        slow == 0
+    }
+
+    /// Returns whether the very peer that is looked for was asked, and may answer yet.
+    fn awaits_exact(&self) -> bool {
+        self.goal == Goal::Exact && self.candidates.is_exact_asked()
     }
 
     /// Returns where it leads.

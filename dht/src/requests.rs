@@ -7,6 +7,15 @@ use crate::{RequestId, Time};
 
 /// How long a request may be answered at most: the longest patience twice. Never the ten seconds that libp2p-kad waits.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(3);
+/// How long a request may be answered at least: past that its peer is doubted and named to nobody until it answers a ping,
+/// which a busy machine's scheduling alone shall not bring about. A guess.
+const ANSWER_MIN: Duration = Duration::from_millis(200);
+
+/// Returns how long a request may be answered that is slow after so long.
+fn answer_within(patience: Duration) -> Duration {
+    (patience * 2).clamp(ANSWER_MIN, ANSWER_MAX)
+}
+
 /// Where a request stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
@@ -61,7 +70,7 @@ impl<P: Copy + Eq, W: Clone> Requests<P, W> {
         }
     }
 
-    /// Notes a request that is sent now; it is slow after its patience and has failed after twice that.
+    /// Notes a request that is sent now; it is slow after its patience and has failed after twice that, 200 ms at least.
     pub(crate) fn send(&mut self, peer: P, why: W, patience: Duration, now: Time) -> RequestId {
         let id = self.next_id();
         let due_at = now + patience;
@@ -96,7 +105,7 @@ impl<P: Copy + Eq, W: Clone> Requests<P, W> {
             request.reaching = None;
             let patience = match request.stage {
                 Stage::InTime => request.patience,
-                Stage::Slow => (request.patience * 2).min(ANSWER_MAX),
+                Stage::Slow => answer_within(request.patience),
             };
             self.reschedule(id, now + patience);
         }
@@ -135,12 +144,11 @@ impl<P: Copy + Eq, W: Clone> Requests<P, W> {
             Stage::InTime => {
                 request.stage = Stage::Slow;
                 let patience = request.reaching.unwrap_or(request.patience);
-                let answer = (patience * 2).min(ANSWER_MAX);
                 let overdue = Overdue::Slow {
                     peer: request.peer,
                     why: request.why.clone(),
                 };
-                let failed_at = request.sent_at + answer;
+                let failed_at = request.sent_at + answer_within(patience);
                 self.reschedule(id, failed_at);
                 Some(overdue)
             }
@@ -203,6 +211,21 @@ mod tests {
         let failed = requests.overdue(millis(800)).unwrap();
         assert!(matches!(failed, Overdue::Failed(request) if request.peer == 7));
         assert_eq!(requests.next_due(), Time::NEVER);
+    }
+
+    #[test]
+    fn a_peer_that_is_fast_as_a_rule_is_doubted_no_sooner_than_a_busy_machine_answers() {
+        let mut requests = Requests::new();
+        requests.send(7, "why", ms(50), millis(0));
+        assert!(matches!(
+            requests.overdue(millis(50)),
+            Some(Overdue::Slow { .. })
+        ));
+        assert!(requests.overdue(millis(199)).is_none());
+        assert!(matches!(
+            requests.overdue(millis(200)),
+            Some(Overdue::Failed(_))
+        ));
     }
 
     #[test]

@@ -2,15 +2,16 @@
 //! and one over all answers, which stands in for peers that were never asked.
 //!
 //! A request has two deadlines. Past its *patience*, srtt + 4·rttvar, it is *slow*: it no longer counts as one of the
-//! lookup's requests in flight, so that another peer is asked instead. Past twice that it has failed. So a dead peer
-//! costs a lookup a few round trips, not libp2p-kad's ten seconds.
+//! lookup's requests in flight, so that another peer is asked instead, and the lookup may end without it. Past twice that
+//! it has failed, and its peer is doubted. So a dead peer costs a lookup a few round trips, not libp2p-kad's ten seconds.
 
 use std::time::Duration;
 
 /// The patience before anything was measured (RFC 6298 §2.1: one second).
 pub(crate) const PATIENCE_FIRST: Duration = Duration::from_secs(1);
-/// The shortest patience. A guess: a busy machine schedules a task late by tens of milliseconds.
-pub(crate) const PATIENCE_MIN: Duration = Duration::from_millis(100);
+/// The shortest patience. A guess: a busy machine schedules a task late by tens of milliseconds, and who is taken for slow
+/// meanwhile costs one request more.
+pub(crate) const PATIENCE_MIN: Duration = Duration::from_millis(50);
 /// The longest patience. A guess: a dial over the worst path takes four round trips of 300 ms.
 pub(crate) const PATIENCE_MAX: Duration = Duration::from_millis(1_500);
 
@@ -63,7 +64,7 @@ impl Rtt {
         (smoothed * 5).clamp(PATIENCE_MIN, PATIENCE_MAX)
     }
 
-    /// Returns how long an answer may take before the peer is slow, between 100 ms and 1.5 s; `None` before the first
+    /// Returns how long an answer may take before the peer is slow, between 50 ms and 1.5 s; `None` before the first
     /// sample.
     pub(crate) fn patience(&self) -> Option<Duration> {
         let smoothed = self.smoothed()?;

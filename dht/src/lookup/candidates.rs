@@ -136,13 +136,10 @@ impl<C: Contact> Candidates<C> {
         Some(next.contact.clone())
     }
 
-    /// Returns the states of the `k` closest peers that a path knows, failed ones left out.
-    pub(super) fn closest_of(&self, path: usize, k: usize) -> impl Iterator<Item = State> + '_ {
-        self.list
-            .iter()
-            .filter(move |known| known.known_by.has(path) && known.state != State::Failed)
-            .take(k)
-            .map(|known| known.state)
+    /// Returns the states of the peers that a path knows, the closest first.
+    pub(super) fn known_by(&self, path: usize) -> impl Iterator<Item = State> + '_ {
+        let known = self.list.iter().filter(move |it| it.known_by.has(path));
+        known.map(|it| it.state)
     }
 
     /// Marks a request as slow and returns the path that it belongs to, if it is in flight and wasn't slow.
@@ -182,6 +179,12 @@ impl<C: Contact> Candidates<C> {
     pub(super) fn is_exact_answered(&self) -> bool {
         let first = self.list.first().filter(|c| c.distance.is_zero());
         first.is_some_and(|c| c.state == State::Answered)
+    }
+
+    /// Returns whether the peer that stands at the target has been asked and has not answered yet.
+    pub(super) fn is_exact_asked(&self) -> bool {
+        let first = self.list.first().filter(|c| c.distance.is_zero());
+        first.is_some_and(|c| matches!(c.state, State::Asked { .. } | State::Slow { .. }))
     }
 
     pub(super) fn len(&self) -> usize {

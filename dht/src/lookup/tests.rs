@@ -127,6 +127,74 @@ fn alpha_rises_to_ten_and_no_further() {
     assert_eq!(in_flight, ALPHA + SLOW_MAX);
 }
 
+/// Plays a lookup to where it waits for nobody but those that are slow.
+fn ask_all_but(lookup: &mut Lookup<TestContact>, slow: &[u32]) {
+    loop {
+        let round = asks(lookup);
+        if round.is_empty() {
+            return;
+        }
+        for peer in round {
+            if slow.contains(&peer) {
+                let peer = TestPeer(peer);
+                lookup.handle(Input::Slow { peer });
+            } else {
+                answer(lookup, peer, &[]);
+            }
+        }
+    }
+}
+
+#[test]
+fn it_ends_without_the_slow_once_twenty_others_have_answered() {
+    let peers = ranked(40);
+    let slow = &peers[..6];
+    let mut lookup = lookup(&peers, 1);
+    ask_all_but(&mut lookup, slow);
+    assert!(lookup.is_finished());
+    assert_eq!(named(&lookup), peers[6..26]);
+}
+
+#[test]
+fn where_too_few_answer_the_slow_are_waited_for() {
+    let peers = ranked(25);
+    let slow = &peers[..6];
+    let mut lookup = lookup(&peers, 1);
+    ask_all_but(&mut lookup, slow);
+    for (turn, &late) in slow.iter().enumerate() {
+        assert!(!lookup.is_finished(), "19 have answered, and {turn}");
+        if turn == 0 {
+            let peer = TestPeer(late);
+            lookup.handle(Input::Failed { peer });
+        } else {
+            answer(&mut lookup, late, &[]);
+            break;
+        }
+    }
+    assert!(lookup.is_finished());
+    assert_eq!(named(&lookup)[0], slow[1]);
+}
+
+#[test]
+fn the_very_peer_that_is_looked_for_is_waited_for_however_slow() {
+    let all: Vec<u32> = (0..60).collect();
+    let wanted = 7;
+    let (me, point) = (TestPeer(ME).point(), TestPeer(wanted).point());
+    for answers in [true, false] {
+        let mut lookup = Lookup::new(me, point, Goal::Exact, contacts(&all), 1);
+        ask_all_but(&mut lookup, &[wanted]);
+        assert!(!lookup.is_finished());
+        if answers {
+            answer(&mut lookup, wanted, &[]);
+        } else {
+            let peer = TestPeer(wanted);
+            lookup.handle(Input::Failed { peer });
+        }
+        assert!(lookup.is_finished());
+        assert_eq!(named(&lookup).contains(&wanted), answers);
+    }
+}
+
 #[test]
 fn a_peer_is_asked_by_one_path_only() {
     let peers = ranked(200);
