@@ -4,6 +4,7 @@
 //! A key travels as its own bytes, and each side hashes it: a peer can't choose the point of its id more cheaply than by
 //! making keys.
 
+use std::cmp::Ordering;
 use std::fmt;
 use std::ops::BitXor;
 
@@ -88,6 +89,7 @@ impl Point {
     }
 
     /// Returns how many leading bits the two points share, 256 if they are one.
+    #[inline]
     pub fn shared_prefix(self, other: Self) -> u32 {
         (self ^ other).leading_zeros()
     }
@@ -97,6 +99,7 @@ impl BitXor for Point {
     type Output = Distance;
 
     /// Returns the distance between two points.
+    #[inline]
     fn bitxor(self, rhs: Self) -> Distance {
         let mut bytes = self.0;
         for (byte, other) in bytes.iter_mut().zip(rhs.0) {
@@ -116,30 +119,55 @@ impl fmt::Debug for Point {
 
 /// The distance between two points: their exclusive or, as a number. For a point and a distance there is one other
 /// point.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Distance([u8; 32]);
 
-impl Distance {
-    /// Returns the number of leading zero bits, which is the number of leading bits that the two points share.
-    pub fn leading_zeros(self) -> u32 {
-        let mut zeros = 0;
-        for byte in self.0 {
-            zeros += byte.leading_zeros();
-            if byte != 0 {
-                break;
-            }
-        }
-        zeros
+impl Ord for Distance {
+    /// Compares as numbers; nearly always the leading bits decide, without a comparison of bytes.
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        let leads = self.lead().cmp(&other.lead());
+        leads.then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for Distance {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 
 impl Distance {
+    /// Returns the number of leading zero bits, which is the number of leading bits that the two points share.
+    #[inline]
+    pub fn leading_zeros(self) -> u32 {
+        let lead = self.lead();
+        if lead != 0 {
+            return lead.leading_zeros();
+        }
+        let first = self.0.iter().position(|byte| *byte != 0);
+        first.map_or(POINT_BITS, |at| {
+            8 * u32::try_from(at).unwrap_or(0) + self.0[at].leading_zeros()
+        })
+    }
+
+    /// Returns its 64 leading bits as a number, by which nearly any two differ.
+    #[inline]
+    pub(crate) fn lead(self) -> u64 {
+        let mut lead = [0; 8];
+        lead.copy_from_slice(&self.0[..8]);
+        u64::from_be_bytes(lead)
+    }
+
     /// Returns whether this is the distance of a point to itself.
+    #[inline]
     pub fn is_zero(self) -> bool {
         self.0 == [0; 32]
     }
 
     /// Returns the number that `count` bits from bit `from` on make, at most 8 of them; bits beyond the last are zero.
+    #[inline]
     pub(crate) fn bits(self, from: u32, count: u32) -> usize {
         let byte = |at: u32| u32::from(self.0.get(at as usize).copied().unwrap_or(0));
         let two = byte(from / 8) << 8 | byte(from / 8 + 1);

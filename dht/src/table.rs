@@ -23,6 +23,7 @@
 //! [`GROUP_PER_TABLE_MAX`] places.
 
 mod entry;
+mod list;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +32,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 pub use entry::{Entry, Standing};
+use list::List;
 
 use crate::{Contact, Distance, Group, Now, Peer, Point, UnixMicros};
 
@@ -46,17 +48,15 @@ pub const SPARES_PER_BUCKET_MAX: usize = 5;
 const CORNER_BITS: u32 = 4;
 /// A peer heard within this time isn't pinged when another wants its place. A guess: two heartbeats of a busy lookup.
 const QUIET_MIN: Duration = Duration::from_secs(60);
-/// Places that a list grows by: doubling would waste half of a large simulation's memory.
-const GROWTH: usize = 16;
 
 /// The peers that a node knows, by their distance to it.
 #[derive(Debug)]
 pub struct Table<C> {
     me: Point,
     /// Ascending by distance to the own point, so that buckets are ranges, the deepest first.
-    entries: Vec<Entry<C>>,
+    entries: List<C>,
     /// Replacements, in the same order.
-    spares: Vec<Entry<C>>,
+    spares: List<C>,
 }
 
 /// What became of a peer that answered.
@@ -80,8 +80,8 @@ impl<C: Contact> Table<C> {
     pub fn new(me: Point) -> Self {
         Self {
             me,
-            entries: Vec::new(),
-            spares: Vec::new(),
+            entries: List::around(me),
+            spares: List::around(me),
         }
     }
 
@@ -96,10 +96,9 @@ impl<C: Contact> Table<C> {
             self.remove(point);
             return Entered::Refused;
         }
-        let at = match self.place(point) {
-            Ok(at) => return self.renew(at, contact, now),
-            Err(at) => at,
-        };
+        if let Ok(at) = self.place(point) {
+            return self.renew(at, contact, now);
+        }
         let bucket = self.bucket_at(point);
         let entry = Entry::new(point, contact, now.time);
         if bucket.len() >= K {
@@ -109,7 +108,7 @@ impl<C: Contact> Table<C> {
             return Entered::Refused;
         }
         self.forget_spare(point);
-        insert(&mut self.entries, at, entry);
+        self.entries.insert(entry);
         Entered::New
     }
 
@@ -134,8 +133,7 @@ impl<C: Contact> Table<C> {
             if old.standing() == Standing::Live {
                 self.keep_spare(old);
             }
-            let at = self.place(entry.point()).unwrap_or_else(|at| at);
-            insert(&mut self.entries, at, entry);
+            self.entries.insert(entry);
             return Entered::New;
         }
         self.keep_spare(entry);
@@ -215,7 +213,7 @@ impl<C: Contact> Table<C> {
         };
         self.entries[at].stand(Standing::Stale);
         let bucket = self.bucket_at(point);
-        let spares = range(&self.spares, self.me, self.prefix(point));
+        let spares = self.spares.range(self.prefix(point));
         let freshest = spares
             .filter(|&spare| {
                 let group = self.spares[spare].contact().group();
@@ -225,8 +223,7 @@ impl<C: Contact> Table<C> {
         if let Some(spare) = freshest {
             let spare = self.spares.remove(spare);
             self.entries.remove(at);
-            let at = self.place(spare.point()).unwrap_or_else(|at| at);
-            insert(&mut self.entries, at, spare);
+            self.entries.insert(spare);
         }
     }
 
@@ -273,7 +270,7 @@ impl<C: Contact> Table<C> {
         pass: impl Fn(&Entry<C>) -> bool,
     ) -> Vec<&Entry<C>> {
         let mut found: Vec<&Entry<C>> = Vec::with_capacity(n + K);
-        let own = range(&self.entries, self.me, self.prefix(target));
+        let own = self.entries.range(self.prefix(target));
         let mut outward = own.end;
         let mut parts = vec![own.clone(), 0..own.start];
         loop {
@@ -288,7 +285,7 @@ impl<C: Contact> Table<C> {
                 found.truncate(n);
                 return found;
             };
-            let bucket = range(&self.entries, self.me, self.prefix(next.point()));
+            let bucket = self.entries.range(self.prefix(next.point()));
             outward = bucket.end;
             parts.push(bucket);
         }
@@ -321,7 +318,7 @@ impl<C: Contact> Table<C> {
 
     /// Returns the peers of one bucket, which share so many leading bits with this node.
     pub fn bucket(&self, prefix: u32) -> &[Entry<C>] {
-        &self.entries[range(&self.entries, self.me, prefix)]
+        &self.entries[self.entries.range(prefix)]
     }
 
     /// Returns the prefix length of the bucket that holds the k-th closest peer: what lies deeper is among the k
@@ -341,6 +338,11 @@ impl<C: Contact> Table<C> {
         self.entries.is_empty()
     }
 
+    /// Reads what a search reads first, so that it is in the cache when one comes; returns anything made of it.
+    pub fn touch(&self) -> u64 {
+        self.entries.touch()
+    }
+
     fn prefix(&self, point: Point) -> u32 {
         self.me.shared_prefix(point)
     }
@@ -351,14 +353,12 @@ impl<C: Contact> Table<C> {
 
     /// Finds a peer's place, or the place that it would take.
     fn place(&self, point: Point) -> Result<usize, usize> {
-        let distance = self.distance(point);
-        self.entries
-            .binary_search_by_key(&distance, |entry| entry.point() ^ self.me)
+        self.entries.place(point)
     }
 
     /// Returns where a point's bucket lies.
     fn bucket_at(&self, point: Point) -> Range<usize> {
-        range(&self.entries, self.me, self.prefix(point))
+        self.entries.range(self.prefix(point))
     }
 
     fn remove(&mut self, point: Point) {
@@ -392,40 +392,18 @@ impl<C: Contact> Table<C> {
     /// Keeps a replacement, instead of the one of its bucket that was heard least recently.
     fn keep_spare(&mut self, spare: Entry<C>) {
         self.forget_spare(spare.point());
-        let bucket = range(&self.spares, self.me, self.prefix(spare.point()));
+        let bucket = self.spares.range(self.prefix(spare.point()));
         if bucket.len() >= SPARES_PER_BUCKET_MAX
             && let Some(oldest) = bucket.min_by_key(|&at| self.spares[at].seen_at())
         {
             self.spares.remove(oldest);
         }
-        let distance = self.distance(spare.point());
-        let at = self
-            .spares
-            .partition_point(|other| (other.point() ^ self.me) < distance);
-        insert(&mut self.spares, at, spare);
+        self.spares.insert(spare);
     }
 
     fn forget_spare(&mut self, point: Point) {
-        let distance = self.distance(point);
-        let found = self
-            .spares
-            .binary_search_by_key(&distance, |spare| spare.point() ^ self.me);
-        if let Ok(at) = found {
+        if let Ok(at) = self.spares.place(point) {
             self.spares.remove(at);
         }
     }
-}
-
-/// Returns where the peers lie that share exactly so many bits with this node.
-fn range<C: Contact>(list: &[Entry<C>], me: Point, prefix: u32) -> Range<usize> {
-    let start = list.partition_point(|entry| me.shared_prefix(entry.point()) > prefix);
-    let len = list[start..].partition_point(|entry| me.shared_prefix(entry.point()) == prefix);
-    start..start + len
-}
-
-fn insert<C>(list: &mut Vec<Entry<C>>, at: usize, entry: Entry<C>) {
-    if list.len() == list.capacity() {
-        list.reserve_exact(GROWTH);
-    }
-    list.insert(at, entry);
 }

@@ -187,10 +187,7 @@ fn an_even_bucket_gives_up_nobody_however_many_come() {
         table.proven(contact(peer), at(1_000));
     }
     assert!(peers.iter().all(|&peer| is_live(&table, peer)));
-    assert_eq!(
-        range(&table.spares, table.me, 0).len(),
-        SPARES_PER_BUCKET_MAX
-    );
+    assert_eq!(table.spares.range(0).len(), SPARES_PER_BUCKET_MAX);
 }
 
 #[test]
@@ -312,7 +309,7 @@ fn check(table: &Table<TestContact>) {
         let bucket = table.bucket(prefix);
         held += bucket.len();
         assert!(bucket.len() <= K);
-        assert!(range(&table.spares, table.me, prefix).len() <= SPARES_PER_BUCKET_MAX);
+        assert!(table.spares.range(prefix).len() <= SPARES_PER_BUCKET_MAX);
         for group in 0..12 {
             let of_group = |entry: &&Entry<TestContact>| entry.contact().group == Some(group);
             assert!(bucket.iter().filter(of_group).count() <= GROUP_PER_BUCKET_MAX);

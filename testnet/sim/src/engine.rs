@@ -356,7 +356,7 @@ impl<M: Machine> Engine<M> {
     }
 
     fn frame(&mut self, at: NodeId, from: NodeId, link: u32, frame: M::Frame) {
-        if self.end(at, from, link).is_none() {
+        if !self.hear(at, from, link) {
             return self.reset(at, from, link);
         }
         self.watch.arrived(&frame);

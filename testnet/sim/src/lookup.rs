@@ -211,6 +211,7 @@ impl Machine for Member {
     type Frame = Frame;
 
     const HOLDS_LINKS: bool = false;
+    const HEARS_OF_LINKS: bool = false;
 
     fn build(plan: &Plan, node: NodeId, seed: u64, now: Now) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -265,6 +266,10 @@ impl Machine for Member {
 
     fn poll_timeout(&self) -> Time {
         self.dht.poll_timeout().min(self.rejoin.poll_timeout())
+    }
+
+    fn touch(&self) -> u64 {
+        self.dht.table().touch() ^ self.dht.poll_timeout().as_micros()
     }
 
     fn poll_order(&mut self, _: Now) -> Option<Order<Frame>> {

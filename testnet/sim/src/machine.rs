@@ -292,6 +292,10 @@ pub trait Machine: Sized {
     /// to, drops links that nobody uses, and tells of ends that have fallen silent, as a node's core does.
     const HOLDS_LINKS: bool;
 
+    /// Whether it is told of links that come up ([`Fact::Up`]). Where it has no use for that, half of a large simulation's
+    /// events fall away.
+    const HEARS_OF_LINKS: bool = true;
+
     /// Makes the machine of a node that is about to join.
     fn build(plan: &Plan, node: NodeId, seed: u64, now: Now) -> Self;
 

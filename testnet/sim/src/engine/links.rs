@@ -24,6 +24,8 @@ pub(super) struct LinkEnd {
     pub(super) number: u32,
     /// When the last frame that was sent from here arrives: the next doesn't overtake it.
     last: Time,
+    /// When the last frame from there has arrived.
+    heard: Time,
 }
 
 impl<M: Machine> Engine<M> {
@@ -46,6 +48,17 @@ impl<M: Machine> Engine<M> {
     /// Returns an end of this very link.
     pub(super) fn end(&self, at: NodeId, peer: NodeId, number: u32) -> Option<&LinkEnd> {
         self.link_to(at, peer).filter(|end| end.number == number)
+    }
+
+    /// Notes that a frame has come over a link; returns whether the link is there.
+    pub(super) fn hear(&mut self, at: NodeId, peer: NodeId, number: u32) -> bool {
+        let now = self.now;
+        let end = self.link_to_mut(at, peer);
+        let Some(end) = end.filter(|end| end.number == number) else {
+            return false;
+        };
+        end.heard = now;
+        true
     }
 
     fn remove_end(&mut self, at: NodeId, peer: NodeId, number: u32) -> bool {
@@ -90,15 +103,22 @@ impl<M: Machine> Engine<M> {
         let ready = self.now + latency * 2;
         for (end, peer, dialled) in [(at, to, true), (to, at, false)] {
             self.make_room(end);
-            let last = ready;
-            self.insert_end(end, LinkEnd { peer, number, last });
-            let up = Event::Up {
-                at: end,
+            let made = LinkEnd {
                 peer,
-                link: number,
-                dialled,
+                number,
+                last: ready,
+                heard: ready,
             };
-            self.queue.push(ready, up);
+            self.insert_end(end, made);
+            if M::HEARS_OF_LINKS {
+                let up = Event::Up {
+                    at: end,
+                    peer,
+                    link: number,
+                    dialled,
+                };
+                self.queue.push(ready, up);
+            }
         }
     }
 
@@ -112,10 +132,12 @@ impl<M: Machine> Engine<M> {
             machine.is_some_and(|machine| machine.is_neighbour(peer))
         };
         let is_idle = |end: &LinkEnd| end.last + IDLE <= self.now;
+        // The other end is looked at last: its node's links are hardly ever in the cache.
+        let is_quiet = |end: &LinkEnd| is_idle(end) && end.heard + IDLE <= self.now;
         let unused: Vec<LinkEnd> = self.nodes[at as usize]
             .links
             .iter()
-            .filter(|end| is_idle(end) && self.end(end.peer, at, end.number).is_none_or(is_idle))
+            .filter(|end| is_quiet(end) && self.end(end.peer, at, end.number).is_none_or(is_idle))
             .filter(|end| !uses(at, end.peer) && !uses(end.peer, at))
             .copied()
             .collect();
