@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::kv::{COPIES_DEFAULT, Context, Expect, Header, KvKey, KvPrefix, Record, RecordId, Seq};
+use crate::kv::{COPIES_DEFAULT, Context, Expect, Header, KvKey, KvPrefix, Record, Seq};
 use crate::{Point, UnixMicros};
 
 use super::claim::quorum;
@@ -213,10 +213,8 @@ pub enum Outcome<P> {
     Put {
         /// Who acknowledged.
         replies: Replies<P>,
-        /// Which record it is.
-        record: RecordId<P>,
-        /// When it was written, by this node's clock.
-        written_at: UnixMicros,
+        /// What the record says.
+        header: Header<P>,
     },
     /// Who has what.
     Located {

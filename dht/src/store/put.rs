@@ -464,8 +464,7 @@ impl<C: Contact> Store<C> {
             self.counters.sloppy += u64::from(replies.sloppy);
             let outcome = Outcome::Put {
                 replies,
-                record: header.id(),
-                written_at: header.written_at,
+                header: header.clone(),
             };
             self.reply_early(id, running, outcome, now);
             return;

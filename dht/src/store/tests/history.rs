@@ -152,12 +152,8 @@ impl History {
     fn check_kept(&self, network: &Network, tallied: &mut Tallied) {
         for asked in self.asked.iter().filter(|asked| asked.writes) {
             match network.outcomes.get(&asked.call) {
-                Some((
-                    _,
-                    Outcome::Put {
-                        replies, record, ..
-                    },
-                )) => {
+                Some((_, Outcome::Put { replies, header })) => {
+                    let record = header.id();
                     tallied.acknowledged += 1;
                     tallied.strict += usize::from(!replies.sloppy);
                     let durable = replies.replicas.iter().filter(|r| r.durable).count();
@@ -166,7 +162,7 @@ impl History {
                         let held = network.held(node, &asked.key);
                         let known = held.context(network.now(node).unix);
                         assert!(
-                            known.covers(record.dot) || ends(network, *record),
+                            known.covers(record.dot) || ends(network, record),
                             "node {node} lost {record:?} of {asked:?}, acknowledged by {replies:?}"
                         );
                     }
@@ -202,15 +198,10 @@ impl History {
     fn check_promise(&self, network: &Network, promise: Promise, tallied: &mut Tallied) {
         let mut writes = Vec::new();
         for asked in self.asked.iter().filter(|asked| asked.writes) {
-            if let Some((
-                at,
-                Outcome::Put {
-                    replies, record, ..
-                },
-            )) = network.outcomes.get(&asked.call)
+            if let Some((at, Outcome::Put { replies, header })) = network.outcomes.get(&asked.call)
                 && !replies.sloppy
             {
-                writes.push((asked, *at, *record, replies));
+                writes.push((asked, *at, header.id(), replies));
             }
         }
         for asked in &self.asked {

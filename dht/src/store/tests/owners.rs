@@ -25,10 +25,10 @@ fn read() -> Call<TestPeer> {
 
 #[track_caller]
 fn version(outcome: &Outcome<TestPeer>) -> Seq {
-    let Outcome::Put { record, .. } = outcome else {
+    let Outcome::Put { header, .. } = outcome else {
         panic!("{outcome:?}");
     };
-    record.dot.seq
+    header.dot.seq
 }
 
 fn conflict(version: Option<Seq>) -> Outcome<TestPeer> {

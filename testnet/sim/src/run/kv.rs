@@ -180,6 +180,7 @@ impl<M: Machine> Runner<'_, M> {
         let figures = [
             ("kv_stale", history.stale as f64),
             ("kv_lost", history.lost as f64),
+            ("kv_resurrected", history.resurrected as f64),
             ("kv_audited", history.audited as f64),
             ("kv_unreadable", history.unreadable as f64),
             ("kv_diverged", history.diverged as f64),

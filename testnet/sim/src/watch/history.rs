@@ -1,6 +1,8 @@
 //! What callers wrote to the replicated store and read from it, held against what the store promises.
 //!
-//! - A write of a value that was acknowledged is never lost: at the end it shows, or what is there has seen it.
+//! - A write that was acknowledged, be it of a value or a deletion, is never lost: at the end it shows, or what is there has
+//!   seen it. A deletion need not outlast what it covers, and may be gone after that.
+//! - What an acknowledged deletion covered never shows again.
 //! - A read returns only what somebody wrote.
 //! - A read that no stand-in helped with returns every write that was acknowledged so before it began, or what has seen it
 //!   (*stale* otherwise). The store promises that with at most one change among the replicas at a time; scenarios say
@@ -11,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use weft_dht::kv::{Context, Record, RecordId};
+use weft_dht::kv::{Content, Context, Header, Record, RecordId};
 use weft_dht::store::{Holder, Outcome};
 use weft_identity::PeerId;
 use weft_overlay::Time;
@@ -59,11 +61,36 @@ enum How {
 }
 
 /// A write that was acknowledged.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Acknowledged {
     id: RecordId<PeerId>,
     at: Time,
     sloppy: bool,
+    /// From when on nobody need hold it.
+    ends: Time,
+    /// What it covers, where it is a deletion.
+    deletes: Option<Context<PeerId>>,
+}
+
+impl Acknowledged {
+    fn new(header: &Header<PeerId>, begun: Time, at: Time, sloppy: bool) -> Self {
+        // It was written after the call had begun.
+        let lasts = header.ends_at().map(|end| end.since(header.written_at));
+        let deletes = header.content == Content::Tombstone;
+        Self {
+            id: header.id(),
+            at,
+            sloppy,
+            ends: lasts.map_or(Time::NEVER, |lasts| begun + lasts),
+            deletes: deletes.then(|| header.context.clone()),
+        }
+    }
+
+    /// Returns whether this is a deletion of a record.
+    fn deleted(&self, record: &Record<PeerId>) -> bool {
+        let covers = |context: &Context<PeerId>| context.covers(record.header.dot);
+        self.deletes.as_ref().is_some_and(covers)
+    }
 }
 
 /// All that was done.
@@ -74,8 +101,10 @@ pub struct History {
     marks: BTreeMap<u64, u32>,
     /// Reads that lacked a write that was acknowledged before.
     pub stale: u64,
-    /// Acknowledged writes that were lost.
+    /// Acknowledged writes and deletions that were lost.
     pub lost: u64,
+    /// Values that show at the end though an acknowledged deletion had covered them.
+    pub resurrected: u64,
     /// Keys that could not be read at the end.
     pub unreadable: u64,
     /// Keys that were read at the end.
@@ -193,19 +222,10 @@ impl Watch {
                     sloppy: replies.sloppy,
                 }
             }
-            Outcome::Put {
-                replies, record, ..
-            } => {
-                let acknowledged = Acknowledged {
-                    id: *record,
-                    at: time,
-                    sloppy: replies.sloppy,
-                };
-                // A tombstone need not outlast what it covers.
-                if deed != Deed::Delete {
-                    let of_key = self.history.acknowledged.entry(key).or_default();
-                    of_key.push(acknowledged);
-                }
+            Outcome::Put { replies, header } => {
+                let acknowledged = Acknowledged::new(header, at, time, replies.sloppy);
+                let of_key = self.history.acknowledged.entry(key).or_default();
+                of_key.push(acknowledged);
                 How::Done {
                     sloppy: replies.sloppy,
                 }
@@ -249,22 +269,20 @@ impl Watch {
         }
         let history = &mut self.history;
         history.siblings_max = history.siblings_max.max(records.len());
-        let acknowledged = history.acknowledged.get(&key);
-        let before = acknowledged
-            .into_iter()
-            .flatten()
-            .filter(|it| it.at <= begun);
-        let unseen = |strict: bool| {
-            let counts = before.clone().filter(|it| !(strict && it.sloppy));
-            counts
-                .filter(|it| !has_seen(records, context, &it.id))
-                .count() as u64
+        let acknowledged = history.acknowledged.get(&key).into_iter().flatten();
+        let before = || acknowledged.clone().filter(|it| it.at <= begun);
+        let is_unseen = |it: &&Acknowledged| time < it.ends && !has_seen(records, context, &it.id);
+        let is_shown = |record: &&Record<PeerId>| {
+            let is_value = record.header.content != Content::Tombstone;
+            is_value && before().any(|it| it.deleted(record))
         };
         if deed == Deed::Audit {
-            let lost = unseen(false);
+            let lost = before().filter(is_unseen).count() as u64;
+            let resurrected = records.iter().filter(is_shown).count() as u64;
             history.audited += 1;
             history.lost += lost;
-        } else if !sloppy && unseen(true) > 0 {
+            history.resurrected += resurrected;
+        } else if !sloppy && before().filter(|it| !it.sloppy).any(|it| is_unseen(&it)) {
             history.stale += 1;
         }
     }
@@ -274,8 +292,7 @@ impl Watch {
         let settled = holders.iter().filter(|it| it.settled && it.alive);
         let mut held = settled.filter_map(|holder| {
             let heads = holder.heads.as_ref()?;
-            let mut ids: Vec<RecordId<PeerId>> =
-                heads.iter().map(weft_dht::kv::Header::id).collect();
+            let mut ids: Vec<RecordId<PeerId>> = heads.iter().map(Header::id).collect();
             ids.sort_unstable();
             Some(ids)
         });
@@ -285,3 +302,6 @@ impl Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

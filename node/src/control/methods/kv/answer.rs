@@ -61,20 +61,15 @@ pub(super) fn got(key: &KvKey, outcome: Outcome<PeerId>, now: UnixMicros) -> Res
 
 /// Answers a write.
 pub(super) fn written(key: &KvKey, outcome: Outcome<PeerId>) -> Result<KvWritten, Error> {
-    let Outcome::Put {
-        replies,
-        record,
-        written_at,
-    } = outcome
-    else {
+    let Outcome::Put { replies, header } = outcome else {
         return Err(failure(key, outcome));
     };
     Ok(KvWritten {
         key: key.to_string(),
         point: hex(key.point()),
-        writer: record.dot.writer.to_string(),
-        version: record.dot.seq.to_string(),
-        written_at: moment(written_at),
+        writer: header.dot.writer.to_string(),
+        version: header.dot.seq.to_string(),
+        written_at: moment(header.written_at),
         need: replies.need,
         got: replies.got,
         sloppy: replies.sloppy,

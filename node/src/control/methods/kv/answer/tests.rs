@@ -107,8 +107,7 @@ fn a_key_without_a_value_is_not_found_and_says_what_a_write_must_cite() {
 fn a_write_says_who_has_it() {
     let outcome = Outcome::Put {
         replies: replies(),
-        record: record(1, 0, None).header.id(),
-        written_at: NOW,
+        header: record(1, 0, None).header,
     };
     let written = written(&key(), outcome).unwrap();
     let json = serde_json::to_value(&written).unwrap();
