@@ -30,6 +30,7 @@ mod neighbor;
 mod refill;
 mod reseed;
 mod shuffle;
+mod triangles;
 mod views;
 
 #[cfg(test)]
@@ -163,7 +164,7 @@ pub struct Membership<P, C> {
     links: Option<Arc<Links<P>>>,
     left: bool,
 
-    active: SmallMap<P, Neighbour<C>>,
+    active: SmallMap<P, Neighbour<P, C>>,
     passive: Passive<P, C>,
     lost: Lost<P, C>,
     /// Who was evicted for being slow, and until when it stays out.
@@ -199,6 +200,8 @@ pub struct Membership<P, C> {
     /// Whose join was forwarded lately; what the bucket gives in that time bounds it.
     forwarded_for: SmallMap<P, Time>,
     answers: Bucket,
+    /// Swaps that break triangles.
+    mends: Bucket,
     /// When strangers were told lately that they are no neighbours.
     strangers: SmallMap<P, Time>,
 }
@@ -236,6 +239,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             forwards: Bucket::default(),
             forwarded_for: SmallMap::new(),
             answers: Bucket::default(),
+            mends: Bucket::default(),
             strangers: SmallMap::new(),
             config,
         };

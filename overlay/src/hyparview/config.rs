@@ -24,6 +24,14 @@ pub(super) const STRANGERS_MAX: usize = 128;
 pub(super) const STRANGER_INTERVAL: Duration = Duration::from_secs(1);
 /// How often one peer may cost another neighbour its place, and have its join forwarded.
 pub(super) const FORCED_INTERVAL: Duration = Duration::from_secs(10);
+/// Swaps that break triangles: a triangle is rare, and in a swarm of fifty each swap makes another. Two at once and one each half
+/// hour is a guess: twice as many as promotions.
+pub(super) const MENDS: Rate = Rate {
+    burst: 2,
+    interval: Duration::from_secs(1_800),
+};
+/// How long a view must have been full before a triangle is broken. A guess: what made the view has come to rest.
+pub(super) const REST: Duration = Duration::from_secs(30);
 /// How far ahead of our clock a contact may have been issued: clocks of honest machines differ by less.
 pub(super) const CONTACT_SKEW: Duration = Duration::from_secs(5 * 60);
 

@@ -58,7 +58,7 @@ pub enum Message<C> {
         origin: C,
         /// Hops that are left of the walk.
         hops_left: u8,
-        /// Up to Ka active and Kp passive peers of the origin.
+        /// Up to Ka active and, after them, Kp passive peers of the origin.
         sample: Vec<C>,
     },
     /// Answers [`Message::Shuffle`].

@@ -321,8 +321,22 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         }
     }
 
-    /// Gives up one neighbour at random for the sake of another; the oldest ones stay where there are others.
+    /// Gives up one neighbour at random for the sake of another, of a triangle if there is one.
     fn evict_one(&mut self, now: Now) {
+        let mut victims = self.evictable();
+        self.prefer_triangles(&mut victims);
+        let Some(victim) = choose(&victims, &mut self.rng) else {
+            return;
+        };
+        let contact = self.contact_of(victim);
+        self.disconnect(victim, contact, Goodbye::NotNeighbours);
+        if let Some(contact) = self.deactivate(victim, now) {
+            self.add_passive(contact, victim, &[], now);
+        }
+    }
+
+    /// Returns the neighbours that may be given up for others; the oldest ones stay where there are others.
+    pub(super) fn evictable(&self) -> Vec<P> {
         let mut by_age: Vec<(Time, P)> = self
             .active
             .iter()
@@ -334,14 +348,8 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             by_age.retain(|(_, peer)| !self.is_linked(*peer));
         }
         let spared = self.config.protected.min(by_age.len().saturating_sub(1));
-        let Some((_, victim)) = choose(&by_age[spared..], &mut self.rng) else {
-            return;
-        };
-        let contact = self.contact_of(victim);
-        self.disconnect(victim, contact, Goodbye::NotNeighbours);
-        if let Some(contact) = self.deactivate(victim, now) {
-            self.add_passive(contact, victim, &[], now);
-        }
+        let evictable = by_age[spared..].iter();
+        evictable.map(|&(_, peer)| peer).collect()
     }
 
     fn disconnect(&mut self, peer: P, contact: Option<C>, reason: Goodbye) {
@@ -367,7 +375,12 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             self.hurry_shuffle(now);
         }
         let since = now.time;
-        self.active.insert(peer, Neighbour { contact, since });
+        let neighbour = Neighbour {
+            contact,
+            since,
+            beside: None,
+        };
+        self.active.insert(peer, neighbour);
         if self.vacancies() == 0 {
             self.full_since = now.time;
             if self.promotion_wait < self.config.promotion_interval {

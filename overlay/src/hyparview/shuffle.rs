@@ -68,6 +68,9 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         if peer == self.me.peer() || (peer != from && !self.active.contains_key(&from)) {
             return;
         }
+        if peer == from {
+            self.note_triangle(from, &sample, now);
+        }
         let others: Vec<P> = self
             .active()
             .filter(|&other| other != from && other != peer)

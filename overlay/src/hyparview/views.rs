@@ -27,10 +27,12 @@ pub struct PassiveEntry<P> {
 
 /// What is known of a neighbour.
 #[derive(Clone, Debug)]
-pub(super) struct Neighbour<C> {
+pub(super) struct Neighbour<P, C> {
     /// None until it has told: one joins through a peer whose contact one doesn't know.
     pub(super) contact: Option<C>,
     pub(super) since: Time,
+    /// Another neighbour of ours that it has named as its own, if its last shuffle named one.
+    pub(super) beside: Option<P>,
 }
 
 /// Returns whether a contact is worth keeping: not expired, and not issued too far ahead of our clock.
