@@ -1,7 +1,10 @@
 //! Filling vacancies: rounds over the passive view, deficit walks, promotions, probes of lost peers.
 
+use std::time::Duration;
+
 use rand::RngExt;
 
+use super::config::FIRST_ROUNDS;
 use super::linked::ALONE;
 use super::neighbor::{Ask, Overflow, Request};
 use super::views::choose;
@@ -133,12 +136,12 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             self.promotion_at = self.later(now, self.promotion_wait);
             return;
         }
-        let early = self.promotion_wait < interval.min(self.config.promotion_by_all);
-        self.promotion_wait = self.promotion_wait.saturating_mul(4).min(interval);
+        let wait = self.promotion_wait;
+        self.promotion_wait = wait.saturating_mul(4).min(interval);
         self.promotion_at = self.later(now, self.promotion_wait);
         let mut candidates = self.candidates(now);
-        let known = u32::try_from(self.active.len() + candidates.len()).unwrap_or(u32::MAX);
-        if early && self.rng.random_range(0..known.max(1)) >= self.config.promotion_early {
+        let is_early = wait < interval.min(self.config.promotion_by_all);
+        if is_early && !self.takes_part(wait, candidates.len()) {
             return;
         }
         self.prefer_linked(&mut candidates, true);
@@ -146,6 +149,21 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             self.swap_in(peer, now);
         }
         self.want_contacts_for_swap();
+    }
+
+    /// Draws whether this member takes part in a round of early swaps, so that a few of those that it knows do.
+    ///
+    /// Who knows enough to fill its views may be one of ten thousand, of whom a few are enough as well. The first rounds find any split;
+    /// in later ones, when there are trees to disturb, such a member seldom takes part.
+    fn takes_part(&mut self, wait: Duration, candidates: usize) -> bool {
+        let known = self.active.len() + candidates;
+        let is_one_of_many = known >= self.config.passive_max && wait > FIRST_ROUNDS;
+        let swaps = match is_one_of_many {
+            true => 1,
+            false => self.config.promotion_early,
+        };
+        let known = u32::try_from(known).unwrap_or(u32::MAX);
+        self.rng.random_range(0..known.max(1)) < swaps
     }
 
     /// Asks somebody from outside of the swarm to take the place of a neighbour.
