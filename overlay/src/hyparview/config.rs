@@ -31,7 +31,7 @@ pub(super) const MENDS: Rate = Rate {
     interval: Duration::from_secs(1_800),
 };
 /// The wait up to which rounds of early swaps look for a split in swarms of any size: within two seconds they have mended each of
-/// 357 splits of fifty to seventy members (fifteen were left where only one of all that a member knows took part).
+/// 357 splits of fifty to seventy members (23 were left where only one of all that a member knows took part).
 pub(super) const FIRST_ROUNDS: Duration = Duration::from_secs(4);
 /// How long a view must have been full before a triangle is broken. A guess: what made the view has come to rest.
 pub(super) const REST: Duration = Duration::from_secs(30);
