@@ -28,6 +28,9 @@ use super::messages::{AMONG_MAX, Answer, ITEMS_MAX, Query, RECORDS_BYTES_MAX, Re
 use super::{CallId, Outcome, Purpose, Store};
 use session::{Session, Step};
 
+/// Peers turned to in the time of a round: twice as many as there can be.
+const TURNS_PER_INTERVAL: u32 = 128;
+
 /// Why two nodes are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
@@ -65,6 +68,9 @@ pub(super) struct Sync<P: Peer> {
     /// What is being fetched, and from whom.
     fetching: BTreeMap<Item, P>,
     round_at: Time,
+    /// Whose turn is still to come in this round, and when the next one's is.
+    turns: VecDeque<P>,
+    turn_at: Time,
     /// Peers that came back, and when to compare with them.
     soon: BTreeMap<P, Time>,
     waiting: Vec<Waiting<P>>,
@@ -80,6 +86,8 @@ impl<P: Peer> Sync<P> {
             snapshots: VecDeque::new(),
             fetching: BTreeMap::new(),
             round_at,
+            turns: VecDeque::new(),
+            turn_at: Time::NEVER,
             soon: BTreeMap::new(),
             waiting: Vec::new(),
             fetched: 0,
@@ -89,7 +97,8 @@ impl<P: Peer> Sync<P> {
 
     pub(super) fn wake_at(&self) -> Time {
         let soon = self.soon.values().min().copied();
-        self.round_at.min(soon.unwrap_or(Time::NEVER))
+        let round = self.round_at.min(self.turn_at);
+        round.min(soon.unwrap_or(Time::NEVER))
     }
 
     /// Plans a comparison with a peer.
@@ -127,7 +136,6 @@ impl<C: Contact> Store<C> {
     }
 
     pub(super) fn sync_due(&mut self, now: Now) {
-        let me = self.members.me();
         if self.sync.round_at <= now.time {
             let spread = self.config.sync_interval / 4;
             let jitter = self.rng.random_range(0..=spread.as_micros().max(1) as u64);
@@ -135,15 +143,8 @@ impl<C: Contact> Store<C> {
                 + (self.config.sync_interval - spread / 2)
                 + std::time::Duration::from_micros(jitter);
             let alive = self.members.alive().map(|(peer, _)| peer);
-            let alive: Vec<C::Peer> = alive.collect();
-            for peer in alive {
-                self.ask_claim(peer, now);
-                self.begin_handoff(peer, now);
-                // One of each two begins.
-                if me < peer {
-                    self.sync.plan(peer, Why::Round);
-                }
-            }
+            self.sync.turns = alive.collect();
+            self.sync.turn_at = now.time;
             let lost: Vec<KvKey> = self.loads.lost_keys().take(ITEMS_MAX).cloned().collect();
             for key in lost {
                 self.repair_lost(key, now);
@@ -151,18 +152,41 @@ impl<C: Contact> Store<C> {
             self.release_hints();
             self.expire(now);
         }
+        self.take_turns(now);
         let due = self.sync.soon.iter().filter(|(_, at)| **at <= now.time);
         let due: Vec<C::Peer> = due.map(|(&peer, _)| peer).collect();
         for peer in due {
             self.sync.soon.remove(&peer);
             if self.members.is_alive(peer) {
-                self.begin_handoff(peer, now);
-                if me < peer {
-                    self.sync.plan(peer, Why::Round);
-                }
+                self.begin_comparison(peer, now);
             }
         }
         self.start_sessions(now);
+    }
+
+    /// Turns to the next peer of this round: who turned to all at once would have links to all of them at once.
+    fn take_turns(&mut self, now: Now) {
+        if self.sync.turn_at > now.time {
+            return;
+        }
+        self.sync.turn_at = Time::NEVER;
+        let next = self.sync.turns.pop_front();
+        if let Some(peer) = next.filter(|&peer| self.members.is_alive(peer)) {
+            self.ask_claim(peer, now);
+            self.begin_comparison(peer, now);
+        }
+        if !self.sync.turns.is_empty() {
+            self.sync.turn_at = now.time + self.config.sync_interval / TURNS_PER_INTERVAL;
+        }
+    }
+
+    /// Brings a peer what is kept for it, and compares with it.
+    fn begin_comparison(&mut self, peer: C::Peer, now: Now) {
+        self.begin_handoff(peer, now);
+        // One of each two begins.
+        if self.members.me() < peer {
+            self.sync.plan(peer, Why::Round);
+        }
     }
 
     /// Begins what is planned, as far as there is room.
