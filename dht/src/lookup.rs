@@ -12,6 +12,8 @@
 //! is waited for only where fewer than k answer. Several paths share as many requests in flight as there are paths, so that the last one,
 //! which a liar may be leading through all of its friends, isn't slow (S/Kademlia doesn't say).
 //!
+//! A lookup that nobody waits for asks one peer after the other, so that its node is linked with few of them at once.
+//!
 //! A lookup knows no clock: whoever sends its requests says which are slow and which have failed. Who is closest among
 //! the ids that it is shown it judges by their hash alone; that a peer owns its id was proven before by its link.
 
@@ -99,6 +101,13 @@ struct Path {
     slowed: usize,
 }
 
+impl Path {
+    /// Returns whether it may have a request in flight that isn't slow.
+    fn awaits_answer(&self) -> bool {
+        self.in_flight > self.slowed.min(SLOW_MAX)
+    }
+}
+
 /// One running lookup.
 #[derive(Debug)]
 pub struct Lookup<C> {
@@ -109,6 +118,8 @@ pub struct Lookup<C> {
     paths: Vec<Path>,
     /// The path whose turn it is to ask.
     turn: usize,
+    /// Whether nobody waits for it.
+    is_unhurried: bool,
     stats: Stats,
 }
 
@@ -137,8 +148,15 @@ impl<C: Contact> Lookup<C> {
             candidates,
             paths: vec![Path::default(); paths],
             turn: 0,
+            is_unhurried: false,
             stats: Stats::default(),
         }
+    }
+
+    /// Has it ask one peer after the other.
+    pub fn unhurried(mut self) -> Self {
+        self.is_unhurried = true;
+        self
     }
 
     /// Handles a fact. One about a peer that isn't being asked is ignored.
@@ -153,6 +171,9 @@ impl<C: Contact> Lookup<C> {
     /// Returns whom to ask next.
     pub fn poll_output(&mut self) -> Option<C> {
         if self.found_exact() || self.stats.requests as usize >= REQUESTS_MAX {
+            return None;
+        }
+        if self.is_unhurried && self.paths.iter().any(Path::awaits_answer) {
             return None;
         }
         let running = (0..self.paths.len()).filter(|&path| !self.has_ended(path));

@@ -17,7 +17,9 @@ pub(super) enum Job {
     Closest(CallId),
     Provide(CallId),
     Providers(CallId),
-    /// To fill the table; nobody waits for it.
+    /// To fill the table of a node that joins.
+    Fill,
+    /// To keep the table full; nobody waits for it.
     Refresh,
     /// To announce a provided key again.
     Republish,
@@ -41,6 +43,7 @@ impl<C: Contact> Running<C> {
             Job::FindPeer(_)
             | Job::Closest(_)
             | Job::Provide(_)
+            | Job::Fill
             | Job::Refresh
             | Job::Republish => Query::FindNode { key },
         }
@@ -135,7 +138,7 @@ impl<C: Contact> Dht<C> {
     /// A node whose neighbourhood lies to it would otherwise ask that neighbourhood again and again. Those that it knew
     /// first are those that it joined through, and liars that came later have had no say in them; those far away came to
     /// it on many ways, of which one at least is likely to have been honest.
-    pub(super) fn look_up_own_key(&mut self, now: Now) -> LookupId {
+    pub(super) fn look_up_own_key(&mut self, job: Job, now: Now) -> LookupId {
         let paths = self.config.own_key_paths;
         let oldest = self.table.oldest(paths.div_ceil(2));
         let mut seeds: Vec<C> = oldest.into_iter().map(|e| e.contact().clone()).collect();
@@ -148,11 +151,15 @@ impl<C: Contact> Dht<C> {
         let key = self.me.peer().key();
         let me = key.point();
         let lookup = Lookup::new(me, me, Goal::Closest, seeds, paths);
-        self.run_lookup(Job::Refresh, key, lookup, now)
+        self.run_lookup(job, key, lookup, now)
     }
 
     fn run_lookup(&mut self, job: Job, key: Key, lookup: Lookup<C>, now: Now) -> LookupId {
         let target = lookup.target();
+        let lookup = match job {
+            Job::Refresh | Job::Republish => lookup.unhurried(),
+            _ => lookup,
+        };
         let mut running = Running {
             job,
             key,
@@ -252,7 +259,7 @@ impl<C: Contact> Dht<C> {
             Job::Republish => {
                 self.announce(&running.key, closest, now);
             }
-            Job::Refresh => {}
+            Job::Fill | Job::Refresh => {}
         }
         self.upkeep.ended(id);
     }

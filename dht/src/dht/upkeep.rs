@@ -149,15 +149,18 @@ impl<C: Contact> Dht<C> {
                 let again = if first { JOIN_AGAIN } else { Duration::MAX };
                 let wait = self.config.refresh_interval.min(again);
                 self.upkeep.own_key_at = self.later(now.time, wait);
-                self.look_up_own_key(now)
+                let job = if first { Job::Fill } else { Job::Refresh };
+                self.look_up_own_key(job, now)
             }
             Task::Bucket(prefix) => {
+                let first = self.upkeep.bucket_at(prefix) == self.upkeep.begun_at;
                 let until = self.later(now.time, self.config.refresh_interval);
                 self.upkeep.put_off(prefix, until);
                 let Some(key) = self.key_in(prefix) else {
                     return;
                 };
-                self.look_up(Job::Refresh, key, Goal::Closest, 1, now)
+                let job = if first { Job::Fill } else { Job::Refresh };
+                self.look_up(job, key, Goal::Closest, 1, now)
             }
             Task::Announce => {
                 let Some((key, _)) = self.provided.iter().min_by_key(|(_, at)| **at) else {

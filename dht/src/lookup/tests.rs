@@ -55,6 +55,20 @@ fn three_are_asked_at_once_the_closest_first() {
 }
 
 #[test]
+fn one_that_nobody_waits_for_asks_one_after_the_other_on_all_paths() {
+    let peers = ranked(100);
+    let mut lookup = lookup(&peers[50..60], 4).unhurried();
+    assert_eq!(asks(&mut lookup), peers[50..51]);
+    answer(&mut lookup, peers[50], &[]);
+    assert_eq!(asks(&mut lookup), peers[51..52]);
+    // It doesn't wait for one that is slow.
+    lookup.handle(Input::Slow {
+        peer: TestPeer(peers[51]),
+    });
+    assert_eq!(asks(&mut lookup), peers[52..53]);
+}
+
+#[test]
 fn it_ends_once_the_twenty_closest_have_answered_and_not_before() {
     let peers = ranked(40);
     let mut lookup = lookup(&peers[..30], 1);
