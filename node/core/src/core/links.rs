@@ -38,7 +38,14 @@ const IDLE_AFTER: Duration = Duration::from_secs(15);
 /// of those that are kept for the store, and some for a lookup.
 const SPARE_MAX: usize = 16;
 /// What "lately" is then: longer than a question waits for its answer, and than the store leaves the links alone that it keeps.
-const IDLE_AFTER_IN_CROWD: Duration = Duration::from_secs(4);
+const IDLE_AFTER_SOONER: Duration = Duration::from_secs(4);
+/// Links in all above which those that no swarm needs are closed once a question that they were used for has its answer: three quarters
+/// of the 64 that a node in hundreds of topics is to have.
+const CROWDED: usize = 48;
+/// Links in all from which on what can wait makes none. Others make some, whatever this node does.
+const FULL: usize = 56;
+/// How long those may be idle that no swarm needs: longer than a question and its answer take with a peer that is well. A guess.
+const IDLE_AFTER_IF_CROWDED: Duration = Duration::from_secs(1);
 /// A neighbour that stays congested is replaced after this long.
 const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// Frames for neighbours from a peer that is none, after which it is told of: honest ones cross with a goodbye, a few at a time.
@@ -187,6 +194,11 @@ impl Link {
         self.used_at = now.time;
     }
 
+    /// It counts as used until then.
+    pub(super) fn keep(&mut self, until: Time) {
+        self.used_at = self.used_at.max(until);
+    }
+
     /// Whether no swarm needs it.
     fn is_spare(&self) -> bool {
         !self.dead && self.neighbour_in.is_empty()
@@ -308,11 +320,23 @@ impl Core {
     /// Returns how long a link that no swarm needs may be idle.
     fn idle_after(&self) -> Duration {
         let spare = self.links.values().filter(|link| link.is_spare());
-        if spare.count() > SPARE_MAX {
-            IDLE_AFTER_IN_CROWD
+        if self.is_crowded() {
+            IDLE_AFTER_IF_CROWDED
+        } else if spare.count() > SPARE_MAX {
+            IDLE_AFTER_SOONER
         } else {
             IDLE_AFTER
         }
+    }
+
+    /// Returns whether there are so many links that few are kept which no swarm needs.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.links.len() + self.pending.len() > CROWDED
+    }
+
+    /// Returns whether there are so many links that what can wait makes no more.
+    pub(super) fn is_full(&self) -> bool {
+        self.links.len() + self.pending.len() >= FULL
     }
 
     pub(super) fn tick_links(&mut self, now: Now) {

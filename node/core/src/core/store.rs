@@ -25,15 +25,17 @@ use super::Core;
 use super::reach::Question;
 use crate::views::StoreView;
 use crate::wire::{encode_store, write_record};
-use crate::{Event, KadContact, Lane, Output, PeerContact, Reply, RequestId};
+use crate::{Direction, Event, KadContact, Lane, Output, PeerContact, Reply, RequestId};
 
 /// How often it is looked at who is near. A guess: a tenth of what a killed peer's link takes to be missed.
 const VIEW_EVERY: Duration = Duration::from_millis(300);
-/// How often links to the nearest are used, so that they are kept: before they count as idle even in a crowd.
+/// How often links to the nearest are made, and kept until the next time.
 const LINKS_EVERY: Duration = Duration::from_secs(3);
 /// Peers nearest to this node that are kept linked: the replicas of its records, twice. Those beyond are noticed when they
 /// are asked.
 const LINKED: usize = 8;
+/// How many of them where there are so many links that upkeep leaves others their room; the others may keep theirs to this node.
+const LINKED_IF_CROWDED: usize = 4;
 /// Bytes of a message above which it goes with what may wait: it holds records.
 const LARGE_BYTES: usize = 4 * 1024;
 
@@ -205,15 +207,21 @@ impl Core {
         })
     }
 
-    /// Uses the links to the nearest, or makes them.
+    /// Keeps the links to the nearest, or makes them.
     fn keep_links(&mut self, now: Now) {
         let nearest: Vec<PeerContact> = self.stored.view.iter().take(LINKED).cloned().collect();
-        for contact in nearest {
-            let peer = Contact::peer(&contact);
-            if self.links.contains_key(&peer) {
-                self.touch_link(peer, now);
-            } else {
-                self.link_for_dht(&contact, None, now);
+        let wanted = match self.is_crowded() {
+            true => LINKED_IF_CROWDED,
+            false => LINKED,
+        };
+        for (rank, contact) in nearest.iter().enumerate() {
+            let is_wanted = rank < wanted;
+            match self.links.get_mut(&Contact::peer(contact)) {
+                Some(link) if is_wanted || link.direction == Direction::Inbound => {
+                    link.keep(now.time + LINKS_EVERY);
+                }
+                None if is_wanted => self.link_for_dht(contact, None, now),
+                Some(_) | None => {}
             }
         }
     }

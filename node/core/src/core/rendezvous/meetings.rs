@@ -23,6 +23,8 @@ use crate::{PeerContact, TopicId};
 const RENEWED: Duration = Duration::from_secs(140);
 /// The grain in which a round is spread over its time.
 const SPREAD_STEP: Duration = Duration::from_millis(250);
+/// The end of a round, in which nothing waits for fewer links any more.
+const MAKES_ROUND: Duration = Duration::from_secs(20);
 /// How often it is looked whether others have come close to a topic's point.
 const LOOKS_AROUND: Duration = Duration::from_secs(1);
 
@@ -57,6 +59,15 @@ impl Renewals {
         self.round_at.min(self.next_at).min(self.looks_at)
     }
 
+    /// Puts the next step off, unless the round is nearly over.
+    fn put_off(&mut self, now: Time) -> bool {
+        let can_wait = self.round_at.since(now) > MAKES_ROUND;
+        if can_wait {
+            self.next_at = now + SPREAD_STEP;
+        }
+        can_wait
+    }
+
     /// Takes out who is met now: as many as bring the round to its end in time.
     fn take_step(&mut self, now: Time) -> Vec<(PeerContact, Vec<TopicId>)> {
         let steps = self.round_at.since(now).as_millis() / SPREAD_STEP.as_millis();
@@ -85,7 +96,8 @@ impl Core {
         }
         self.give_up_late(now);
         self.look_who_is_near(now);
-        if self.asking.renewals.next_at <= now.time {
+        let is_due = self.asking.renewals.next_at <= now.time;
+        if is_due && !(self.is_full() && self.asking.renewals.put_off(now.time)) {
             for (contact, topics) in self.asking.renewals.take_step(now.time) {
                 self.meet_with(&contact, &topics, now);
             }
@@ -284,5 +296,22 @@ mod tests {
         }
         assert_eq!(met.len(), 200);
         assert!(most <= 2, "{most} at once");
+    }
+
+    #[test]
+    fn a_round_waits_for_fewer_links_and_still_ends_in_time() {
+        let now = Now {
+            time: Time::ZERO,
+            unix: UnixMicros(1),
+        };
+        let mut renewals = Renewals::new(now);
+        renewals.round_at = now.time + RENEWED;
+        renewals.next_at = now.time;
+        let mut waited = 0;
+        while renewals.put_off(renewals.next_at) {
+            waited += 1;
+        }
+        assert_eq!(waited, 480, "all but twenty seconds of it");
+        assert!(renewals.next_at < renewals.round_at);
     }
 }
