@@ -30,7 +30,11 @@ pub(super) struct Asked {
 #[derive(Debug)]
 pub(super) enum What {
     /// To meet in these topics.
-    Meet(Vec<TopicId>),
+    Meet {
+        topics: Vec<TopicId>,
+        /// Whether it was asked before, and the link closed under the question.
+        is_again: bool,
+    },
     /// A step of a topic's exchange.
     Exchange(TopicId),
     /// Whether it has what a publish has published.
@@ -61,6 +65,18 @@ impl Asking {
             renewals: Renewals::new(now),
             at: now.time,
         }
+    }
+
+    /// Returns the questions to a peer.
+    fn of(&self, peer: PeerId) -> Vec<u64> {
+        let asked = self.asked.iter();
+        let of_it = asked.filter(|(_, asked)| asked.of == peer);
+        of_it.map(|(request, _)| *request).collect()
+    }
+
+    /// Returns whether a peer has not yet answered a question.
+    pub(super) fn awaits(&self, peer: PeerId) -> bool {
+        self.asked.values().any(|asked| asked.of == peer)
     }
 
     /// Returns when the first question is given up.
@@ -144,7 +160,7 @@ impl Core {
         };
         match (asked.what, answer) {
             (
-                What::Meet(topics),
+                What::Meet { topics, .. },
                 Answer::Met {
                     topics: met,
                     contacts,
@@ -189,7 +205,7 @@ impl Core {
 
     fn gone_unanswered(&mut self, peer: PeerId, what: What, now: Now) {
         match what {
-            What::Meet(topics) => {
+            What::Meet { topics, .. } => {
                 for topic in topics {
                     self.not_met_in(topic, peer, now);
                 }
@@ -201,12 +217,29 @@ impl Core {
         }
     }
 
-    /// A peer is linked no more: what it was asked it won't answer.
-    pub(super) fn keeper_unlinked(&mut self, peer: PeerId, now: Now) {
-        let asked = self.asking.asked.iter();
-        let of_it = asked.filter(|(_, asked)| asked.of == peer);
-        for request in of_it.map(|(request, _)| *request).collect::<Vec<_>>() {
+    /// A peer can't be reached any more: what it was asked it won't answer.
+    pub(super) fn give_up_questions(&mut self, peer: PeerId, now: Now) {
+        for request in self.asking.of(peer) {
             self.unanswered(request, now);
+        }
+    }
+
+    /// A link that its peer doesn't need was closed, perhaps under a question: to meet it is asked once more.
+    pub(super) fn keeper_unlinked(&mut self, peer: PeerId, now: Now) {
+        for request in self.asking.of(peer) {
+            let Some(asked) = self.asking.asked.remove(&request) else {
+                continue;
+            };
+            match (asked.what, self.contact_of(peer, now)) {
+                (
+                    What::Meet {
+                        topics,
+                        is_again: false,
+                    },
+                    Some(contact),
+                ) => self.meet_again(&contact, &topics, now),
+                (what, _) => self.gone_unanswered(peer, what, now),
+            }
         }
     }
 }

@@ -395,7 +395,10 @@ impl Core {
             return self.doubt(peer, now);
         }
         if link.is_spare() && now.time.since(link.used_at) >= idle_after {
-            return self.close_link(peer, "nobody needs it", false, now);
+            if !self.asking.awaits(peer) {
+                return self.close_link(peer, "nobody needs it", false, now);
+            }
+            link.touch(now);
         }
         if link
             .congested_since

@@ -308,7 +308,7 @@ impl Core {
 
     /// A peer can't be reached any more.
     pub(super) fn keeper_lost(&mut self, peer: PeerId, now: Now) {
-        self.keeper_unlinked(peer, now);
+        self.give_up_questions(peer, now);
         for topic in self.topics_met() {
             let Some(entry) = self.swarms.get_mut(&topic) else {
                 continue;

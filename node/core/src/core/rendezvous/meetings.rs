@@ -203,11 +203,26 @@ impl Core {
 
     fn meet_with(&mut self, contact: &PeerContact, topics: &[TopicId], now: Now) {
         for topics in topics.chunks(TOPICS_MAX) {
-            self.meet_in(contact, topics, now);
+            self.meet_in(contact, topics, false, now);
         }
     }
 
-    fn meet_in(&mut self, contact: &PeerContact, topics: &[TopicId], now: Now) {
+    /// Asks what the end of a link has left open.
+    pub(in crate::core) fn meet_again(
+        &mut self,
+        contact: &PeerContact,
+        topics: &[TopicId],
+        now: Now,
+    ) {
+        for topic in topics {
+            if let Some(entry) = self.swarms.get_mut(topic) {
+                entry.rendezvous.asked = entry.rendezvous.asked.saturating_sub(1);
+            }
+        }
+        self.meet_in(contact, topics, true, now);
+    }
+
+    fn meet_in(&mut self, contact: &PeerContact, topics: &[TopicId], is_again: bool, now: Now) {
         let mut memberships = Vec::with_capacity(topics.len());
         let mut asked = Vec::with_capacity(topics.len());
         for topic in topics {
@@ -231,7 +246,11 @@ impl Core {
             expires_at: now.unix + MEMBERSHIP_VALID,
         });
         let to = peer_of(contact);
-        self.ask_keeper(to, Some(contact), What::Meet(asked), &query, now);
+        let what = What::Meet {
+            topics: asked,
+            is_again,
+        };
+        self.ask_keeper(to, Some(contact), what, &query, now);
     }
 
     /// Returns those closest to a topic's point that keep things, and looks for closer ones now and then. Where too few keep anything,
