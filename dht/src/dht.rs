@@ -86,6 +86,8 @@ pub enum Outcome<C: Contact> {
     Providers {
         /// Their contacts, at most 20.
         providers: Vec<C>,
+        /// The closest peers that answered, as for [`Outcome::Closest`].
+        closest: Vec<C>,
     },
     /// There are as many calls running as may be, or as many keys provided; nothing was done.
     Busy,

@@ -154,7 +154,7 @@ impl Distance {
 
     /// Returns its 64 leading bits as a number, by which nearly any two differ.
     #[inline]
-    pub(crate) fn lead(self) -> u64 {
+    pub fn lead(self) -> u64 {
         let mut lead = [0; 8];
         lead.copy_from_slice(&self.0[..8]);
         u64::from_be_bytes(lead)

@@ -254,7 +254,7 @@ impl<C: Contact> Dht<C> {
             }
             Job::Providers(call) => {
                 let providers = running.providers;
-                self.reply(call, Outcome::Providers { providers }, stats);
+                self.reply(call, Outcome::Providers { providers, closest }, stats);
             }
             Job::Republish => {
                 self.announce(&running.key, closest, now);

@@ -83,7 +83,7 @@ impl Node {
     pub async fn providers(&self, key: Key) -> Result<types::Providers, DhtError> {
         let point = hex(key.point());
         let (outcome, lookup) = self.call_dht(Call::Providers(key)).await?;
-        let Outcome::Providers { providers } = outcome else {
+        let Outcome::Providers { providers, .. } = outcome else {
             return Err(DhtError::Stopped);
         };
         Ok(types::Providers {

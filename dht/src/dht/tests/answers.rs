@@ -335,7 +335,10 @@ fn calls_of_a_node_that_knows_nobody_end_at_once() {
             Outcome::Peer { contact: None },
             Outcome::Closest { contacts: vec![] },
             Outcome::Provided { told: vec![] },
-            Outcome::Providers { providers: vec![] },
+            Outcome::Providers {
+                providers: vec![],
+                closest: vec![],
+            },
         ]
     );
     assert_eq!(node.providers().len(), 1, "it is the closest that there is");

@@ -47,7 +47,7 @@ fn the_same_seed_gives_the_same_run() {
 fn peers_of(outcome: &Outcome<TestContact>) -> Vec<u32> {
     match outcome {
         Outcome::Closest { contacts } => peers(contacts),
-        Outcome::Providers { providers } => peers(providers),
+        Outcome::Providers { providers, .. } => peers(providers),
         Outcome::Peer { contact } => contact.iter().map(|it| it.peer).collect(),
         Outcome::Provided { told } => told.iter().map(|peer| peer.0).collect(),
         Outcome::Busy => Vec::new(),

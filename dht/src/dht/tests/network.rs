@@ -502,8 +502,10 @@ impl Network {
             }
         }
         for reply in self.replies.values() {
-            let (Outcome::Closest { contacts: named } | Outcome::Providers { providers: named }) =
-                &reply.outcome
+            let (Outcome::Closest { contacts: named }
+            | Outcome::Providers {
+                providers: named, ..
+            }) = &reply.outcome
             else {
                 continue;
             };

@@ -3,10 +3,12 @@
 //! Whoever is a member of a topic says so to the nodes closest to the topic's point: at once, again before that expires, and to
 //! whoever turns out to be close later. Those among them that keep the topic answer with other members. A member that has just
 //! joined waits for this round before it takes itself for the first one. When whom is met stands in [`meetings`], how those closest are
-//! found in the network in [`lookups`].
+//! found in the network in [`lookups`], and
+//! which members are known for a topic to others than its keepers in [`providing`].
 
 mod lookups;
 mod meetings;
+mod providing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -61,6 +63,8 @@ pub(super) struct Rendezvous {
     is_over: bool,
     /// Whether anybody has said that the topic has had members before this one.
     is_known: bool,
+    /// Whether this node provides the topic.
+    pub(super) is_provided: bool,
 }
 
 /// What is known of one keeper.
@@ -102,6 +106,7 @@ impl Rendezvous {
             asked: 0,
             is_over: false,
             is_known: false,
+            is_provided: false,
         }
     }
 
@@ -203,6 +208,9 @@ impl Core {
                 _ => self.meet_soon(topic, now),
             }
         }
+        if is_alone {
+            self.look_up_if_lost(topic, now);
+        }
         if !contacts.is_empty() {
             self.tell_swarm(topic, swarm::Input::Learned(contacts), now);
         }
@@ -288,6 +296,7 @@ impl Core {
         if is_first && self.knows_the_network(now) {
             self.tell_swarm(topic, swarm::Input::Alone, now);
         }
+        self.provide_if_due(topic, now);
         self.exchange_if_due(topic, now);
     }
 

@@ -122,6 +122,9 @@ impl Core {
     pub(super) fn close_swarm(&mut self, topic: TopicId, now: Now) {
         self.tell_swarm(topic, swarm::Input::Leave, now);
         if let Some(entry) = self.swarms.remove(&topic) {
+            if entry.rendezvous.is_provided {
+                self.stop_providing_topic(topic, now);
+            }
             self.timers.remove(&(entry.timer, topic));
             self.history_bytes -= entry.history_bytes;
             self.rest_log(topic, entry.swarm);

@@ -12,7 +12,11 @@ use super::net::{LOOKED_UP, Net, Setup};
 use super::{seconds, whole};
 
 /// Asks something of a node's structured layer, and waits for the answer.
-fn call(net: &mut Net, node: usize, call: Call<PeerId>) -> Outcome<weft_core::KadContact> {
+pub(super) fn call(
+    net: &mut Net,
+    node: usize,
+    call: Call<PeerId>,
+) -> Outcome<weft_core::KadContact> {
     let request = net.command(node, |request| Command::Dht { request, call });
     net.run_until(seconds(20), "the call is answered", |net| {
         net.node(node).replies.contains_key(&request)
@@ -115,7 +119,8 @@ fn providers_and_peers_are_found_from_anywhere() {
     }
     net.run(seconds(1));
     for node in [0, 9, 30] {
-        let Outcome::Providers { providers } = call(&mut net, node, Call::Providers(key(1))) else {
+        let Outcome::Providers { providers, .. } = call(&mut net, node, Call::Providers(key(1)))
+        else {
             panic!("providers");
         };
         let mut found: Vec<PeerId> = providers.iter().map(Contact::peer).collect();

@@ -5,8 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use weft_core::input::{Ack, Reach, Via};
 use weft_core::{Command, PublishError, Published, Reply, Roles};
-use weft_dht::{Key, Peer};
+use weft_dht::dht::{Call, Outcome};
+use weft_dht::{Contact, Key, Peer};
+use weft_identity::PeerId;
 
+use super::dht::call;
 use super::net::{Net, Setup};
 use super::{TOPIC, message, seconds, topic};
 
@@ -330,4 +333,38 @@ fn who_has_lost_all_neighbours_finds_others_through_keepers() {
     get_published(&mut net, first, &numbered(5), Ack::Keepers);
     net.run(seconds(1));
     assert_eq!(net.messages(second, TOPIC, publisher), numbered(5));
+}
+
+#[test]
+fn who_reaches_no_keeper_finds_members_by_what_they_provide() {
+    let mut net = network(40, 12);
+    let mut near = closest(&net);
+    let far = near.split_off(6);
+    let (members, newcomer, outsider) = (&far[10..16], far[20], far[25]);
+    for member in members {
+        get_subscribed(&mut net, *member, Reach::Base);
+    }
+    net.run(seconds(5));
+    let key = Key::from_array(*topic().id("test").as_bytes());
+    let found = call(&mut net, outsider, Call::Providers(key));
+    let Outcome::Providers { providers, .. } = found else {
+        panic!("{found:?}");
+    };
+    let provided: Vec<PeerId> = providers.iter().map(Contact::peer).collect();
+    for node in near[..KEEPERS].iter().chain(members) {
+        assert!(provided.contains(&net.peer_at(*node)), "{node}");
+    }
+    assert_eq!(provided.len(), KEEPERS + members.len());
+
+    // Nobody whom it could meet knows the topic.
+    net.partition(&[newcomer], &near);
+    net.subscribe(newcomer, TOPIC);
+    net.run_until(seconds(10), "it has a neighbour", |net| {
+        let view = net.node(newcomer).core.swarm_view(TOPIC, net.now());
+        view.is_some_and(|view| !view.active.is_empty())
+    });
+    let publisher = net.peer_at(members[0]);
+    get_published(&mut net, members[0], &numbered(3), Ack::Local);
+    net.run(seconds(1));
+    assert_eq!(net.messages(newcomer, TOPIC, publisher), numbered(3));
 }

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use weft_dht::Key;
 use weft_dht::dht::{self, Call, CallId};
 use weft_overlay::Now;
 
 use super::LOOKUP_AGAIN;
+use super::providing::key_of;
 use crate::core::Core;
 use crate::keeping::MET;
 use crate::{KadContact, TopicId};
@@ -18,11 +18,20 @@ const RUNNING_MAX: usize = 4;
 /// who know their neighbours.
 const LOOKUP_EVERY: Duration = Duration::from_secs(1_800);
 
+/// What a lookup of a topic's point is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// The closest nodes, and members that provide the topic.
+    Find,
+    /// To be known as one of those.
+    Provide,
+}
+
 /// The lookups that run, and the topics that wait for theirs.
 #[derive(Debug, Default)]
 pub(in crate::core) struct Lookups {
-    running: BTreeMap<CallId, TopicId>,
-    waiting: VecDeque<TopicId>,
+    running: BTreeMap<CallId, (TopicId, Wanted)>,
+    waiting: VecDeque<(TopicId, Wanted)>,
 }
 
 impl Core {
@@ -37,23 +46,35 @@ impl Core {
         }
         rendezvous.look_up_at = now.time + LOOKUP_EVERY;
         if !std::mem::replace(&mut rendezvous.is_looked_up, true) {
-            self.asking.lookups.waiting.push_back(topic);
-            self.asking.at = now.time;
+            self.look_up_in_turn(topic, Wanted::Find, now);
         }
+    }
+
+    pub(super) fn look_up_in_turn(&mut self, topic: TopicId, wanted: Wanted, now: Now) {
+        self.asking.lookups.waiting.push_back((topic, wanted));
+        self.asking.at = now.time;
     }
 
     /// Begins those whose turn it is.
     pub(super) fn begin_lookups(&mut self, now: Now) {
         while self.asking.lookups.running.len() < RUNNING_MAX
-            && let Some(topic) = self.asking.lookups.waiting.pop_front()
+            && let Some((topic, wanted)) = self.asking.lookups.waiting.pop_front()
         {
-            if self.swarms.contains_key(&topic) {
+            if self.is_wanted(topic, wanted) {
                 let id = self.next_dht_call();
-                self.asking.lookups.running.insert(id, topic);
-                let call = Call::Closest(Key::from_array(*topic.as_bytes()));
+                self.asking.lookups.running.insert(id, (topic, wanted));
+                let call = match wanted {
+                    Wanted::Find => Call::Providers(key_of(topic)),
+                    Wanted::Provide => Call::Provide(key_of(topic)),
+                };
                 self.tell_dht(dht::Input::Call { id, call }, now);
             }
         }
+    }
+
+    fn is_wanted(&self, topic: TopicId, wanted: Wanted) -> bool {
+        let entry = self.swarms.get(&topic);
+        entry.is_some_and(|entry| wanted == Wanted::Find || entry.rendezvous.is_provided)
     }
 
     /// A lookup has ended; returns whether it was for a topic.
@@ -63,14 +84,25 @@ impl Core {
         outcome: &dht::Outcome<KadContact>,
         now: Now,
     ) -> bool {
-        let Some(topic) = self.asking.lookups.running.remove(&lookup) else {
+        let Some((topic, wanted)) = self.asking.lookups.running.remove(&lookup) else {
             return false;
         };
+        self.asking.at = now.time;
+        if wanted == Wanted::Provide {
+            if let Some(entry) = self.swarms.get_mut(&topic) {
+                // If it was not, the next round of renewals tries again.
+                entry.rendezvous.is_provided = matches!(outcome, dht::Outcome::Provided { .. });
+            }
+            return true;
+        }
+        if let dht::Outcome::Providers { providers, .. } = outcome {
+            self.providers_found(topic, providers, now);
+        }
         if let Some(entry) = self.swarms.get_mut(&topic) {
             let rendezvous = &mut entry.rendezvous;
             rendezvous.is_looked_up = false;
-            if let dht::Outcome::Closest { contacts } = outcome {
-                let stores = contacts.iter().filter(|contact| contact.stores());
+            if let dht::Outcome::Providers { closest, .. } = outcome {
+                let stores = closest.iter().filter(|contact| contact.stores());
                 let found = stores.filter_map(|contact| contact.descriptor().cloned());
                 rendezvous.found = found.take(MET).collect();
             } else {
@@ -79,7 +111,6 @@ impl Core {
             // Those that are new are met; where there are none, the first round may be over.
             self.meet_at(topic, now.time);
         }
-        self.asking.at = now.time;
         true
     }
 }

@@ -119,6 +119,7 @@ impl Core {
         let mut due = Meetings::new();
         for topic in self.topics_met() {
             self.keep_if_close(topic, now);
+            self.provide_if_due(topic, now);
             for contact in self.closest_to(topic, now) {
                 add(&mut due, contact, topic);
             }
