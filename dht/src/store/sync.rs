@@ -28,8 +28,9 @@ use super::messages::{AMONG_MAX, Answer, ITEMS_MAX, Query, RECORDS_BYTES_MAX, Re
 use super::{CallId, Outcome, Purpose, Store};
 use session::{Session, Step};
 
-/// Peers turned to in the time of a round: twice as many as there can be.
-const TURNS_PER_INTERVAL: u32 = 128;
+/// Peers turned to in the time from one round to the next, if there were so many: twenty take little over a second of a minute, and what
+/// they lack waits no longer than that.
+const TURNS_PER_INTERVAL: u32 = 1_024;
 
 /// Why two nodes are compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
