@@ -25,6 +25,13 @@ pub(super) enum Job {
     Republish,
 }
 
+impl Job {
+    /// Returns whether nobody waits for it.
+    const fn may_wait(self) -> bool {
+        matches!(self, Self::Refresh | Self::Republish)
+    }
+}
+
 /// A lookup that is running.
 #[derive(Debug)]
 pub(super) struct Running<C> {
@@ -156,9 +163,9 @@ impl<C: Contact> Dht<C> {
 
     fn run_lookup(&mut self, job: Job, key: Key, lookup: Lookup<C>, now: Now) -> LookupId {
         let target = lookup.target();
-        let lookup = match job {
-            Job::Refresh | Job::Republish => lookup.unhurried(),
-            _ => lookup,
+        let lookup = match job.may_wait() {
+            true => lookup.unhurried(),
+            false => lookup,
         };
         let mut running = Running {
             job,

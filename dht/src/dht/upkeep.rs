@@ -67,6 +67,14 @@ impl Upkeep {
         due.copied().unwrap_or(self.begun_at)
     }
 
+    /// Returns what a lookup is for that is due since then.
+    fn job(&self, due_at: Time) -> Job {
+        match due_at == self.begun_at {
+            true => Job::Fill,
+            false => Job::Refresh,
+        }
+    }
+
     fn put_off(&mut self, prefix: u32, until: Time) {
         let prefix = prefix as usize;
         if self.buckets_at.len() <= prefix {
@@ -145,21 +153,22 @@ impl<C: Contact> Dht<C> {
     fn start(&mut self, task: Task, now: Now) {
         let id = match task {
             Task::OwnKey => {
-                let first = self.upkeep.own_key_at == self.upkeep.begun_at;
-                let again = if first { JOIN_AGAIN } else { Duration::MAX };
+                let job = self.upkeep.job(self.upkeep.own_key_at);
+                let again = match job {
+                    Job::Fill => JOIN_AGAIN,
+                    _ => Duration::MAX,
+                };
                 let wait = self.config.refresh_interval.min(again);
                 self.upkeep.own_key_at = self.later(now.time, wait);
-                let job = if first { Job::Fill } else { Job::Refresh };
                 self.look_up_own_key(job, now)
             }
             Task::Bucket(prefix) => {
-                let first = self.upkeep.bucket_at(prefix) == self.upkeep.begun_at;
+                let job = self.upkeep.job(self.upkeep.bucket_at(prefix));
                 let until = self.later(now.time, self.config.refresh_interval);
                 self.upkeep.put_off(prefix, until);
                 let Some(key) = self.key_in(prefix) else {
                     return;
                 };
-                let job = if first { Job::Fill } else { Job::Refresh };
                 self.look_up(job, key, Goal::Closest, 1, now)
             }
             Task::Announce => {

@@ -4,6 +4,8 @@
 //! silence; bytes count, not frames, so that a large frame on a slow link is no silence. Whoever pings first
 //! spares the other its ping.
 
+mod spare;
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -31,21 +33,6 @@ const PING_AGAIN: Duration = Duration::from_millis(500);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// Silence after which a link is dead: with the clock's grain and a tick it is noticed by 3 s (the design's bound).
 const DEAD_AFTER: Duration = Duration::from_millis(2_750);
-/// A link that no swarm needs is closed after this long: longer than a join's walk and a shuffle take, and than the lookups
-/// that follow each other when a table is filled.
-const IDLE_AFTER: Duration = Duration::from_secs(15);
-/// Links that no swarm needs, above which those not used lately are closed: each costs a heartbeat and a descriptor at both ends. Half
-/// of those that are kept for the store, and some for a lookup.
-const SPARE_MAX: usize = 16;
-/// What "lately" is then: longer than a question waits for its answer, and than the store leaves the links alone that it keeps.
-const IDLE_AFTER_SOONER: Duration = Duration::from_secs(4);
-/// Links in all above which those that no swarm needs are closed once a question that they were used for has its answer: three quarters
-/// of the 64 that a node in hundreds of topics is to have.
-const CROWDED: usize = 48;
-/// Links in all from which on what can wait makes none. Others make some, whatever this node does.
-const FULL: usize = 56;
-/// How long those may be idle that no swarm needs: longer than a question and its answer take with a peer that is well. A guess.
-const IDLE_AFTER_IF_CROWDED: Duration = Duration::from_secs(1);
 /// A neighbour that stays congested is replaced after this long.
 const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// Frames for neighbours from a peer that is none, after which it is told of: honest ones cross with a goodbye, a few at a time.
@@ -199,11 +186,6 @@ impl Link {
         self.used_at = self.used_at.max(until);
     }
 
-    /// Whether no swarm needs it.
-    fn is_spare(&self) -> bool {
-        !self.dead && self.neighbour_in.is_empty()
-    }
-
     fn next_tick(&self, idle_after: Duration) -> Time {
         if self.dead {
             return Time::NEVER;
@@ -242,7 +224,7 @@ impl Core {
             self.lose_link(peer, before, true, now);
         }
         self.send_control(peer, hello);
-        self.plan_link(peer, IDLE_AFTER);
+        self.plan_link(peer, spare::IDLE_AFTER);
         let awaits = |entry: &Entry| entry.swarm.membership().awaits(peer);
         for topic in self.swarms_where(awaits) {
             self.tell_swarm(topic, swarm::Input::PeerUp(peer), now);
@@ -315,28 +297,6 @@ impl Core {
         link.dead = true;
         self.outputs.push_back(Output::Close { peer, reason });
         self.unlinked(peer, is_loss, now);
-    }
-
-    /// Returns how long a link that no swarm needs may be idle.
-    fn idle_after(&self) -> Duration {
-        let spare = self.links.values().filter(|link| link.is_spare());
-        if self.is_crowded() {
-            IDLE_AFTER_IF_CROWDED
-        } else if spare.count() > SPARE_MAX {
-            IDLE_AFTER_SOONER
-        } else {
-            IDLE_AFTER
-        }
-    }
-
-    /// Returns whether there are so many links that few are kept which no swarm needs.
-    pub(super) fn is_crowded(&self) -> bool {
-        self.links.len() + self.pending.len() > CROWDED
-    }
-
-    /// Returns whether there are so many links that what can wait makes no more.
-    pub(super) fn is_full(&self) -> bool {
-        self.links.len() + self.pending.len() >= FULL
     }
 
     pub(super) fn tick_links(&mut self, now: Now) {

@@ -89,9 +89,11 @@ impl Core {
         };
         self.asking.at = now.time;
         if wanted == Wanted::Provide {
-            if let Some(entry) = self.swarms.get_mut(&topic) {
-                // If it was not, the next round of renewals tries again.
-                entry.rendezvous.is_provided = matches!(outcome, dht::Outcome::Provided { .. });
+            // It may have ended meanwhile. If it came to nothing, the next round of renewals tries again.
+            if !matches!(outcome, dht::Outcome::Provided { .. })
+                && let Some(entry) = self.swarms.get_mut(&topic)
+            {
+                entry.rendezvous.is_provided = false;
             }
             return true;
         }

@@ -7,7 +7,7 @@
 
 use weft_dht::table::K;
 use weft_dht::{Key, Peer, dht};
-use weft_overlay::{Now, Time, swarm};
+use weft_overlay::{Now, swarm};
 
 use super::lookups::Wanted;
 use super::{LOOKUP_AGAIN, point_of};
@@ -78,8 +78,8 @@ impl Core {
         if let Some(entry) = self.swarms.get_mut(&topic)
             && entry.rendezvous.keepers.is_empty()
         {
-            let at: Time = now.time + LOOKUP_AGAIN;
-            entry.rendezvous.look_up_at = entry.rendezvous.look_up_at.min(at);
+            let look_up_at = &mut entry.rendezvous.look_up_at;
+            *look_up_at = (*look_up_at).min(now.time + LOOKUP_AGAIN);
         }
     }
 }

@@ -1,0 +1,53 @@
+//! Links that no swarm needs: how many there may be, and how long they are kept for the next question.
+
+use std::time::Duration;
+
+use super::Link;
+use crate::core::Core;
+
+/// A link that no swarm needs is closed after this long: longer than a join's walk and a shuffle take, and than the lookups
+/// that follow each other when a table is filled.
+pub(super) const IDLE_AFTER: Duration = Duration::from_secs(15);
+/// Links that no swarm needs, above which those not used lately are closed: each costs a heartbeat and a descriptor at both ends. Half
+/// of those that are kept for the store, and some for a lookup.
+const SPARE_MAX: usize = 16;
+/// What "lately" is then: longer than a question waits for its answer.
+const IDLE_AFTER_SOONER: Duration = Duration::from_secs(4);
+/// Links in all above which those that no swarm needs are closed once a question that they were used for has its answer: three quarters
+/// of the 64 that a node in hundreds of topics is to have.
+const CROWDED: usize = 48;
+/// Links in all from which on what can wait makes none. Others make some, whatever this node does.
+const FULL: usize = 56;
+/// How long those may be idle that no swarm needs: longer than a question and its answer take with a peer that is well. A guess.
+const IDLE_AFTER_IF_CROWDED: Duration = Duration::from_secs(1);
+
+impl Link {
+    /// Whether no swarm needs it.
+    pub(super) fn is_spare(&self) -> bool {
+        !self.dead && self.neighbour_in.is_empty()
+    }
+}
+
+impl Core {
+    /// Returns how long a link that no swarm needs may be idle.
+    pub(super) fn idle_after(&self) -> Duration {
+        let spare = self.links.values().filter(|link| link.is_spare());
+        if self.is_crowded() {
+            IDLE_AFTER_IF_CROWDED
+        } else if spare.count() > SPARE_MAX {
+            IDLE_AFTER_SOONER
+        } else {
+            IDLE_AFTER
+        }
+    }
+
+    /// Returns whether there are so many links that few are kept which no swarm needs.
+    pub(in crate::core) fn is_crowded(&self) -> bool {
+        self.links.len() + self.pending.len() > CROWDED
+    }
+
+    /// Returns whether there are so many links that what can wait makes no more.
+    pub(in crate::core) fn is_full(&self) -> bool {
+        self.links.len() + self.pending.len() >= FULL
+    }
+}
