@@ -43,8 +43,9 @@ use crate::consumers::Consumers;
 use crate::links::DIAL_TIMEOUT;
 use crate::links::address::{net_peer, pack};
 
-/// How long [`Node::shutdown`] takes at most: goodbyes take 300 ms, what remains is for the disk.
-const SHUTDOWN_MAX: Duration = Duration::from_secs(2);
+/// How long [`Node::shutdown`] takes at most: goodbyes take 3 s where a peer has just fallen silent, what remains
+/// is for the disk.
+const SHUTDOWN_MAX: Duration = Duration::from_secs(5);
 /// How long [`Node::add_peer`] takes at most: a dial, and a little for the link.
 const ADD_PEER_MAX: Duration = DIAL_TIMEOUT.saturating_add(Duration::from_secs(2));
 /// How long [`Node::ping`] waits: by then a silent link is down.

@@ -43,8 +43,6 @@ pub(crate) use link::Link;
 
 /// How long a dial may take, from the order to the link.
 pub(crate) const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long an ordered end may take: what waits is sent, goodbyes are exchanged.
-pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_millis(300);
 /// Dials under way at a time, as many as the core orders at most: a joining node dials a handful, a healing one or one that
 /// fills its routing table a few dozen.
 const DIALS_MAX: usize = 128;

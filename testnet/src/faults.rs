@@ -11,8 +11,9 @@ use crate::{OpenError, Testnet, ports};
 
 /// How long the system may take to carry out SIGKILL, SIGSTOP or SIGCONT; it takes microseconds on an idle machine.
 const SIGNAL_WAIT_MAX: Duration = Duration::from_secs(5);
-/// How long a daemon may say goodbye before it is killed.
-const GOODBYE_WAIT_MAX: Duration = Duration::from_secs(3);
+/// How long a daemon may say goodbye before it is killed: a second for its callers, three for a neighbour that has fallen silent,
+/// one for its disk.
+const GOODBYE_WAIT_MAX: Duration = Duration::from_secs(6);
 /// How long a restarted daemon may take until it answers.
 const RESTART_WAIT_MAX: Duration = Duration::from_secs(20);
 

@@ -429,11 +429,15 @@ impl Core {
             self.close_swarm(topic, now);
         }
         self.end_logs(now);
-        let peers: Vec<PeerId> = self.links.keys().copied().collect();
-        for peer in peers {
+        let links = self.links.iter();
+        let peers: Vec<(PeerId, Duration)> = links
+            .map(|(peer, link)| (*peer, link.ends_within(now)))
+            .collect();
+        for (peer, within) in peers {
             self.send_control(peer, encode_stopping());
             self.outputs.push_back(Output::Close {
                 peer,
+                within,
                 reason: "this node stops",
             });
         }

@@ -80,10 +80,12 @@ pub enum Output {
         /// The answer, its length in front; none where there is none to be sent.
         packet: Option<Bytes>,
     },
-    /// Close a link in order: send what waits, half-close, wait a little for the peer's end. LinkDown follows.
+    /// Close a link in order: send what waits, half-close, wait for the peer to have read it. LinkDown follows.
     Close {
         /// Whose.
         peer: PeerId,
+        /// How long that may take.
+        within: Duration,
         /// Why, for the log.
         reason: &'static str,
     },

@@ -21,9 +21,7 @@ use super::requests::{Call, Gone, Requests};
 use crate::arrivals::Arrivals;
 use crate::consumers::Consumers;
 use crate::disk::Disk;
-use crate::links::{
-    CLOSE_TIMEOUT, KadAsk, KadQuery, Link, LinkEvent, Links, Order, ReadFrames, Up, Waiting,
-};
+use crate::links::{KadAsk, KadQuery, Link, LinkEvent, Links, Order, ReadFrames, Up, Waiting};
 use crate::store::kept;
 
 /// Link events, calls and departures that one wake takes: what has come meanwhile, without letting one kind keep another waiting.
@@ -35,8 +33,8 @@ const FACTS_A_DRAIN: usize = 256;
 const LANES_INTERVAL: Duration = Duration::from_millis(5);
 /// How soon an address book that could not be written is tried again.
 const BOOK_RETRIED: Duration = Duration::from_secs(10);
-/// How long a stopping node waits for its links: their own bound, and a little for the tasks to be run.
-const STOP_MAX: Duration = CLOSE_TIMEOUT.saturating_add(Duration::from_millis(300));
+/// How long a stopping node waits for its links beyond the time that they have for their ends: for the tasks to be run.
+const STOP_SLACK: Duration = Duration::from_millis(300);
 /// How long a stopping node waits for its disk.
 const DISK_MAX: Duration = Duration::from_secs(1);
 /// Names the request to stop; handles count theirs from 1.
@@ -315,7 +313,7 @@ impl Actor {
             self.down(&old);
         }
         if self.stop_by.is_some() {
-            up.link.close();
+            up.link.close(STOP_SLACK);
         }
         let linked = Linked {
             link: up.link,
@@ -440,7 +438,7 @@ impl Actor {
             return;
         }
         self.drain();
-        self.stop_by = Some(Instant::now() + STOP_MAX);
+        self.stop_by = Some(Instant::now() + STOP_SLACK);
         self.tell(Input::Command(Command::Stop { request: STOP }));
     }
 
@@ -532,10 +530,16 @@ impl Actor {
                         let _ = reply.send(packet);
                     }
                 }
-                Output::Close { peer, reason } => {
+                Output::Close {
+                    peer,
+                    within,
+                    reason,
+                } => {
                     tracing::debug!(%peer, reason, "closing a link");
                     if let Some(linked) = self.peers.get(&peer) {
-                        linked.link.close();
+                        linked.link.close(within);
+                        let by = Instant::now() + within + STOP_SLACK;
+                        self.stop_by = self.stop_by.map(|others| others.max(by));
                     }
                 }
                 Output::Reply { request, reply } => self.on_reply(request, reply),

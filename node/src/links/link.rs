@@ -4,9 +4,11 @@
 //! reader then hands over what has come before, tells the core's task, and both tasks let go of their streams.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{Notify, Semaphore};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use weft_core::wire::OutFrame;
 use weft_core::{DownReason, Lane};
@@ -36,6 +38,8 @@ pub(crate) struct Link {
     pub(super) credit: Semaphore,
     heard: AtomicBool,
     closing: CancellationToken,
+    /// By when an ordered end is over.
+    close_by: OnceLock<Instant>,
     ended: CancellationToken,
     written: CancellationToken,
     reason: Mutex<Option<DownReason>>,
@@ -52,6 +56,7 @@ impl Link {
             credit: Semaphore::new(READ_AHEAD_BYTES_MAX),
             heard: AtomicBool::new(false),
             closing: CancellationToken::new(),
+            close_by: OnceLock::new(),
             ended: CancellationToken::new(),
             written: CancellationToken::new(),
             reason: Mutex::default(),
@@ -78,8 +83,10 @@ impl Link {
         self.work.notify_one();
     }
 
-    /// Orders the end: what waits is sent, goodbye is said, and the peer gets a little time to do the same.
-    pub(crate) fn close(&self) {
+    /// Orders the end: what waits is sent, goodbye is said, and the peer gets some time to read it and to do the same. The first
+    /// order holds.
+    pub(crate) fn close(&self, within: Duration) {
+        self.close_by.get_or_init(|| Instant::now() + within);
         self.closing.cancel();
         self.wake();
     }
@@ -137,9 +144,12 @@ impl Link {
         self.work.notified().await;
     }
 
-    /// Resolves once the end is ordered.
-    pub(super) async fn closing(&self) {
+    /// Resolves when an ordered end has had its time.
+    pub(super) async fn close_by(&self) {
         self.closing.cancelled().await;
+        if let Some(&by) = self.close_by.get() {
+            sleep_until(by).await;
+        }
     }
 
     /// Takes frames to send, until about `bytes_max` bytes, and wakes the core's task if that has made room.

@@ -10,6 +10,7 @@ use weft_core::{DownReason, Lane};
 use super::address::{net_peer, pack};
 use super::*;
 
+mod far;
 mod half_dead;
 mod quic;
 
@@ -295,7 +296,7 @@ async fn an_ordered_end_delivers_what_was_queued_and_says_goodbye() {
         // More than a connection's first flight, so that a close that forgets what was not sent yet would show.
         queue_much(&to_b, 50);
         let ordered = Instant::now();
-        to_b.close();
+        to_b.close(DEADLINE);
         let expected: Vec<u64> = (0..50).collect();
         assert_eq!(b.pings(50).await, expected, "{on}");
         assert_eq!(b.ended(&to_a).await, DownReason::Closed);
@@ -322,8 +323,8 @@ async fn two_nodes_that_end_at_once_get_each_others_last_frames() {
         let (to_b, to_a) = linked(&mut a, &mut b).await;
         queue_much(&to_b, 50);
         queue_much(&to_a, 50);
-        to_b.close();
-        to_a.close();
+        to_b.close(DEADLINE);
+        to_a.close(DEADLINE);
         let expected: Vec<u64> = (0..50).collect();
         for (mut node, link) in [(a, to_b), (b, to_a)] {
             assert_eq!(node.pings(50).await, expected, "{on}");
@@ -437,7 +438,7 @@ async fn a_peer_that_reads_nothing_fills_its_own_lanes_and_blocks_nobody() {
     assert_eq!(c.pings(100).await.len(), 100);
     // Its end comes in time, too.
     let ordered = Instant::now();
-    to_b.close();
+    to_b.close(Duration::from_millis(300));
     assert_eq!(a.ended(&to_b).await, DownReason::Ordered);
     assert!(ordered.elapsed() < Duration::from_secs(1));
 }

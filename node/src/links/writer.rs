@@ -11,12 +11,13 @@ use tokio::time::timeout;
 use weft_core::DownReason;
 use weft_core::wire::OutFrame;
 
-use super::CLOSE_TIMEOUT;
 use super::frames::GOODBYE;
 use super::link::Link;
 
 /// Bytes that are gathered into one buffer: sixteen of Yamux's frames. What waits behind them is a control frame's delay.
 const GATHER_BYTES_MAX: usize = 256 * 1024;
+/// How long this side's end may take to be said once the link is over.
+const LAST_WORD: Duration = Duration::from_millis(300);
 /// The buffer's size at rest.
 const BUFFER_BYTES_MIN: usize = 16 * 1024;
 
@@ -33,7 +34,7 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
     let outcome = tokio::select! {
         biased;
         // Whatever a peer does or doesn't read: an ordered end comes in time.
-        () = close_deadline(&link) => Err(DownReason::Ordered),
+        () = link.close_by() => Err(DownReason::Ordered),
         () = cut_off(&link) => Ok(()),
         outcome = writer.write(&link) => outcome,
     };
@@ -41,13 +42,8 @@ pub(super) async fn run<S: AsyncRead + AsyncWrite + Unpin>(
         link.end(reason);
     }
     // The peer may be waiting for this side's end: it comes at once, but nobody waits for it long.
-    let _ = timeout(CLOSE_TIMEOUT, writer.stream.close()).await;
+    let _ = timeout(LAST_WORD, writer.stream.close()).await;
     link.set_written();
-}
-
-async fn close_deadline(link: &Link) {
-    link.closing().await;
-    tokio::time::sleep(CLOSE_TIMEOUT).await;
 }
 
 /// Resolves when the link is over by something else than an order. After an order what waits is still written, even if the

@@ -33,6 +33,8 @@ const PING_AGAIN: Duration = Duration::from_millis(500);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// Silence after which a link is dead: with the clock's grain and a tick it is noticed by 3 s (the design's bound).
 const DEAD_AFTER: Duration = Duration::from_millis(2_750);
+/// How long an ordered end may take with a peer that is given up: it may be there all the same (a guess).
+const LAST_WORDS: Duration = Duration::from_millis(300);
 /// A neighbour that stays congested is replaced after this long.
 const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// Frames for neighbours from a peer that is none, after which it is told of: honest ones cross with a goodbye, a few at a time.
@@ -125,6 +127,16 @@ impl Link {
 
     pub(super) const fn is_alive(&self) -> bool {
         !self.dead
+    }
+
+    /// How long an ordered end may take: until the peer would count as dead, for until then it lives and may be far or slow.
+    /// One that has read all lets go at once.
+    pub(super) fn ends_within(&self, now: Now) -> Duration {
+        if self.dead {
+            return LAST_WORDS;
+        }
+        let dead_at = self.heard_at + DEAD_AFTER;
+        dead_at.since(now.time).max(LAST_WORDS)
     }
 
     /// Something was heard or answered: the next ping can wait.
@@ -294,8 +306,17 @@ impl Core {
         let Some(link) = self.links.get_mut(&peer).filter(|link| link.is_alive()) else {
             return;
         };
+        let within = if is_loss {
+            LAST_WORDS
+        } else {
+            link.ends_within(now)
+        };
         link.dead = true;
-        self.outputs.push_back(Output::Close { peer, reason });
+        self.outputs.push_back(Output::Close {
+            peer,
+            within,
+            reason,
+        });
         self.unlinked(peer, is_loss, now);
     }
 

@@ -189,6 +189,21 @@ async fn a_peer_that_says_nothing_is_let_go_of_within_three_seconds() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_that_reads_nothing_holds_a_stop_up_for_no_longer_than_it_counts_as_living() {
+    for on in [TCP, QUIC] {
+        let node = whole_node(1, on).await;
+        let raw = Raw::connect(2, &node.addresses()[0]).await;
+        let _held = raw.link(node.peer_id()).await;
+        links(&node, 1).await;
+        let begun = Instant::now();
+        node.shutdown().await;
+        let took = begun.elapsed();
+        assert!(took > Duration::from_secs(1), "it may be slow: {took:?}");
+        assert!(took < Duration::from_secs(3) + SLACK, "{on}: {took:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_peer_that_speaks_and_never_answers_is_let_go_of_after_ten_seconds() {
     let node = whole_node(1, TCP).await;
     let raw = Raw::connect(2, &node.addresses()[0]).await;
