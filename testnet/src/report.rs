@@ -18,10 +18,10 @@ use crate::{CheckReport, NodeState, Status, default_base_dir};
 /// Writes what stands, and what to try next.
 pub fn up_text(status: &Status) -> String {
     let mut text = String::new();
-    let seconds = status.ready_ms.map_or_else(|| "?".to_owned(), seconds);
+    let took = status.ready_ms.map_or_else(|| "?".to_owned(), duration);
     let _ = writeln!(
         text,
-        "{} nodes, one network, ready after {seconds} s\n",
+        "{} nodes, one network, ready after {took}\n",
         status.nodes.len()
     );
     text += &nodes_table(status);
@@ -192,8 +192,12 @@ fn base_dir_flag(base_dir: &Path) -> String {
     format!(" --base-dir {}", base_dir.display())
 }
 
-fn seconds(ms: u64) -> String {
-    format!("{}.{}", ms / 1_000, ms % 1_000 / 100)
+/// Writes a time for people: a few nodes are ready after some tens of milliseconds, hundreds after seconds.
+fn duration(ms: u64) -> String {
+    match ms {
+        0..1_000 => format!("{ms} ms"),
+        _ => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+    }
 }
 
 #[cfg(test)]
@@ -221,6 +225,12 @@ mod tests {
             symmetric: true,
             ready_ms: Some(1_234),
         }
+    }
+
+    #[test]
+    fn a_short_time_is_not_written_as_none() {
+        let written = [0, 49, 999, 1_000, 61_999].map(duration);
+        assert_eq!(written, ["0 ms", "49 ms", "999 ms", "1.0 s", "61.9 s"]);
     }
 
     #[test]

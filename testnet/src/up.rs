@@ -88,6 +88,7 @@ impl Testnet {
     ///
     /// On failure, or when the future is dropped, everything that was started is ended and removed.
     pub async fn up(options: Options, progress: &mut dyn FnMut(Progress)) -> anyhow::Result<Self> {
+        let began = Instant::now();
         if options.nodes == 0 || options.nodes > NODES_MAX {
             bail!("a testnet has 1 to {NODES_MAX} nodes, as many as one machine runs");
         }
@@ -136,7 +137,7 @@ impl Testnet {
             children: Vec::new(),
             lifeline,
         }));
-        starting.testnet().start_all(progress).await?;
+        starting.testnet().start_all(began, progress).await?;
         Ok(starting.finish())
     }
 
@@ -228,8 +229,12 @@ impl Testnet {
         process::log_tail(&self.layout.log_file(name))
     }
 
-    async fn start_all(&mut self, progress: &mut dyn FnMut(Progress)) -> anyhow::Result<()> {
-        let began = Instant::now();
+    /// Starts all nodes, and tells how long after `began` they were one network.
+    async fn start_all(
+        &mut self,
+        began: Instant,
+        progress: &mut dyn FnMut(Progress),
+    ) -> anyhow::Result<()> {
         let count = self.record.nodes.len();
         let nodes = u32::try_from(count).unwrap_or(u32::MAX);
         let deadline = began + WHOLE_WAIT_MAX + WHOLE_WAIT_PER_NODE * nodes;
