@@ -12,7 +12,7 @@ use crate::{Contact, Now, Point, RequestId};
 use super::claim::Claim;
 use super::config::{BATCH_BYTES_MAX, BATCH_MAX, WRITES_WAITING_MAX};
 use super::messages::{Answer, Refusal, record_bytes};
-use super::{CallId, DiskError, Event, Op, OrderId, Output, Store};
+use super::{CallId, DiskError, Op, OrderId, Output, Store};
 
 /// What follows once something is on disk, or isn't to be.
 #[derive(Clone, Debug)]
@@ -343,13 +343,6 @@ impl<C: Contact> Store<C> {
                 Then::Make(call) => self.on_reserved(call, kept),
                 Then::Nothing => {}
             }
-        }
-    }
-
-    /// Notes that a damaged record is on disk again, or what covers it.
-    fn found_again(&mut self, key: &KvKey) {
-        if self.loads.recovered(key, &self.holding) {
-            self.event(Event::Recovered { key: key.clone() });
         }
     }
 }

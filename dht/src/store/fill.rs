@@ -143,7 +143,12 @@ impl<C: Contact> Store<C> {
         for (key, id) in restored.lost {
             self.counters.lost += 1;
             self.loads.lose(key.clone(), id);
-            self.event(Event::Lost { key, id });
+            self.event(Event::Lost {
+                key: key.clone(),
+                id,
+            });
+            // What covers it may have been written just before.
+            self.found_again(&key);
         }
         let me = self.members.me();
         let mut others = Vec::new();

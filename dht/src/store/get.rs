@@ -365,7 +365,7 @@ impl<C: Contact> Store<C> {
         let Some(key) = running.key() else { return };
         if merged.is_empty() {
             // All replicas that there are say that there is nothing.
-            self.loads.give_up(key);
+            self.give_up_lost(&key.clone());
             return;
         }
         let write = Write::Keep {

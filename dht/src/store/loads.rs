@@ -42,7 +42,8 @@ type Wanted<P> = Vec<(KvKey, RecordId<P>)>;
 #[derive(Debug)]
 pub(super) struct Loads<P> {
     reading: BTreeMap<OrderId, (Reader<P>, Wanted<P>)>,
-    /// What was damaged and isn't here again: the key can't be answered for. Bounded by what was held.
+    /// What was damaged and isn't here again: the key can't be answered for. It stays on disk as it is until it is made
+    /// good, so that a start finds it again. Bounded by what was held.
     lost: BTreeMap<KvKey, Vec<RecordId<P>>>,
 }
 
@@ -73,18 +74,21 @@ impl<P: Peer> Loads<P> {
         }
     }
 
-    /// Gives up on what nobody has.
-    pub(super) fn give_up(&mut self, key: &KvKey) -> bool {
-        self.lost.remove(key).is_some()
+    /// Gives up on what nobody has; returns what that was.
+    pub(super) fn give_up(&mut self, key: &KvKey) -> Vec<RecordId<P>> {
+        self.lost.remove(key).unwrap_or_default()
     }
 
-    /// Returns whether all that was lost of a key is held again, or covered.
-    pub(super) fn recovered(&mut self, key: &KvKey, holding: &Holding<P>) -> bool {
+    /// Takes what is held again of a key, or covered, as lost no more; returns it.
+    pub(super) fn recover(&mut self, key: &KvKey, holding: &Holding<P>) -> Vec<RecordId<P>> {
         let Some(lost) = self.lost.get_mut(key) else {
-            return false;
+            return Vec::new();
         };
-        lost.retain(|id| !holding.has(key, id));
-        lost.is_empty() && self.lost.remove(key).is_some()
+        let found = lost.extract_if(.., |id| holding.has(key, id)).collect();
+        if lost.is_empty() {
+            self.lost.remove(key);
+        }
+        found
     }
 }
 
@@ -161,8 +165,34 @@ impl<C: Contact> Store<C> {
             siblings.remove(&id);
             self.holding.index.replace(&key, siblings);
         }
-        self.disk
-            .write(Write::Drop(vec![(key.clone(), id)]), Then::Nothing);
         self.repair_lost(key, now);
+    }
+
+    /// Takes what has been written of a key in the place of what was damaged.
+    pub(super) fn found_again(&mut self, key: &KvKey) {
+        let found = self.loads.recover(key, &self.holding);
+        if found.is_empty() {
+            return;
+        }
+        if !self.loads.is_lost(key) {
+            self.event(Event::Recovered { key: key.clone() });
+        }
+        let covered = found.into_iter();
+        let covered = covered.filter(|id| self.holding.index.find(key, id).is_none());
+        self.drop_lost(key, covered.collect());
+    }
+
+    /// Gives up on what was damaged here and nobody has.
+    pub(super) fn give_up_lost(&mut self, key: &KvKey) {
+        let lost = self.loads.give_up(key);
+        self.drop_lost(key, lost);
+    }
+
+    /// Frees the place of damaged records that won't be written again.
+    fn drop_lost(&mut self, key: &KvKey, lost: Vec<RecordId<C::Peer>>) {
+        let lost: Vec<_> = lost.into_iter().map(|id| (key.clone(), id)).collect();
+        if !lost.is_empty() {
+            self.disk.write(Write::Drop(lost), Then::Nothing);
+        }
     }
 }

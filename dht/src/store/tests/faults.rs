@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand::seq::IteratorRandom;
 
-use super::basics::{get, is_strict, put, put_on, values};
+use super::basics::{context, get, is_strict, put, put_on, values};
 use super::network::{MS, Network, SECOND, key};
 use crate::kv::KvKey;
 use crate::store::{Basis, Call, Config, DiskError, Event, Outcome, Terms, Written};
@@ -322,6 +322,41 @@ fn a_damaged_record_is_never_served_and_comes_again_from_the_replicas() {
     );
     assert_eq!(network.store(damaged).counters().lost, 1);
     assert_eq!(network.held(damaged, &key).len(), 1);
+}
+
+#[test]
+fn what_all_replicas_found_damaged_is_not_found_missing_once_they_have_restarted() {
+    let mut network = Network::of(11, 5);
+    let key = key("k");
+    network.ask(0, put(&key, "v"));
+    network.run_for(SECOND);
+    let seen = context(&network.ask(0, get(&key)));
+    let replicas = network.closest(&key)[..3].to_vec();
+    let can_be_read = |network: &mut Network| {
+        let outcome = network.ask(4, get(&key));
+        matches!(outcome, Outcome::Got { .. })
+    };
+    for node in &replicas {
+        network.nodes.get_mut(node).unwrap().disk.rot(&key);
+    }
+    assert!(!can_be_read(&mut network));
+    for &node in &replicas {
+        network.crash(node);
+        network.start(node);
+    }
+    network.settle(60 * SECOND);
+    assert!(!can_be_read(&mut network));
+    // Whoever had read it can write what takes its place.
+    network.ask(0, put_on(&key, "w", Basis::Context(seen)));
+    network.run_for(SECOND);
+    assert_eq!(values(&network.ask(4, get(&key))), ["w"]);
+    for node in &replicas {
+        assert_eq!(
+            network.nodes[node].disk.records.len(),
+            1,
+            "its place is free"
+        );
+    }
 }
 
 #[test]
