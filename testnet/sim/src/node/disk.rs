@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use weft_core::PeerContact;
 use weft_core::log::{self, LogOp, RestoredTopic};
-use weft_dht::kv::{KvKey, RecordId};
+use weft_dht::kv::{Header, KvKey, RecordId};
 use weft_dht::store::{DiskError, Kept, Loaded, Op, Restored};
 use weft_identity::PeerId;
 
@@ -63,19 +63,18 @@ impl Disk {
         Ok(())
     }
 
-    /// Returns what a node begins with that is started on it.
+    /// Returns what a node begins with that is started on it. All is checked then, and what is damaged is found.
     pub(super) fn begin(&mut self) -> (Restored<PeerContact>, Vec<RestoredTopic>) {
-        (self.kept.restore(), self.logs.restore())
-    }
-
-    /// Flips a bit of one record, the how-manyth follows from a number; returns whether there was one.
-    pub fn damage(&mut self, number: usize) -> bool {
-        let places = self.kept.records().filter(|it| !self.damaged.contains(*it));
-        let places: Vec<_> = places.cloned().collect();
-        let Some(place) = places.get(number.checked_rem(places.len()).unwrap_or(0)) else {
-            return false;
+        let mut restored = self.kept.restore();
+        let damaged = |header: &mut Header<PeerId>| {
+            let at = (header.key.clone(), header.id());
+            self.damaged.contains(&at)
         };
-        self.damaged.insert(place.clone())
+        let lost = restored.records.extract_if(.., damaged);
+        restored.lost = lost
+            .map(|header| (header.key.clone(), header.id()))
+            .collect();
+        (restored, self.logs.restore())
     }
 }
 
@@ -87,6 +86,23 @@ impl Disks {
     /// Makes the empty disks of so many nodes.
     pub fn new(nodes: u32) -> Self {
         Self((0..nodes).map(|_| Mutex::default()).collect())
+    }
+
+    /// Flips a bit of one record of a node's, the how-manyth follows from a number; returns whether there was one.
+    ///
+    /// No record is damaged at two nodes: a write is acknowledged once two have it, so with both copies gone nothing could be
+    /// asked of the store.
+    pub fn damage(&self, node: NodeId, number: usize) -> bool {
+        let damaged: BTreeSet<At> = (0..self.0.len() as NodeId)
+            .flat_map(|node| self.of(node).damaged.clone())
+            .collect();
+        let mut disk = self.of(node);
+        let places = disk.kept.records().filter(|it| !damaged.contains(*it));
+        let places: Vec<At> = places.cloned().collect();
+        let place = number
+            .checked_rem(places.len())
+            .map(|at| places[at].clone());
+        place.is_some_and(|place| disk.damaged.insert(place))
     }
 
     /// Returns a node's disk.

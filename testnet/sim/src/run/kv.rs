@@ -154,7 +154,7 @@ impl<M: Machine> Runner<'_, M> {
         for node in self.draw(share) {
             let number: u32 = self.engine.rng().random();
             if let Some(disks) = &self.script.plan.disks {
-                damaged += u32::from(disks.of(node).damage(number as usize));
+                damaged += u32::from(disks.damage(node, number as usize));
             }
         }
         self.set("kv_damaged", f64::from(damaged));
