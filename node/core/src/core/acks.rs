@@ -4,7 +4,8 @@
 //! keepers have them on theirs. Keepers are members of the swarm, so they get messages along its trees; they are asked whether
 //! they have, and get by hand what they lack.
 
-use std::collections::BTreeSet;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use weft_dht::store::DiskError;
@@ -35,6 +36,9 @@ pub(super) struct Unacknowledged {
     ticket: Ticket,
     /// Keepers that have all of it on disk.
     keepers: BTreeSet<PeerId>,
+    /// How many questions and bundles for it are on their way to a keeper, which need not be sent again: they are answered or
+    /// given up.
+    unanswered: BTreeMap<PeerId, usize>,
     /// How many keepers there are to be at least, as far as the own table knows.
     need: usize,
     ask_at: Time,
@@ -42,6 +46,16 @@ pub(super) struct Unacknowledged {
 }
 
 impl Unacknowledged {
+    /// A keeper has answered one question, or won't.
+    fn answered(&mut self, keeper: PeerId) {
+        if let Entry::Occupied(mut entry) = self.unanswered.entry(keeper) {
+            match *entry.get() {
+                0 | 1 => drop(entry.remove()),
+                _ => *entry.get_mut() -= 1,
+            }
+        }
+    }
+
     /// Returns the seqs that it published.
     fn seqs(&self) -> Seqs {
         let first = self.receipts.first().map_or(1, |receipt| receipt.seq);
@@ -91,6 +105,7 @@ impl Core {
                 Ack::Local | Ack::Keepers => self.logs.ticket(),
             },
             keepers: BTreeSet::new(),
+            unanswered: BTreeMap::new(),
             need,
             ask_at: now.time,
             until: now.time + ACK_WAIT,
@@ -208,7 +223,12 @@ impl Core {
             return;
         };
         let keepers = entry.rendezvous.keepers.keys().copied();
-        let silent: Vec<PeerId> = keepers.filter(|it| !waits.keepers.contains(it)).collect();
+        let silent: Vec<PeerId> = keepers
+            .filter(|it| !waits.keepers.contains(it) && !waits.unanswered.contains_key(it))
+            .collect();
+        for keeper in &silent {
+            waits.unanswered.insert(*keeper, 1);
+        }
         let query = Query::Confirm {
             topic,
             stream,
@@ -233,27 +253,50 @@ impl Core {
         if durable {
             waits.keepers.insert(peer);
         }
+        waits.answered(peer);
         if !held {
             let (topic, seqs) = (waits.topic, waits.seqs());
-            self.hand_over(topic, &seqs, peer, now);
+            self.hand_over(topic, &seqs, peer, Some(request), now);
         }
     }
 
-    /// Gives a keeper what it lacks of this node's own messages.
-    pub(super) fn hand_over(&mut self, topic: TopicId, seqs: &Seqs, to: PeerId, now: Now) {
+    /// A question or bundle of a publish that waits, if any does, has been answered or given up.
+    pub(super) fn hand_over_ended(&mut self, request: Option<RequestId>, peer: PeerId) {
+        let waits = self.acks.iter_mut();
+        let mut waits = waits.filter(|it| request == Some(it.request));
+        if let Some(waits) = waits.next() {
+            waits.answered(peer);
+        }
+    }
+
+    /// Gives a keeper what it lacks of this node's own messages, perhaps for a publish that waits.
+    pub(super) fn hand_over(
+        &mut self,
+        topic: TopicId,
+        seqs: &Seqs,
+        to: PeerId,
+        publish: Option<RequestId>,
+        now: Now,
+    ) {
         let id = self.own_stream();
         let Some(entry) = self.swarms.get(&topic) else {
             return;
         };
         let name = entry.name.clone();
         let bundles: Vec<_> = super::keepers::held_of(entry, id, seqs).cloned().collect();
+        let count = bundles.len();
         for bundle in bundles {
             let query = Query::Hand {
                 topic: name.clone(),
                 bundle,
             };
             // It is asked again whether it has all of them.
-            self.ask_keeper(to, None, What::Handed, &query, now);
+            self.ask_keeper(to, None, What::Handed(publish), &query, now);
+        }
+        let waits = self.acks.iter_mut();
+        let mut waits = waits.filter(|it| publish == Some(it.request));
+        if let Some(waits) = waits.next().filter(|_| count > 0) {
+            *waits.unanswered.entry(to).or_default() += count;
         }
     }
 

@@ -41,8 +41,8 @@ pub(super) enum What {
     Confirm(RequestId),
     /// To take a bundle that is published through keepers, the how-manyth of its publish.
     Hand(RequestId, usize),
-    /// To take a bundle of a publish: whether it has is asked apart from that.
-    Handed,
+    /// To take a bundle of a publish that waits for keepers, if any does: whether it has is asked apart from that.
+    Handed(Option<RequestId>),
 }
 
 /// The questions of this node to keepers.
@@ -173,7 +173,9 @@ impl Core {
             (What::Confirm(request), Answer::Confirmed { durable, held, .. }) => {
                 self.confirmed(request, peer, (durable, held), now);
             }
-            (What::Handed, Answer::Confirmed { .. }) => {}
+            (What::Handed(request), Answer::Confirmed { .. }) => {
+                self.hand_over_ended(request, peer);
+            }
             (What::Hand(request, at), answer) => {
                 self.hand_answered((request, at), peer, Some(&answer), now);
             }
@@ -212,7 +214,8 @@ impl Core {
             }
             What::Exchange(topic) => self.exchange_failed(topic, peer, now),
             // It is asked again for as long as anybody waits.
-            What::Confirm(_) | What::Handed => {}
+            What::Confirm(request) => self.hand_over_ended(Some(request), peer),
+            What::Handed(request) => self.hand_over_ended(request, peer),
             What::Hand(request, at) => self.hand_answered((request, at), peer, None, now),
         }
     }

@@ -40,6 +40,8 @@ pub(super) struct Handing {
     /// Which bundles a peer has, and which on disk.
     held: BTreeMap<PeerId, BTreeSet<usize>>,
     durable: BTreeMap<PeerId, BTreeSet<usize>>,
+    /// Which bundles are on their way to a peer, and need not be sent again: they are answered or given up.
+    unanswered: BTreeSet<(PeerId, usize)>,
     subscribed: usize,
     ask_at: Time,
     until: Time,
@@ -118,6 +120,7 @@ impl Core {
             targets,
             held: BTreeMap::new(),
             durable: BTreeMap::new(),
+            unanswered: BTreeSet::new(),
             subscribed: 0,
             ask_at: now.time,
             until: now.time + HANDED_WITHIN,
@@ -169,7 +172,11 @@ impl Core {
             handing.ask_at = now.time + AGAIN;
             let mut asks = Vec::new();
             for keeper in handing.targets.iter().take(KEEPERS) {
-                for at in handing.lacking(super::peer_of(keeper)) {
+                let peer = super::peer_of(keeper);
+                for at in handing.lacking(peer) {
+                    if !handing.unanswered.insert((peer, at)) {
+                        continue;
+                    }
                     let query = Query::Hand {
                         topic: handing.name.clone(),
                         bundle: handing.bundles[at].clone(),
@@ -195,6 +202,7 @@ impl Core {
         let Some(handing) = self.handing.get_mut(&request) else {
             return;
         };
+        handing.unanswered.remove(&(peer, at));
         if let Some(Answer::Confirmed {
             durable,
             held,
@@ -252,7 +260,7 @@ impl Core {
         let last = receipt.seq;
         let seqs = weft_overlay::Seqs::range(last, last);
         for keeper in keepers {
-            self.hand_over(topic, &seqs, keeper, now);
+            self.hand_over(topic, &seqs, keeper, None, now);
         }
     }
 }

@@ -13,7 +13,7 @@ use super::dht::call;
 use super::net::{Net, Setup};
 use super::{TOPIC, message, seconds, topic};
 
-const KEEPERS: usize = 3;
+pub(super) const KEEPERS: usize = 3;
 
 /// A network whose nodes all keep things for others, whole and acquainted.
 pub(super) fn network(count: usize, seed: u64) -> Net {
@@ -41,7 +41,12 @@ fn get_published(net: &mut Net, node: usize, messages: &[Bytes], ack: Ack) -> Pu
     get_published_via(net, node, messages, (Via::Both, ack))
 }
 
-fn get_published_via(net: &mut Net, node: usize, messages: &[Bytes], way: (Via, Ack)) -> Published {
+pub(super) fn get_published_via(
+    net: &mut Net,
+    node: usize,
+    messages: &[Bytes],
+    way: (Via, Ack),
+) -> Published {
     let request = net.publish_for(node, TOPIC, messages.to_vec(), way);
     net.run_until(seconds(15), "it is acknowledged", |net| {
         net.node(node).replies.contains_key(&request)
@@ -67,11 +72,11 @@ fn is_member(net: &Net, node: usize) -> bool {
 }
 
 /// Nodes that are no keepers, with that many of them.
-fn others(net: &Net) -> Vec<usize> {
+pub(super) fn others(net: &Net) -> Vec<usize> {
     closest(net).split_off(KEEPERS)
 }
 
-fn numbered(count: usize) -> Vec<Bytes> {
+pub(super) fn numbered(count: usize) -> Vec<Bytes> {
     (0..count)
         .map(|n| message(format!("message {n}")))
         .collect()

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test's harness fails by panicking")]
 
+mod by_hand;
 mod dht;
 mod disk;
 mod keepers;

@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_core::config::PreviousRun;
 use weft_core::input::{Ack, Reach, Via};
+use weft_core::keeping::{Message, Query};
 use weft_core::log::{Kept, LogOp, WriteId};
 use weft_core::wire::{Decoder, Frame, KnownBodies};
 use weft_core::{
@@ -133,6 +134,9 @@ pub(crate) struct Net {
     pub frames: u64,
     /// Of them those of the structured layer.
     pub kad_frames: u64,
+    /// Bundles that came to keepers by hand, and questions whether they have some.
+    pub hands: u64,
+    pub confirms: u64,
     setup: Setup,
     seed: u64,
     rng: ChaCha8Rng,
@@ -186,6 +190,8 @@ impl Net {
             time: Time::from_micros(1_000_000),
             frames: 0,
             kad_frames: 0,
+            hands: 0,
+            confirms: 0,
             setup,
             seed,
             rng: ChaCha8Rng::seed_from_u64(seed),
@@ -457,6 +463,13 @@ impl Net {
             .expect("an honest frame");
         self.frames += 1;
         self.kad_frames += u64::from(matches!(decoded, Frame::Kad { .. }));
+        if let Frame::Topics { message, .. } = &decoded {
+            match &**message {
+                Message::Query(Query::Hand { .. }) => self.hands += 1,
+                Message::Query(Query::Confirm { .. }) => self.confirms += 1,
+                _ => {}
+            }
+        }
         let peer = self.peer_at(from);
         self.link_state(to, peer, true);
         self.tell(
