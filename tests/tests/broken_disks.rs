@@ -36,8 +36,8 @@ impl Scene {
         for number in 0..KEYS {
             let key = format!("key {number}");
             let value = value(number);
-            put(&reader, &key, &value).await.expect("all are there");
-            acknowledged.wrote(&key, value);
+            let by = put(&reader, &key, &value).await.expect("all are there");
+            acknowledged.wrote(&key, value, by);
         }
         Self {
             net,

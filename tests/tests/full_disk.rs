@@ -12,7 +12,7 @@ use std::process::Stdio;
 use rustix::process::Signal;
 use weft_tests::command::{SOON, Weft};
 use weft_tests::daemon::Daemon;
-use weft_tests::kv::{Acknowledged, PATIENCE, client, put, settled, status, wait_held};
+use weft_tests::kv::{Acknowledged, By, PATIENCE, client, put, settled, status, wait_held};
 use weft_tests::net::{Base, Net, names};
 use weft_tests::ramdisk::Ramdisk;
 use weft_tests::wait;
@@ -82,8 +82,8 @@ async fn a_full_disk_refuses_writes_serves_reads_starts_again_and_recovers() {
     let mut acknowledged = Acknowledged::default();
     for number in 0..KEYS {
         let key = format!("before {number}");
-        put(&n1, &key, "written").await.expect("all are there");
-        acknowledged.wrote(&key, "written".to_owned());
+        let by = put(&n1, &key, "written").await.expect("all are there");
+        acknowledged.wrote(&key, "written".to_owned(), by);
     }
     let before = acknowledged.held(&n1, &id).await;
     assert_eq!(before.len(), KEYS, "three nodes hold three copies");
@@ -91,8 +91,8 @@ async fn a_full_disk_refuses_writes_serves_reads_starts_again_and_recovers() {
     disk.fill();
     for number in 0..KEYS {
         let key = format!("meanwhile {number}");
-        put(&n1, &key, "written").await.expect("two are enough");
-        acknowledged.wrote(&key, "written".to_owned());
+        let by = put(&n1, &key, "written").await.expect("two are enough");
+        acknowledged.wrote(&key, "written".to_owned(), by);
     }
     let put_everywhere = |node| {
         weft.run([
@@ -133,7 +133,7 @@ async fn a_full_disk_refuses_writes_serves_reads_starts_again_and_recovers() {
         put_everywhere("n3").succeeded().then_some(())
     });
     settled(&net, &all).await;
-    acknowledged.wrote("everywhere", "?".to_owned());
+    acknowledged.wrote("everywhere", "?".to_owned(), By::Replicas);
     let full = client(&net, "n3").await;
     acknowledged.check_exactly(&full).await;
     let held: Vec<String> = acknowledged.keys().map(str::to_owned).collect();
