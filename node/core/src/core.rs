@@ -52,7 +52,7 @@ use asking::Asking;
 use book::AddressBook;
 use dht::Structured;
 use dials::{Dial, PendingDial};
-use hand::Handing;
+use hand::{Handing, Unspread};
 use join::JoinAddress;
 use keepers::Keeping;
 use links::Link;
@@ -109,6 +109,7 @@ pub struct Core {
     acks: Vec<Unacknowledged>,
     /// Publishes that are being handed to keepers.
     handing: BTreeMap<RequestId, Handing>,
+    unspread: Unspread,
     history_bytes: usize,
     logs: Logs,
 
@@ -184,6 +185,7 @@ impl Core {
             publishing: BTreeSet::new(),
             acks: Vec::new(),
             handing: BTreeMap::new(),
+            unspread: Unspread::default(),
             history_bytes: 0,
             logs: Logs::new(config.epoch),
             members: Members::default(),

@@ -1,13 +1,18 @@
 //! Publishing by hand: a node that is no member of a topic gives its bundles to the topic's keepers, who spread them.
 //!
-//! One bundle after the other, so that keepers get them in their order; each goes to all keepers at once. A node that should keep
-//! the topic itself becomes a member and publishes as one.
+//! One bundle after the other, so that keepers get them in their order; each goes to all keepers at once, and is signed when its
+//! turn comes, so that a publish that fails half-way has taken no seqs for what never left. A node that should keep the topic
+//! itself becomes a member and publishes as one.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod unspread;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use weft_identity::PeerId;
 use weft_overlay::{Bundle, Now, Time};
+
+pub(super) use unspread::Unspread;
 
 use super::Core;
 use super::asking::What;
@@ -32,6 +37,9 @@ pub(super) struct Handing {
     name: TopicName,
     ack: Ack,
     receipts: Vec<Receipt>,
+    /// What isn't signed yet, a bundle each.
+    parts: VecDeque<Vec<Message>>,
+    /// What is: first those that a failed publish has left.
     bundles: Vec<TopicBundle>,
     /// The bundle that is under way; past the last, keepers get what they lack of those before.
     at: usize,
@@ -98,24 +106,12 @@ impl Core {
         if let Some(error) = error {
             return self.reply(request, Reply::Published(Err(error)));
         }
-        let (mut bundles, mut receipts) = (Vec::new(), Vec::new());
-        for part in parts(messages) {
-            let bundle = self.next_bundle(topic, &name, part, now);
-            let header = bundle.header();
-            receipts.extend((header.first..=header.last).map(|seq| Receipt {
-                epoch: self.epoch,
-                seq,
-                eager: 0,
-                lazy: 0,
-                subscribers_known: 0,
-            }));
-            bundles.push(bundle);
-        }
         let handing = Handing {
             name,
             ack,
-            receipts,
-            bundles,
+            receipts: Vec::with_capacity(messages.len()),
+            parts: parts(messages).into_iter().map(<[_]>::to_vec).collect(),
+            bundles: self.unspread.take(topic, now),
             at: 0,
             targets,
             held: BTreeMap::new(),
@@ -127,6 +123,75 @@ impl Core {
         };
         self.handing.insert(request, handing);
         self.hand_on(request, now);
+    }
+
+    /// Signs what is next of a publish; not before all is signed of those before it on its topic, so that seqs follow the calls.
+    /// Returns whether it did.
+    fn sign_next(&mut self, request: RequestId, now: Now) -> bool {
+        let Some(handing) = self.handing.get(&request) else {
+            return false;
+        };
+        let name = handing.name.clone();
+        let mut before = self.handing.range(..request);
+        let waits = before.any(|(_, other)| other.name == name && !other.parts.is_empty());
+        let Some(handing) = self.handing.get_mut(&request) else {
+            return false;
+        };
+        if waits {
+            // It is woken.
+            (handing.ask_at, handing.until) = (Time::NEVER, Time::NEVER);
+            return false;
+        }
+        let Some(part) = handing.parts.pop_front() else {
+            return false;
+        };
+        let is_last = handing.parts.is_empty();
+        let bundle = self.next_bundle(name.id(&self.network), &name, &part, now);
+        let header = bundle.header();
+        if let Some(handing) = self.handing.get_mut(&request) {
+            let seqs = header.first..=header.last;
+            handing.receipts.extend(seqs.map(|seq| Receipt {
+                epoch: self.epoch,
+                seq,
+                eager: 0,
+                lazy: 0,
+                subscribers_known: 0,
+            }));
+            handing.bundles.push(bundle);
+            handing.ask_at = now.time;
+            handing.until = now.time + HANDED_WITHIN;
+        }
+        if is_last {
+            self.wake_handing(&name, now);
+        }
+        true
+    }
+
+    /// Those that wait for their turn on a topic look whether it has come.
+    fn wake_handing(&mut self, name: &TopicName, now: Now) {
+        for handing in self.handing.values_mut() {
+            if handing.name == *name && handing.until == Time::NEVER {
+                handing.ask_at = now.time;
+            }
+        }
+    }
+
+    /// A publish has failed: what nobody is known to have of it comes with the next one.
+    fn handing_failed(&mut self, request: RequestId, (got, need): (usize, usize), now: Now) {
+        let Some(handing) = self.handing.remove(&request) else {
+            return;
+        };
+        let topic = handing.name.id(&self.network);
+        for (at, bundle) in handing.bundles.into_iter().enumerate() {
+            let mut held = handing.held.values().chain(handing.durable.values());
+            if !held.any(|held| held.contains(&at)) {
+                self.unspread.push(topic, bundle);
+            }
+        }
+        self.wake_handing(&handing.name, now);
+        let ack = Ack::Keepers;
+        let error = PublishError::Unacknowledged { ack, got, need };
+        self.reply(request, Reply::Published(Err(error)));
     }
 
     pub(super) fn next_handing_tick(&self) -> Time {
@@ -150,6 +215,12 @@ impl Core {
             let Some(handing) = self.handing.get_mut(&request) else {
                 return;
             };
+            if handing.at >= handing.bundles.len() && !handing.parts.is_empty() {
+                match self.sign_next(request, now) {
+                    true => continue,
+                    false => return,
+                }
+            }
             let (got, need) = handing.standing();
             if got >= need || handing.ack == Ack::Sent && handing.at >= handing.bundles.len() {
                 if handing.at >= handing.bundles.len() {
@@ -161,10 +232,7 @@ impl Core {
                 continue;
             }
             if handing.targets.is_empty() || handing.until <= now.time {
-                self.handing.remove(&request);
-                let ack = Ack::Keepers;
-                let error = PublishError::Unacknowledged { ack, got, need };
-                return self.reply(request, Reply::Published(Err(error)));
+                return self.handing_failed(request, (got, need), now);
             }
             if handing.ask_at > now.time {
                 return;

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use weft_identity::Hash;
+use weft_overlay::plumtree::Reach;
 use weft_overlay::{Bundle, Now, PreviousEpoch, StreamId, Time};
 
 use super::Core;
@@ -297,13 +298,14 @@ impl Core {
         let name = entry.name.clone();
         let subscribed_here = usize::from(entry.subscriptions > 0);
         let known_to_keepers = entry.rendezvous.subscribed();
+        let before = self.unspread.take(topic, now);
         let bundle = self.next_bundle(topic, &name, messages, now);
-        let (header, cost) = (bundle.header(), bundle.cost_bytes());
         let entry = self.swarms.get_mut(&topic)?;
-        let reach = entry.swarm.publish(bundle, now);
-        let publishing = &mut entry.publishing;
-        publishing.under_way.push_back((header.last, cost));
-        publishing.under_way_bytes += cost;
+        for bundle in before {
+            entry.spread(bundle, now);
+        }
+        let header = bundle.header();
+        let reach = entry.spread(bundle, now);
         entry.used_at = now.time;
         self.drain(topic, now);
         let receipt = Receipt {
@@ -358,6 +360,16 @@ impl Core {
                 self.publish_next(topic, now);
             }
         }
+    }
+}
+
+impl Entry {
+    /// Gives this node's next bundle to its swarm.
+    fn spread(&mut self, bundle: TopicBundle, now: Now) -> Reach {
+        let (last, cost) = (bundle.header().last, bundle.cost_bytes());
+        self.publishing.under_way.push_back((last, cost));
+        self.publishing.under_way_bytes += cost;
+        self.swarm.publish(bundle, now)
     }
 }
 

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use weft_core::input::{Ack, Reach, Via};
+use weft_core::{PublishError, Reply};
 
 use super::keepers::{
     KEEPERS, closest, get_published_via, get_subscribed, network, numbered, others,
 };
 use super::net::Net;
+use super::{TOPIC, message, seconds};
 
 /// Longer than a publisher waits until it tries again, shorter than it waits for an answer.
 const STOPPED_FOR: Duration = Duration::from_millis(1_300);
@@ -43,4 +45,70 @@ fn a_keeper_is_not_asked_again_before_it_has_answered() {
     let way = (Via::Both, Ack::Keepers);
     get_published_via(&mut net, publisher, &numbered(1), way);
     assert_eq!(net.confirms - before, KEEPERS as u64);
+}
+
+#[test]
+fn a_batch_that_keepers_fail_half_way_leaves_no_gap() {
+    let messages = numbered(2_500);
+    // The publisher is cut off when so many bundles have come to a keeper, of three that each of three is given.
+    for cut_after in 0..8 {
+        let (mut net, publisher) = with_publisher(23, Via::Dht);
+        let subscriber = others(&net)[0];
+        let before = net.hands + cut_after;
+        let way = (Via::Dht, Ack::Keepers);
+        let request = net.publish_for(publisher, TOPIC, messages.clone(), way);
+        net.run_until(seconds(1), "it has begun", |net| net.hands >= before);
+        let rest: Vec<usize> = net.live().into_iter().filter(|n| *n != publisher).collect();
+        net.partition(&[publisher], &rest);
+        net.run_until(seconds(15), "it has failed", |net| {
+            net.node(publisher).replies.contains_key(&request)
+        });
+        let reply = net.take_reply(publisher, request);
+        let Some(Reply::Published(Err(PublishError::Unacknowledged { .. }))) = reply else {
+            panic!("{reply:?}");
+        };
+        net.heal();
+        net.run(seconds(10));
+        for via in [Via::Dht, Via::Both] {
+            get_published_via(
+                &mut net,
+                publisher,
+                &[message("after")],
+                (via, Ack::Keepers),
+            );
+            // Longer than it takes until a hole is told as a gap.
+            net.run(seconds(20));
+        }
+        let peer = net.peer_at(publisher);
+        assert!(net.gaps(subscriber, TOPIC).is_empty(), "{cut_after}");
+        let got = net.messages(subscriber, TOPIC, peer);
+        let [first, came @ .., after, again] = &got[..] else {
+            panic!("{} messages", got.len());
+        };
+        assert_eq!(*first, numbered(1)[0]);
+        assert_eq!([after, again], [&message("after"), &message("after")]);
+        assert_eq!(came, &messages[..came.len()], "{cut_after}");
+    }
+}
+
+#[test]
+fn publishes_that_overlap_leave_in_the_order_of_their_calls() {
+    let (mut net, publisher) = with_publisher(24, Via::Dht);
+    let subscriber = others(&net)[0];
+    let way = (Via::Dht, Ack::Keepers);
+    let batches = [numbered(2_500), vec![message("between")], numbered(2_500)];
+    let requests = batches
+        .each_ref()
+        .map(|batch| net.publish_for(publisher, TOPIC, batch.clone(), way));
+    net.run_until(seconds(15), "all are acknowledged", |net| {
+        let replies = &net.node(publisher).replies;
+        requests.iter().all(|request| replies.contains_key(request))
+    });
+    for request in requests {
+        let reply = net.take_reply(publisher, request);
+        assert!(matches!(reply, Some(Reply::Published(Ok(_)))), "{reply:?}");
+    }
+    net.run(seconds(2));
+    let got = net.messages(subscriber, TOPIC, net.peer_at(publisher));
+    assert_eq!(got[1..], batches.concat());
 }
