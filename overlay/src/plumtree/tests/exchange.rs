@@ -1,5 +1,7 @@
 //! Two neighbours that have seen different things come to be in step.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::digest::SPANS_PER_FRAME_MAX;
 use crate::fingerprint::{PARTS, TOLD_STREAMS_MAX};
