@@ -1,4 +1,4 @@
-//! Reads: enough replicas are asked, the closest first, and another one whenever one is slow.
+//! Reads: enough replicas are asked, this node first if it is one, then the closest, and another one whenever one is slow.
 //!
 //! What the replicas have is merged. If too few of them answer, what is *found* may still be returned: it is brought to
 //! nodes that stand in until as many hold it as were to answer, and the answer says `sloppy`. That nothing is found is
@@ -152,8 +152,9 @@ impl<C: Contact> Store<C> {
 
     /// Asks until as many may answer in time as must; returns whether some may.
     fn hedge(&mut self, id: CallId, running: &mut Running<C>, counted: usize, now: Now) -> bool {
+        let me = self.members.me();
         while counted + running.tally.waiting() < running.need() {
-            let Some(peer) = running.tally.next().map(Contact::peer) else {
+            let Some(peer) = running.tally.next_to_read(me).map(Contact::peer) else {
                 break;
             };
             self.ask_read(id, running, peer, now);

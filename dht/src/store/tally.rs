@@ -183,6 +183,13 @@ impl<C: Contact> Tally<C> {
         left.next().map(|(_, seen)| &seen.contact)
     }
 
+    /// Returns whom a read asks next: the reader itself if it is a replica, which takes no way, then the closest.
+    pub(super) fn next_to_read(&self, reader: C::Peer) -> Option<&C> {
+        let is_left = !self.asked.contains_key(&reader) && self.replicas().contains(&reader);
+        let itself = self.contact(reader).filter(|_| is_left);
+        itself.or_else(|| self.next())
+    }
+
     /// Returns a peer whose question failed long enough ago to ask again.
     pub(super) fn again(&self, now: Time) -> Option<&C> {
         let mut failed = self.asked.iter().filter(|(_, asked)| match asked.state {

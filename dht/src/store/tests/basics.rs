@@ -100,6 +100,23 @@ fn ten_nodes_that_start_at_once_settle_within_seconds() {
 }
 
 #[test]
+fn a_replica_that_reads_asks_itself_first() {
+    let mut network = Network::of(1, 10);
+    let key = key("k");
+    network.ask(0, put(&key, "value"));
+    network.run_for(SECOND);
+    for replica in network.closest(&key)[..3].to_vec() {
+        let outcome = network.ask(replica, get(&key));
+        let Outcome::Got { replies, .. } = outcome else {
+            panic!("{outcome:?}");
+        };
+        let mut answered = replies.replicas.iter().map(|reply| reply.peer);
+        assert_eq!(answered.len(), 2);
+        assert!(answered.any(|peer| peer == TestPeer(replica)));
+    }
+}
+
+#[test]
 fn what_is_put_at_one_node_is_got_at_every_other() {
     let mut network = Network::of(1, 10);
     for number in 0..20 {
