@@ -149,6 +149,11 @@ impl Acknowledged {
         &self.0[key].0
     }
 
+    /// Returns on whose word it was.
+    pub fn written_by(&self, key: &str) -> By {
+        self.0[key].1
+    }
+
     /// Returns the keys.
     pub fn keys(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
