@@ -3,8 +3,10 @@
 //! Frames are encoded and decoded as on a real link. A link is in order and keeps a constant latency; a crash breaks a node's
 //! links, a hang delays all that happens to it until it resumes.
 
+mod events;
 mod faults;
 mod got;
+mod outputs;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -15,16 +17,15 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use weft_core::config::PreviousRun;
 use weft_core::input::{Ack, Reach, Via};
-use weft_core::keeping::{Message, Query};
-use weft_core::log::{Kept, LogOp, WriteId};
-use weft_core::wire::{Decoder, Frame, KnownBodies};
+use weft_core::log::Kept;
+use weft_core::wire::{Decoder, KnownBodies};
 use weft_core::{
-    Address, Command, Config, Core, DialError, DialId, Direction, DownReason, Event as CoreEvent,
-    Input, Output, Reply, RequestId, Roles, TopicName,
+    Address, Command, Config, Core, Event as CoreEvent, Input, Reply, RequestId, Roles, TopicName,
 };
 use weft_identity::{Keypair, PeerId};
 use weft_overlay::{Now, Time, UnixMicros};
 
+pub(crate) use events::Event;
 pub(crate) use got::Got;
 
 /// The wall clock at virtual time zero: 2026-01-01.
@@ -35,58 +36,6 @@ pub(crate) const LOOKED_UP: Roles = Roles {
     stores: false,
     ..Roles::SERVER
 };
-
-#[derive(Debug)]
-pub(crate) enum Event {
-    Bytes {
-        from: usize,
-        to: usize,
-        link: u64,
-        frame: Bytes,
-    },
-    Drained {
-        node: usize,
-        link: u64,
-    },
-    Dial {
-        from: usize,
-        dial: DialId,
-        to: Option<usize>,
-        expected: Option<PeerId>,
-    },
-    Down {
-        node: usize,
-        link: u64,
-        reason: DownReason,
-    },
-    KadFailed {
-        node: usize,
-        peer: PeerId,
-    },
-    Synced {
-        node: usize,
-        epoch: u64,
-        id: WriteId,
-        ops: Vec<LogOp>,
-    },
-    Wake {
-        node: usize,
-    },
-}
-
-impl Event {
-    fn node(&self) -> usize {
-        match self {
-            Self::Bytes { to, .. } => *to,
-            Self::Drained { node, .. }
-            | Self::Down { node, .. }
-            | Self::KadFailed { node, .. }
-            | Self::Synced { node, .. }
-            | Self::Wake { node } => *node,
-            Self::Dial { from, .. } => *from,
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Node {
@@ -378,124 +327,8 @@ impl Net {
         self.queue.insert((self.time + delay, self.order), event);
     }
 
-    fn happen(&mut self, event: Event) {
-        let at = event.node();
-        let Some(node) = self.nodes[at].as_mut() else {
-            return;
-        };
-        if let Some(until) = node.hung_until {
-            if until > self.time {
-                self.order += 1;
-                self.queue.insert((until, self.order), event);
-                return;
-            }
-            node.hung_until = None;
-        }
-        match event {
-            Event::Bytes {
-                from,
-                to,
-                link,
-                frame,
-            } => self.bytes(from, to, link, &frame),
-            Event::Drained { node, link } => {
-                if let Some(peer) = self.other_end(link, node) {
-                    self.link_state(node, peer, false);
-                }
-            }
-            Event::Dial {
-                from,
-                dial,
-                to,
-                expected,
-            } => self.dial(from, dial, to, expected),
-            Event::Down { node, link, reason } => {
-                let Some(peer) = self.other_end(link, node) else {
-                    return;
-                };
-                let Some(end) = self.links.get_mut(&link) else {
-                    return;
-                };
-                let at = end.ends.iter().position(|end| *end == node).unwrap();
-                if !std::mem::replace(&mut end.down[at], true) {
-                    self.tell(node, Input::LinkDown { peer, reason });
-                }
-            }
-            Event::KadFailed { node, peer } => self.tell(node, Input::KadFailed { peer }),
-            Event::Synced {
-                node,
-                epoch,
-                id,
-                ops,
-            } => {
-                if self.node(node).epoch == epoch {
-                    let result = self.sync(node, ops);
-                    self.tell(node, Input::Recorded { id, result });
-                }
-            }
-            Event::Wake { node } => {
-                let now = self.now();
-                if let Some(live) = self.nodes[node].as_mut()
-                    && live.wake_at <= now.time
-                {
-                    live.wake_at = Time::NEVER;
-                    live.core.handle_timeout(now);
-                    self.carry_out(node);
-                }
-            }
-        }
-    }
-
-    fn bytes(&mut self, from: usize, to: usize, link: u64, frame: &Bytes) {
-        let Some(end) = self.links.get_mut(&link) else {
-            return;
-        };
-        let at = end.ends.iter().position(|end| *end == to).unwrap();
-        if end.down[at] {
-            return;
-        }
-        let (prefix, len) = weft_core::wire::parse_prefix(frame)
-            .unwrap()
-            .expect("a whole frame");
-        assert_eq!(prefix + len, frame.len());
-        let decoded = end.decoders[at]
-            .decode(&frame[prefix..])
-            .expect("an honest frame");
-        self.frames += 1;
-        self.kad_frames += u64::from(matches!(decoded, Frame::Kad { .. }));
-        if let Frame::Topics { message, .. } = &decoded {
-            match &**message {
-                Message::Query(Query::Hand { .. }) => self.hands += 1,
-                Message::Query(Query::Confirm { .. }) => self.confirms += 1,
-                _ => {}
-            }
-        }
-        let peer = self.peer_at(from);
-        self.link_state(to, peer, true);
-        self.tell(
-            to,
-            Input::Frame {
-                peer,
-                frame: decoded,
-            },
-        );
-    }
-
     pub(crate) fn peer_at(&self, node: usize) -> PeerId {
         self.peers[node]
-    }
-
-    fn link_state(&mut self, node: usize, peer: PeerId, heard: bool) {
-        let data_bytes = self.stuck.get(&(node, peer)).copied().unwrap_or(0);
-        self.tell(
-            node,
-            Input::LinkState {
-                peer,
-                heard,
-                data_bytes,
-                repair_bytes: 0,
-            },
-        );
     }
 
     fn other_end(&self, link: u64, node: usize) -> Option<PeerId> {
@@ -511,174 +344,6 @@ impl Net {
                 link.down == [false; 2] && link.ends.contains(&a) && link.ends.contains(&b)
             })
             .map(|(link, _)| *link)
-    }
-
-    fn dial(&mut self, from: usize, dial: DialId, to: Option<usize>, expected: Option<PeerId>) {
-        let reachable = to.filter(|to| {
-            self.nodes
-                .get(*to)
-                .is_some_and(|node| node.as_ref().is_some_and(|node| node.hung_until.is_none()))
-                && !self.cut.contains(&(from, *to))
-        });
-        let Some(to) = reachable else {
-            let error = DialError::Unreachable("connection refused".to_owned());
-            return self.tell(from, Input::DialFailed { dial, error });
-        };
-        if to == from {
-            let error = DialError::SelfDial;
-            return self.tell(from, Input::DialFailed { dial, error });
-        }
-        let (here, there) = (self.node(from).peer, self.node(to).peer);
-        if expected.is_some_and(|expected| expected != there) {
-            let error = DialError::OtherPeer(there);
-            return self.tell(from, Input::DialFailed { dial, error });
-        }
-        if self.link_between(from, to).is_none() {
-            self.next_link += 1;
-            let decoders = [
-                Decoder::new(there, Arc::clone(&self.node(from).known)),
-                Decoder::new(here, Arc::clone(&self.node(to).known)),
-            ];
-            let ends = [from, to];
-            self.links.insert(
-                self.next_link,
-                LinkEnd {
-                    ends,
-                    decoders,
-                    down: [false; 2],
-                },
-            );
-            self.tell(from, up(there, Direction::Outbound));
-            self.tell(to, up(here, Direction::Inbound));
-        }
-        self.tell(from, Input::Dialled { dial, peer: there });
-    }
-
-    fn order_dial(
-        &mut self,
-        from: usize,
-        dial: DialId,
-        expected: Option<PeerId>,
-        addresses: &[Address],
-    ) {
-        let to = addresses.first().map(index);
-        let rtt = to.map_or(Duration::from_millis(1), |to| self.latency(from, to) * 2);
-        self.at(
-            rtt,
-            Event::Dial {
-                from,
-                dial,
-                to,
-                expected,
-            },
-        );
-    }
-
-    fn carry_out(&mut self, node: usize) {
-        let mut drained = BTreeSet::new();
-        while let Some(output) = self.nodes[node]
-            .as_mut()
-            .and_then(|live| live.core.poll_output())
-        {
-            match output {
-                Output::Send { peer, frame, .. } => {
-                    let Some(to) = self.index_of(peer) else {
-                        continue;
-                    };
-                    let Some(link) = self.link_between(node, to) else {
-                        continue;
-                    };
-                    let bytes: Bytes = [&frame.head[..], &frame.tail[..]].concat().into();
-                    let latency = self.latency(node, to);
-                    self.at(
-                        latency,
-                        Event::Bytes {
-                            from: node,
-                            to,
-                            link,
-                            frame: bytes,
-                        },
-                    );
-                    drained.insert(link);
-                }
-                Output::Dial {
-                    dial,
-                    peer,
-                    addresses,
-                } => self.order_dial(node, dial, peer, &addresses),
-                Output::Prove {
-                    dial,
-                    peer,
-                    addresses,
-                } => self.order_dial(node, dial, Some(peer), &addresses),
-                Output::KadAsk { peer, .. } => {
-                    // Nobody here speaks without links.
-                    self.at(Duration::from_millis(1), Event::KadFailed { node, peer });
-                }
-                // The store has a network of its own in crate dht, and whole nodes with disks in the simulator.
-                // What nodes claim of the store is all that there is to be written.
-                Output::Persist { id, .. } => {
-                    let result = Ok(());
-                    self.tell(node, Input::Persisted { id, result });
-                }
-                Output::Load { .. } => panic!("nobody has put anything"),
-                Output::KadReply { .. } => panic!("nobody asks over streams"),
-                Output::Close { peer, .. } => {
-                    let to = self.index_of(peer);
-                    if let Some(link) = to.and_then(|to| self.link_between(node, to)) {
-                        let latency = self.latency(node, to.unwrap());
-                        self.at(
-                            latency,
-                            Event::Down {
-                                node: to.unwrap(),
-                                link,
-                                reason: DownReason::Closed,
-                            },
-                        );
-                        self.at(
-                            latency,
-                            Event::Down {
-                                node,
-                                link,
-                                reason: DownReason::Ordered,
-                            },
-                        );
-                    }
-                }
-                Output::Deliver { topic, place, item } => {
-                    self.gave_out(node, &topic, place);
-                    self.deliver(node, &topic, item);
-                }
-                Output::Record { id, ops } => self.order_sync(node, id, ops),
-                Output::BeginLog { topic, life, .. } => self.begin_log(node, topic, life),
-                Output::Backfill { topic, items, .. } => self.backfill(node, &topic, items),
-                Output::TrimLog { .. }
-                | Output::LoseArrivals { .. }
-                | Output::EndLog { .. }
-                | Output::PersistAddressBook => {}
-                Output::Reply { request, reply } => {
-                    self.nodes[node]
-                        .as_mut()
-                        .unwrap()
-                        .replies
-                        .insert(request.0, reply);
-                }
-                Output::Event(event) => self.nodes[node].as_mut().unwrap().events.push(event),
-            }
-        }
-        for link in drained {
-            self.at(Duration::from_millis(1), Event::Drained { node, link });
-        }
-        let Some(live) = self.nodes[node].as_mut() else {
-            return;
-        };
-        if let Some(at) = live.core.poll_timeout()
-            && at < live.wake_at
-        {
-            let delay = at.since(self.time);
-            live.wake_at = self.time + delay;
-            self.at(delay, Event::Wake { node });
-        }
     }
 
     fn index_of(&self, peer: PeerId) -> Option<usize> {
@@ -712,14 +377,5 @@ impl Net {
             }
         }
         symmetric && reached.len() == views.len()
-    }
-}
-
-fn up(peer: PeerId, direction: Direction) -> Input {
-    Input::LinkUp {
-        peer,
-        direction,
-        address: None,
-        transport: "virtual",
     }
 }
