@@ -1,5 +1,9 @@
 //! The loop of the core's task.
 
+mod callers;
+mod disk;
+mod links;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,22 +11,20 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
-use tokio::time::{sleep_until, timeout};
+use tokio::time::sleep_until;
 use weft_core::config::PreviousRun;
-use weft_core::{Command, Core, DialError, Input, KadQueryId, Lane, Output, Reply, RequestId};
+use weft_core::{Core, Input, KadQueryId, Lane, Output, Reply, RequestId};
 use weft_identity::PeerId;
 use weft_overlay::Now;
 
-use super::CALLS_MAX;
 use super::clock::Clock;
-use super::keeper::{Keeper, Outcome, Outcomes};
+use super::keeper::{Keeper, Outcomes};
 use super::log::EventLog;
 use super::requests::{Call, Gone, Requests};
 use crate::arrivals::Arrivals;
 use crate::consumers::Consumers;
 use crate::disk::Disk;
-use crate::links::{KadAsk, KadQuery, Link, LinkEvent, Links, Order, ReadFrames, Up, Waiting};
-use crate::store::kept;
+use crate::links::{KadAsk, Link, Links, Order, Waiting};
 
 /// Link events, calls and departures that one wake takes: what has come meanwhile, without letting one kind keep another waiting.
 const EVENTS_A_WAKE: usize = 64;
@@ -35,10 +37,6 @@ const LANES_INTERVAL: Duration = Duration::from_millis(5);
 const BOOK_RETRIED: Duration = Duration::from_secs(10);
 /// How long a stopping node waits for its links beyond the time that they have for their ends: for the tasks to be run.
 const STOP_SLACK: Duration = Duration::from_millis(300);
-/// How long a stopping node waits for its disk.
-const DISK_MAX: Duration = Duration::from_secs(1);
-/// Names the request to stop; handles count theirs from 1.
-const STOP: RequestId = RequestId(0);
 
 /// How the task has ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -228,220 +226,6 @@ impl Actor {
         }
     }
 
-    // What comes from links.
-
-    /// Tells the core how its links stand, where that has changed.
-    fn tell_links(&mut self) {
-        let now = self.clock.now();
-        for (&peer, linked) in &mut self.peers {
-            let heard = linked.link.take_heard();
-            let waiting = linked.link.waiting();
-            let told = linked.told.replace(waiting);
-            let is_told =
-                |told: Waiting| (told.data, told.repair) == (waiting.data, waiting.repair);
-            if !heard && told.is_some_and(is_told) {
-                continue;
-            }
-            let state = Input::LinkState {
-                peer,
-                heard,
-                data_bytes: waiting.data,
-                repair_bytes: waiting.repair,
-            };
-            self.core.handle(state, now);
-        }
-    }
-
-    fn on_event(&mut self, event: LinkEvent) {
-        match event {
-            LinkEvent::Listening(addresses) => self.tell(Input::Listening(addresses)),
-            LinkEvent::Up(up) => self.on_up(up),
-            LinkEvent::Frames(frames) => self.on_frames(frames),
-            LinkEvent::Ended(link) => self.on_ended(&link),
-            LinkEvent::Dialled { dial, peer } => self.tell(Input::Dialled { dial, peer }),
-            LinkEvent::DialFailed { dial, error } => {
-                if let DialError::WrongNetwork(_) = error {
-                    self.core.count("wrong_network");
-                }
-                self.tell(Input::DialFailed { dial, error });
-            }
-            LinkEvent::KadQuery(query) => self.on_kad_query(query),
-            LinkEvent::KadAnswer {
-                peer,
-                request,
-                met_at,
-                message,
-            } => self.tell(Input::KadAnswer {
-                peer,
-                request,
-                met_at,
-                message,
-            }),
-            LinkEvent::KadFailed { peer } => self.tell(Input::KadFailed { peer }),
-            LinkEvent::KadRefused { peer, error } => {
-                self.core.count("kad_refused");
-                if self.log.is_new("kad", peer.to_string()) {
-                    tracing::warn!(%peer, %error, "a peer's kad stream is reset");
-                }
-            }
-            LinkEvent::Stranger { peer, network } => {
-                self.core.count("wrong_network");
-                if self.log.is_new("stranger", peer.to_string()) {
-                    tracing::warn!(%peer, theirs = network, "a peer of another network dialled and is refused");
-                }
-            }
-        }
-    }
-
-    fn on_kad_query(&mut self, query: KadQuery) {
-        self.kad_queries += 1;
-        let id = KadQueryId(self.kad_queries);
-        self.kad_replies.insert(id, query.reply);
-        self.tell(Input::KadQuery {
-            query: id,
-            peer: query.peer,
-            addresses: query.addresses,
-            message: query.message,
-        });
-    }
-
-    fn on_up(&mut self, up: Up) {
-        let peer = up.link.peer();
-        if let Some(old) = self.peers.get(&peer) {
-            // Its reader has not said so yet, and what it still brings is of a dead link.
-            let old = old.link.clone();
-            self.down(&old);
-        }
-        if self.stop_by.is_some() {
-            up.link.close(STOP_SLACK);
-        }
-        let linked = Linked {
-            link: up.link,
-            told: Some(Waiting::default()),
-            is_dirty: false,
-        };
-        self.peers.insert(peer, linked);
-        self.tell(Input::LinkUp {
-            peer,
-            direction: up.direction,
-            address: up.address,
-            transport: up.transport,
-        });
-    }
-
-    fn on_frames(&mut self, read: ReadFrames) {
-        let peer = read.link.peer();
-        if self.is_current(&read.link) {
-            for _ in 0..read.forged {
-                self.core.count("forged");
-            }
-            if read.forged > 0 && self.log.is_new("forged", peer.to_string()) {
-                tracing::warn!(%peer, "frames with a forged signature are dropped; the peer passes on what it did not check");
-            }
-            if read.slowed {
-                self.core.count("links_slowed");
-                if self.log.is_new("slowed", peer.to_string()) {
-                    tracing::warn!(%peer, "a peer floods this node with frames and is read more slowly");
-                }
-            }
-            let now = self.clock.now();
-            for frame in read.frames {
-                self.tell_at(Input::Frame { peer, frame }, now);
-            }
-        }
-        read.link.taken(read.cost);
-    }
-
-    fn on_ended(&mut self, link: &Arc<Link>) {
-        if self.is_current(link) {
-            self.down(link);
-        }
-    }
-
-    fn down(&mut self, link: &Arc<Link>) {
-        let peer = link.peer();
-        let reason = link.reason();
-        tracing::debug!(%peer, ?reason, "link down");
-        if let weft_core::DownReason::BadFrame(what) = &reason
-            && self.log.is_new("bad frame", peer.to_string())
-        {
-            tracing::warn!(%peer, what, "a peer sent a malformed frame and is dropped");
-        }
-        self.peers.remove(&peer);
-        self.tell(Input::LinkDown { peer, reason });
-    }
-
-    fn is_current(&self, link: &Link) -> bool {
-        let current = self.peers.get(&link.peer());
-        current.is_some_and(|linked| linked.link.id() == link.id())
-    }
-
-    // What comes from callers.
-
-    /// Serves the callers that wait.
-    fn serve(&mut self, called: &mut Vec<Call>, calls: &mut mpsc::Receiver<Call>) {
-        while called.len() < EVENTS_A_WAKE
-            && let Ok(call) = calls.try_recv()
-        {
-            called.push(call);
-        }
-        for call in called.drain(..) {
-            self.on_call(call);
-        }
-    }
-
-    fn on_call(&mut self, call: Call) {
-        match call {
-            // A stopping node drops the place for the answer, and the caller knows.
-            Call::Ask { .. } if self.stop_by.is_some() => {}
-            Call::Ask { request, ask } => {
-                let command = self.requests.begin(request, ask);
-                self.tell(Input::Command(command));
-            }
-            Call::Look(look) => look(&self.core, self.clock.now()),
-            Call::Log { topic, reply } => drop(reply.send(self.arrivals.log(&topic))),
-            Call::Refuse { peers, reply } => {
-                // Without the links' task the node is about to stop.
-                let _ = self.links.orders.send(Order::Refuse(peers));
-                let _ = reply.send(());
-            }
-            Call::Stop => self.stop(),
-        }
-    }
-
-    fn on_gone(&mut self, gone: Gone, calls: &mut mpsc::Receiver<Call>) {
-        match gone {
-            Gone::Caller(request) => {
-                // The request itself may still lie on the other queue, among as many as that holds: it comes first.
-                for _ in 0..CALLS_MAX {
-                    let Ok(call) = calls.try_recv() else { break };
-                    self.on_call(call);
-                }
-                self.drain();
-                if self.requests.forget(request) {
-                    self.tell(Input::Command(Command::Cancel { request }));
-                }
-            }
-            Gone::Unsubscribed(topic) => {
-                self.tell(Input::Command(Command::Unsubscribe { topic }));
-            }
-            Gone::Consumer(topic) if !self.consumers.has_any(&topic) => {
-                self.tell(Input::Command(Command::FreeLog { topic }));
-            }
-            Gone::Consumer(_) => {}
-        }
-    }
-
-    /// Begins to stop: the core says goodbye, links close, and when the last is down or time is up the task ends.
-    fn stop(&mut self) {
-        if self.stop_by.is_some() {
-            return;
-        }
-        self.drain();
-        self.stop_by = Some(Instant::now() + STOP_SLACK);
-        self.tell(Input::Command(Command::Stop { request: STOP }));
-    }
-
     // Time, and the core's orders.
 
     fn on_time(&mut self) {
@@ -568,111 +352,5 @@ impl Actor {
             _ if self.stop_by.is_some() => drop(self.requests.forget(request)),
             reply => self.requests.answer(request, reply, &mut self.arrivals),
         }
-    }
-
-    // Disk.
-
-    fn on_outcome(&mut self, outcome: Outcome) {
-        match outcome {
-            Outcome::Told(input) => self.tell(input),
-            Outcome::Unwritten(id, error) => {
-                self.core.count("disk_errors");
-                self.log.unwritten(&error);
-                let result = Err(kept::disk_error(&error));
-                self.tell(Input::Persisted { id, result });
-            }
-            Outcome::Unrecorded(id, error) => {
-                self.core.count("disk_errors");
-                self.log.unwritten(&error);
-                let result = Err(kept::disk_error(&error));
-                self.tell(Input::Recorded { id, result });
-            }
-            Outcome::Stood(result) => {
-                self.consumers.wrote(result.is_ok());
-                if let Err(error) = result {
-                    self.core.count("disk_errors");
-                    self.log.unwritten(&error);
-                }
-            }
-            Outcome::Found(finding) => {
-                self.core.count("disk_errors");
-                self.log.finding(&finding);
-                if let Some(record) = kept::lost_record(&finding) {
-                    let records = vec![record];
-                    self.tell(Input::Damaged { records });
-                }
-            }
-        }
-    }
-
-    fn persist(&mut self) {
-        if self.writing.is_some() {
-            self.write_again = true;
-            return;
-        }
-        let (disk, book) = (self.disk.clone(), self.core.address_book());
-        self.writing = Some(tokio::task::spawn_blocking(move || disk.write_peers(&book)));
-    }
-
-    fn look_at_disk(&mut self) {
-        let Some(writing) = self.writing.take_if(|writing| writing.is_finished()) else {
-            return;
-        };
-        // It is finished, so this takes the outcome at once.
-        if let Some(Ok(Err(error))) = futures::FutureExt::now_or_never(writing) {
-            self.core.count("disk_errors");
-            self.write_failed = true;
-            if self.log.is_new("disk", String::new()) {
-                tracing::error!(%error, "the address book could not be written; it is tried again");
-            }
-        }
-        if std::mem::take(&mut self.write_again) {
-            self.persist();
-        }
-    }
-
-    /// Ends: the last state goes to disk, connections go, readers get the end.
-    async fn finish(mut self, mut outcomes: Outcomes) {
-        let (disk, book) = (self.disk.clone(), self.core.address_book());
-        let (run, writing) = (self.this_run.take(), self.writing.take());
-        let keeper = self.keeper;
-        keeper.stand(self.consumers.take_last());
-        let written = async move {
-            if let Some(writing) = writing {
-                // The last write goes last.
-                let _ = writing.await;
-            }
-            let last = tokio::task::spawn_blocking(move || {
-                keeper.close();
-                let run = run.map_or(Ok(()), |run| disk.write_epoch(&run));
-                disk.write_peers(&book).and(run)
-            });
-            last.await
-                .unwrap_or_else(|error| Err(std::io::Error::other(error)))
-        };
-        match timeout(DISK_MAX, written).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the last state could not be written"),
-            Err(_) => tracing::error!("the disk did not take the last state in time"),
-        }
-        // What was written by then is known, and whoever waits for it told.
-        while let Ok(outcome) = outcomes.try_recv() {
-            if let Outcome::Stood(result) = outcome {
-                self.consumers.wrote(result.is_ok());
-            }
-        }
-        self.consumers.close();
-        let Links {
-            orders,
-            events,
-            task,
-            ..
-        } = self.links;
-        // Without orders its task ends, and with it every connection and every link's tasks.
-        drop((orders, events));
-        if let Err(error) = task.await {
-            tracing::error!(%error, "the links' task failed; this is a bug");
-        }
-        self.arrivals.close();
     }
 }
