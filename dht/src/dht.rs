@@ -157,6 +157,11 @@ pub enum Input<C: Contact> {
         /// The peer.
         peer: C::Peer,
     },
+    /// A link that nobody seemed to need was closed, perhaps under a question; its peer is as well as before.
+    Unlinked {
+        /// The peer.
+        peer: C::Peer,
+    },
 }
 
 /// An order that the layer gives.
@@ -226,6 +231,8 @@ enum Purpose {
 struct Asked<C> {
     contact: C,
     purpose: Purpose,
+    /// Whether its link was closed under it once.
+    is_again: bool,
 }
 
 /// One node's part in the structured layer.
@@ -306,6 +313,11 @@ impl<C: Contact> Dht<C> {
                     self.on_failed(peer, request.why, now);
                 }
             }
+            Input::Unlinked { peer } => {
+                for request in self.requests.lost(peer) {
+                    self.ask_again(peer, request.why, now);
+                }
+            }
         }
     }
 
@@ -347,6 +359,11 @@ impl<C: Contact> Dht<C> {
     /// Returns the provider records that are kept for others.
     pub fn providers(&self) -> &Providers<C> {
         &self.providers
+    }
+
+    /// Returns whether a peer has not yet answered a question.
+    pub fn awaits(&self, peer: C::Peer) -> bool {
+        self.requests.awaits(peer)
     }
 
     /// Returns whether this node provides a key.
@@ -394,15 +411,37 @@ impl<C: Contact> Dht<C> {
 
     /// Sends a query that is waited for.
     fn ask(&mut self, contact: C, query: Query<C>, purpose: Purpose, now: Now) {
+        let asked = Asked {
+            contact,
+            purpose,
+            is_again: false,
+        };
+        self.send_query(asked, query, now);
+    }
+
+    /// Asks what the end of a link has left open, once.
+    fn ask_again(&mut self, peer: C::Peer, asked: Asked<C>, now: Now) {
+        let query = match asked.purpose {
+            _ if asked.is_again => None,
+            Purpose::Lookup(id) => self.lookups.get(&id).map(Running::query),
+            Purpose::Probe => Some(Query::Ping),
+        };
+        match query {
+            Some(query) => {
+                let is_again = true;
+                self.send_query(Asked { is_again, ..asked }, query, now);
+            }
+            None => self.on_failed(peer, asked, now),
+        }
+    }
+
+    fn send_query(&mut self, asked: Asked<C>, query: Query<C>, now: Now) {
+        let contact = asked.contact.clone();
         let to = contact.peer();
-        let patience = match purpose {
+        let patience = match asked.purpose {
             Purpose::Lookup(_) => self.patience(to),
             // Nobody waits for a ping, and a hasty verdict costs a peer its place.
             Purpose::Probe => PATIENCE_MAX,
-        };
-        let asked = Asked {
-            contact: contact.clone(),
-            purpose,
         };
         let request = self.requests.send(to, asked, patience, now.time);
         self.counters.requests += 1;

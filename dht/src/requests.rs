@@ -125,6 +125,11 @@ impl<P: Copy + Eq, W: Clone> Requests<P, W> {
         self.remove(id)
     }
 
+    /// Returns whether a peer has not yet answered a request.
+    pub(crate) fn awaits(&self, peer: P) -> bool {
+        self.pending.values().any(|request| request.peer == peer)
+    }
+
     /// Takes the requests to a peer that can't be reached.
     pub(crate) fn lost(&mut self, peer: P) -> Vec<Request<P, W>> {
         let to_peer = self.pending.iter().filter(|(_, r)| r.peer == peer);

@@ -225,6 +225,11 @@ impl<C: Contact> Store<C> {
         own.into_iter().min().unwrap_or(Time::NEVER)
     }
 
+    /// Returns whether a peer has not yet answered a question.
+    pub fn awaits(&self, peer: C::Peer) -> bool {
+        self.requests.awaits(peer)
+    }
+
     /// Returns how the store fares.
     pub fn counters(&self) -> Counters {
         self.counters

@@ -43,7 +43,7 @@ pub(super) struct Running<C> {
 }
 
 impl<C: Contact> Running<C> {
-    fn query(&self) -> Query<C> {
+    pub(super) fn query(&self) -> Query<C> {
         let key = self.key.clone();
         match self.job {
             Job::Providers(_) => Query::GetProviders { key },

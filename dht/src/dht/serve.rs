@@ -65,6 +65,7 @@ impl<C: Contact> Dht<C> {
         let Asked {
             contact: asked,
             purpose,
+            ..
         } = request.why;
         let newer = contact.filter(|contact| contact.issued_at() >= asked.issued_at());
         self.on_proven(newer.unwrap_or(asked), now);

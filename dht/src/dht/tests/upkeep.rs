@@ -98,6 +98,28 @@ fn a_peer_that_cannot_be_reached_fails_at_once() {
 }
 
 #[test]
+fn what_a_link_was_closed_under_is_asked_once_more_and_the_peer_is_not_doubted() {
+    let mut node = node();
+    acquaint(&mut node, &[1], at(0));
+    let key = Key::new(b"key").unwrap();
+    call(&mut node, 1, Call::Closest(key.clone()), at(0));
+    let (peer, asks) = (TestPeer(1), Query::FindNode { key });
+    let first = queries(&mut node);
+    assert!(matches!(&first[..], [(1, _, query)] if *query == asks));
+    node.handle(Input::Unlinked { peer }, at(1));
+    let second = queries(&mut node);
+    assert!(matches!(&second[..], [(1, _, query)] if *query == asks));
+    assert_ne!(first, second, "the first one's answer would come too late");
+    assert_eq!(standing(&node, 1), Some(Standing::Live));
+    assert_eq!(node.counters().failures, 0);
+    node.handle(Input::Unlinked { peer }, at(2));
+    assert_eq!(standing(&node, 1), Some(Standing::Suspect));
+    assert_eq!(node.counters().failures, 1);
+    let pings = queries(&mut node);
+    assert!(matches!(pings[..], [(1, _, Query::Ping)]), "{pings:?}");
+}
+
+#[test]
 fn a_stale_peer_is_tried_again_and_begins_a_join_when_it_is_back() {
     let mut node = node();
     acquaint(&mut node, &[1], at(0));

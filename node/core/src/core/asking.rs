@@ -107,7 +107,8 @@ impl Core {
         self.asking.asked.insert(request, asked);
         self.asking.at = self.asking.at.min(until);
         let frame = encode_topics(request, &Message::Query(query.clone()));
-        match self.links.get_mut(&to) {
+        let is_closing = self.is_closing(to);
+        match self.links.get_mut(&to).filter(|_| !is_closing) {
             Some(link) if link.is_alive() => {
                 link.touch(now);
                 self.send_to_keeper(to, frame);

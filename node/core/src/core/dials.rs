@@ -6,6 +6,7 @@ use weft_identity::PeerId;
 use weft_overlay::{Now, swarm};
 
 use super::Core;
+use super::links::Link;
 use super::reach::Question;
 use crate::wire::OutFrame;
 use crate::{
@@ -70,7 +71,8 @@ impl Core {
         frame: OutFrame,
         now: Now,
     ) {
-        if let Some(link) = self.links.get_mut(&to) {
+        let is_closing = self.is_closing(to);
+        if let Some(link) = self.links.get_mut(&to).filter(|_| !is_closing) {
             if !link.is_alive() {
                 return self.unreachable(topic, to);
             }
@@ -82,12 +84,10 @@ impl Core {
                 pending.frames.push_back(frame);
             }
             pending.swarms.insert(topic);
-            let is_dialled = std::mem::replace(&mut pending.is_dialled, true);
-            // A swarm doesn't wait for the structured layer's turn.
-            let addresses = std::mem::take(&mut pending.addresses);
             self.links_moved();
-            if !is_dialled {
-                self.dial(Dial::Peer(to), Some(to), addresses);
+            // A swarm doesn't wait for the structured layer's turn.
+            if !is_closing {
+                self.dial_pending(to);
             }
             return;
         }
@@ -102,9 +102,34 @@ impl Core {
         let pending = self.pending.entry(to).or_default();
         pending.frames.push_back(frame);
         pending.swarms.insert(topic);
-        pending.is_dialled = true;
+        pending.addresses = addresses;
         self.links_moved();
-        self.dial(Dial::Peer(to), Some(to), addresses);
+        if !is_closing {
+            self.dial_pending(to);
+        }
+    }
+
+    /// Dials a peer for which something waits, unless that is done already.
+    fn dial_pending(&mut self, to: PeerId) {
+        if let Some(pending) = self.pending.get_mut(&to).filter(|it| !it.is_dialled) {
+            pending.is_dialled = true;
+            let addresses = std::mem::take(&mut pending.addresses);
+            self.dial(Dial::Peer(to), Some(to), addresses);
+        }
+    }
+
+    /// Returns whether a link to a peer is being closed though the peer is well: a new one can be made once it is gone.
+    pub(super) fn is_closing(&self, peer: PeerId) -> bool {
+        self.links.get(&peer).is_some_and(Link::is_closing)
+    }
+
+    /// A link is gone: the next one is made, if something has waited for that.
+    pub(super) fn dial_after_close(&mut self, peer: PeerId, now: Now) {
+        match self.pending.get(&peer).filter(|it| !it.is_dialled) {
+            Some(pending) if pending.is_for_swarm() => self.dial_pending(peer),
+            Some(_) => self.dial_in_turn(peer, now),
+            None => {}
+        }
     }
 
     pub(super) fn dial(&mut self, dial: Dial, peer: Option<PeerId>, addresses: Vec<Address>) {

@@ -9,6 +9,7 @@ mod spare;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use weft_dht::dht;
 use weft_identity::PeerId;
 use weft_overlay::{Now, Time, swarm};
 
@@ -84,8 +85,17 @@ pub(super) struct Link {
     peer_stops: bool,
     /// When it is looked at next: when something of it is due, or before that.
     timer: Time,
-    /// It was closed or given up; its LinkDown is on its way.
-    dead: bool,
+    /// Why it is used no more; its LinkDown is on its way.
+    ended: Option<Ended>,
+}
+
+/// Why a link is used no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ended {
+    /// Nobody needed it; whoever needs its peer after all waits for the next one.
+    Spared,
+    /// Its peer seems to be gone.
+    GivenUp,
 }
 
 impl Link {
@@ -121,18 +131,23 @@ impl Link {
             used_at: now.time,
             peer_stops: false,
             timer: Time::NEVER,
-            dead: false,
+            ended: None,
         }
     }
 
     pub(super) const fn is_alive(&self) -> bool {
-        !self.dead
+        self.ended.is_none()
+    }
+
+    /// Whether it is being closed though its peer is well.
+    pub(super) fn is_closing(&self) -> bool {
+        self.ended == Some(Ended::Spared)
     }
 
     /// How long an ordered end may take: until the peer would count as dead, for until then it lives and may be far or slow.
     /// One that has read all lets go at once.
     pub(super) fn ends_within(&self, now: Now) -> Duration {
-        if self.dead {
+        if !self.is_alive() {
             return LAST_WORDS;
         }
         let dead_at = self.heard_at + DEAD_AFTER;
@@ -199,7 +214,7 @@ impl Link {
     }
 
     fn next_tick(&self, idle_after: Duration) -> Time {
-        if self.dead {
+        if !self.is_alive() {
             return Time::NEVER;
         }
         let idle = if self.is_spare() {
@@ -274,14 +289,16 @@ impl Core {
             if was_alive && is_loss {
                 self.doubt(peer, now);
             }
+            self.dial_after_close(peer, now);
         }
     }
 
     fn lose_link(&mut self, peer: PeerId, link: Link, is_loss: bool, now: Now) {
+        let was_alive = link.is_alive();
         for request in link.waiting {
             self.reply(request, Reply::Pong(None));
         }
-        if !link.dead {
+        if was_alive {
             self.unlinked(peer, is_loss, now);
         }
     }
@@ -289,35 +306,36 @@ impl Core {
     /// A link is there no more; its peer may be, unless that is a loss.
     fn unlinked(&mut self, peer: PeerId, is_loss: bool, now: Now) {
         self.peer_lost(peer, now);
-        self.dht_lost(peer, now);
         self.store_lost(peer, now);
-        match is_loss {
-            true => self.keeper_lost(peer, now),
-            false => self.keeper_unlinked(peer, now),
+        if is_loss {
+            self.dht_lost(peer, now);
+            self.keeper_lost(peer, now);
+        } else {
+            self.tell_dht(dht::Input::Unlinked { peer }, now);
+            self.keeper_unlinked(peer, now);
         }
     }
 
     /// Gives a link up before its LinkDown comes.
     pub(super) fn abandon(&mut self, peer: PeerId, reason: &'static str, now: Now) {
-        self.close_link(peer, reason, true, now);
+        self.close_link(peer, reason, Ended::GivenUp, now);
     }
 
-    fn close_link(&mut self, peer: PeerId, reason: &'static str, is_loss: bool, now: Now) {
+    fn close_link(&mut self, peer: PeerId, reason: &'static str, why: Ended, now: Now) {
         let Some(link) = self.links.get_mut(&peer).filter(|link| link.is_alive()) else {
             return;
         };
-        let within = if is_loss {
-            LAST_WORDS
-        } else {
-            link.ends_within(now)
+        let within = match why {
+            Ended::GivenUp => LAST_WORDS,
+            Ended::Spared => link.ends_within(now),
         };
-        link.dead = true;
+        link.ended = Some(why);
         self.outputs.push_back(Output::Close {
             peer,
             within,
             reason,
         });
-        self.unlinked(peer, is_loss, now);
+        self.unlinked(peer, why == Ended::GivenUp, now);
     }
 
     pub(super) fn tick_links(&mut self, now: Now) {
@@ -376,11 +394,14 @@ impl Core {
             return self.doubt(peer, now);
         }
         if link.is_spare() && now.time.since(link.used_at) >= idle_after {
-            if !self.asking.awaits(peer) {
-                return self.close_link(peer, "nobody needs it", false, now);
+            if !self.awaits(peer) {
+                return self.close_link(peer, "nobody needs it", Ended::Spared, now);
             }
-            link.touch(now);
+            self.touch_link(peer, now);
         }
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
         if link
             .congested_since
             .is_some_and(|since| now.time.since(since) >= REPLACE_AFTER)

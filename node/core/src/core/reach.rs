@@ -153,9 +153,17 @@ impl Core {
         }
         if is_new {
             pending.addresses.clone_from(&contact.0.value.addresses);
-            self.structured.turns.push_back((peer, now.time));
-            self.dial_for_dht(now);
+            if !self.is_closing(peer) {
+                self.dial_in_turn(peer, now);
+            }
         }
+    }
+
+    /// Dials a peer for which a question waits, once it is its turn.
+    pub(super) fn dial_in_turn(&mut self, peer: PeerId, now: Now) {
+        self.make_room(now);
+        self.structured.turns.push_back((peer, now.time));
+        self.dial_for_dht(now);
     }
 
     /// Begins as many dials as may be under way for this layer.

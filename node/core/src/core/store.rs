@@ -42,7 +42,7 @@ const LARGE_BYTES: usize = 4 * 1024;
 /// The store and what belongs to it.
 #[derive(Debug)]
 pub(super) struct Stored {
-    store: Store<PeerContact>,
+    pub(super) store: Store<PeerContact>,
     /// Callers' requests, by the store's call.
     calls: BTreeMap<CallId, RequestId>,
     next_call: u64,
@@ -299,7 +299,8 @@ impl Core {
         now: Now,
     ) {
         let frame = encode_store(request, message);
-        match self.links.get_mut(&to) {
+        let is_closing = self.is_closing(to);
+        match self.links.get_mut(&to).filter(|_| !is_closing) {
             Some(link) if link.is_alive() => {
                 link.touch(now);
                 let lane = if frame.len() > LARGE_BYTES {

@@ -1,5 +1,6 @@
 //! The structured layer over real frames: tables fill, lookups find what is there, and nothing stays open for it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use weft_core::{Command, Reply, Roles};
@@ -232,4 +233,37 @@ fn a_swarm_that_ran_dry_is_seeded_from_the_table() {
     net.run_until(Duration::from_secs(180), "its table is live again", |net| {
         live_in_table(net, 5) == 11
     });
+}
+
+/// Those with which a node has a link that it uses.
+fn linked(net: &Net, node: usize) -> BTreeSet<PeerId> {
+    let peers = net.node(node).core.peers();
+    peers.iter().map(|peer| peer.peer).collect()
+}
+
+#[test]
+fn a_question_to_a_peer_whose_link_is_just_being_closed_waits_for_the_next_link() {
+    let mut net = filled(20, 4);
+    let mut before = linked(&net, 0);
+    let mut asked = 0;
+    // The grain is finer than what a message takes: what is gone has been closed, and its peer does not know yet.
+    for _ in 0..(60_000_000 / 200) {
+        net.run(Duration::from_micros(200));
+        let now = linked(&net, 0);
+        if let Some(gone) = before.difference(&now).next() {
+            let failures = |net: &Net| net.node(0).core.dht().counters.failures;
+            let failed = failures(&net);
+            let found = closest(&mut net, 0, &gone.key());
+            assert_eq!(found.first(), Some(gone));
+            assert_eq!(failures(&net), failed, "nobody has failed to answer");
+            asked += 1;
+            if asked == 3 {
+                return;
+            }
+            before = linked(&net, 0);
+        } else {
+            before = now;
+        }
+    }
+    panic!("only {asked} links were closed within a minute");
 }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::Link;
+use weft_identity::PeerId;
+use weft_overlay::Now;
+
+use super::{Ended, Link};
+use crate::Direction;
 use crate::core::Core;
 
 /// A link that no swarm needs is closed after this long: longer than a join's walk and a shuffle take, and than the lookups
@@ -20,11 +24,14 @@ const CROWDED: usize = 48;
 const FULL: usize = 56;
 /// How long those may be idle that no swarm needs: longer than a question and its answer take with a peer that is well. A guess.
 const IDLE_AFTER_IF_CROWDED: Duration = Duration::from_secs(1);
+/// How long one has been idle that makes room for another: a round trip or so, in which what has just been sent over it arrives. A
+/// guess.
+const IDLE_IF_FULL: Duration = Duration::from_millis(200);
 
 impl Link {
     /// Whether no swarm needs it.
     pub(super) fn is_spare(&self) -> bool {
-        !self.dead && self.neighbour_in.is_empty()
+        self.is_alive() && self.neighbour_in.is_empty()
     }
 }
 
@@ -44,6 +51,30 @@ impl Core {
     /// Returns whether there are so many links that few are kept which no swarm needs.
     pub(in crate::core) fn is_crowded(&self) -> bool {
         self.links.len() + self.pending.len() > CROWDED
+    }
+
+    /// Returns whether a peer has not yet answered a question.
+    pub(super) fn awaits(&self, peer: PeerId) -> bool {
+        self.asking.awaits(peer)
+            || self.structured.dht.awaits(peer)
+            || self.stored.store.awaits(peer)
+    }
+
+    /// Where links are many, one more takes the place of one that this node made, that no swarm needs and that was not used lately.
+    pub(in crate::core) fn make_room(&mut self, now: Now) {
+        if !self.is_full() {
+            return;
+        }
+        let idle = self.links.iter().filter(|(peer, link)| {
+            link.is_spare()
+                && link.direction == Direction::Outbound
+                && now.time.since(link.used_at) >= IDLE_IF_FULL
+                && !self.awaits(**peer)
+        });
+        let longest = idle.min_by_key(|(_, link)| link.used_at);
+        if let Some(peer) = longest.map(|(peer, _)| *peer) {
+            self.close_link(peer, "others need its place", Ended::Spared, now);
+        }
     }
 
     /// Returns whether there are so many links that what can wait makes no more.
