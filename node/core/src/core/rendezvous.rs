@@ -3,11 +3,12 @@
 //! Whoever is a member of a topic says so to the nodes closest to the topic's point: at once, again before that expires, and to
 //! whoever turns out to be close later. Those among them that keep the topic answer with other members. A member that has just
 //! joined waits for this round before it takes itself for the first one. When whom is met stands in [`meetings`], how those closest are
-//! found in the network in [`lookups`], and
-//! which members are known for a topic to others than its keepers in [`providing`].
+//! found in the network in [`lookups`], what those show of other topics in [`neighbourhoods`], and which members are known for a topic to
+//! others than its keepers in [`providing`].
 
 mod lookups;
 mod meetings;
+mod neighbourhoods;
 mod providing;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -52,6 +53,8 @@ pub(super) struct Rendezvous {
     look_up_at: Time,
     /// Whether a lookup runs, or waits for its turn.
     is_looked_up: bool,
+    /// Whether the next one is to find members rather than the closest nodes, who name none.
+    seeks_members: bool,
     /// The closest nodes that the last lookup found.
     found: Vec<PeerContact>,
     /// Members that keepers have named, the newest last.
@@ -100,6 +103,7 @@ impl Rendezvous {
             met_at: now.time,
             look_up_at: now.time,
             is_looked_up: false,
+            seeks_members: false,
             found: Vec::new(),
             named: VecDeque::new(),
             keepers: BTreeMap::new(),
@@ -308,9 +312,17 @@ impl Core {
         let rendezvous = &mut entry.rendezvous;
         rendezvous.asked = rendezvous.asked.saturating_sub(1);
         rendezvous.met.remove(&peer);
+        let found = rendezvous.found.len();
+        rendezvous
+            .found
+            .retain(|contact| super::peer_of(contact) != peer);
+        if rendezvous.found.len() < found {
+            rendezvous.look_up_at = rendezvous.look_up_at.min(now.time + LOOKUP_AGAIN);
+        }
         if rendezvous.keepers.remove(&peer).is_some() {
             rendezvous.met.clear();
         }
+        self.asking.lookups.neighbourhoods.forget(peer);
         self.meet_at(topic, now.time + MET_AGAIN);
         self.round_over(topic, now);
     }

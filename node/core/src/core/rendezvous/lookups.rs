@@ -4,16 +4,20 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use weft_dht::dht::{self, Call, CallId};
+use weft_dht::providers::PROVIDERS_TOLD_MAX;
 use weft_overlay::Now;
 
-use super::LOOKUP_AGAIN;
+use super::neighbourhoods::Neighbourhoods;
 use super::providing::key_of;
+use super::{LOOKUP_AGAIN, point_of};
 use crate::core::Core;
 use crate::keeping::MET;
-use crate::{KadContact, TopicId};
+use crate::{KadContact, PeerContact, TopicId};
 
 /// Lookups that run at a time (a guess: each asks some twenty peers).
 const RUNNING_MAX: usize = 4;
+/// The same while this node has many links: it makes those of one lookup after those of the other.
+const RUNNING_MAX_IF_CROWDED: usize = 1;
 /// How often the closest nodes are looked for in the network, where the table can't hold all of them: seldom while keepers are known,
 /// who know their neighbours.
 const LOOKUP_EVERY: Duration = Duration::from_secs(1_800);
@@ -21,8 +25,10 @@ const LOOKUP_EVERY: Duration = Duration::from_secs(1_800);
 /// What a lookup of a topic's point is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Wanted {
-    /// The closest nodes, and members that provide the topic.
-    Find,
+    /// The closest nodes.
+    Closest,
+    /// Members that provide the topic, as nobody names any.
+    Members,
     /// To be known as one of those.
     Provide,
 }
@@ -32,6 +38,16 @@ pub(super) enum Wanted {
 pub(in crate::core) struct Lookups {
     running: BTreeMap<CallId, (TopicId, Wanted)>,
     waiting: VecDeque<(TopicId, Wanted)>,
+    pub(super) neighbourhoods: Neighbourhoods,
+}
+
+impl Lookups {
+    /// Takes out whose turn it is: who looks for others goes before who is to be found.
+    fn take_next(&mut self) -> Option<(TopicId, Wanted)> {
+        let mut wanted = self.waiting.iter().map(|(_, wanted)| *wanted);
+        let at = wanted.position(|wanted| wanted != Wanted::Provide);
+        self.waiting.remove(at.unwrap_or(0))
+    }
 }
 
 impl Core {
@@ -46,7 +62,11 @@ impl Core {
         }
         rendezvous.look_up_at = now.time + LOOKUP_EVERY;
         if !std::mem::replace(&mut rendezvous.is_looked_up, true) {
-            self.look_up_in_turn(topic, Wanted::Find, now);
+            let wanted = match std::mem::take(&mut rendezvous.seeks_members) {
+                true => Wanted::Members,
+                false => Wanted::Closest,
+            };
+            self.look_up_in_turn(topic, wanted, now);
         }
     }
 
@@ -57,14 +77,18 @@ impl Core {
 
     /// Begins those whose turn it is.
     pub(super) fn begin_lookups(&mut self, now: Now) {
-        while self.asking.lookups.running.len() < RUNNING_MAX
-            && let Some((topic, wanted)) = self.asking.lookups.waiting.pop_front()
+        let running_max = match self.is_crowded() {
+            true => RUNNING_MAX_IF_CROWDED,
+            false => RUNNING_MAX,
+        };
+        while self.asking.lookups.running.len() < running_max
+            && let Some((topic, wanted)) = self.asking.lookups.take_next()
         {
-            if self.is_wanted(topic, wanted) {
+            if self.is_wanted(topic, wanted) && !self.is_found(topic, wanted, now) {
                 let id = self.next_dht_call();
                 self.asking.lookups.running.insert(id, (topic, wanted));
                 let call = match wanted {
-                    Wanted::Find => Call::Providers(key_of(topic)),
+                    Wanted::Closest | Wanted::Members => Call::Providers(key_of(topic)),
                     Wanted::Provide => Call::Provide(key_of(topic)),
                 };
                 self.tell_dht(dht::Input::Call { id, call }, now);
@@ -74,7 +98,34 @@ impl Core {
 
     fn is_wanted(&self, topic: TopicId, wanted: Wanted) -> bool {
         let entry = self.swarms.get(&topic);
-        entry.is_some_and(|entry| wanted == Wanted::Find || entry.rendezvous.is_provided)
+        entry.is_some_and(|entry| wanted != Wanted::Provide || entry.rendezvous.is_provided)
+    }
+
+    /// Takes those closest to a topic's point from what other lookups have shown, and returns whether they have.
+    fn is_found(&mut self, topic: TopicId, wanted: Wanted, now: Now) -> bool {
+        let known = &self.asking.lookups.neighbourhoods;
+        let Some(closest) = known
+            .closest(point_of(topic), now)
+            .filter(|_| wanted == Wanted::Closest)
+        else {
+            return false;
+        };
+        self.found_closest(topic, Some(closest), now);
+        true
+    }
+
+    /// The lookup of a topic's point is over.
+    fn found_closest(&mut self, topic: TopicId, closest: Option<Vec<PeerContact>>, now: Now) {
+        if let Some(entry) = self.swarms.get_mut(&topic) {
+            let rendezvous = &mut entry.rendezvous;
+            rendezvous.is_looked_up = false;
+            match closest {
+                Some(closest) => rendezvous.found = closest,
+                None => rendezvous.look_up_at = now.time + LOOKUP_AGAIN,
+            }
+            // Those that are new are met; where there are none, the first round may be over.
+            self.meet_at(topic, now.time);
+        }
     }
 
     /// A lookup has ended; returns whether it was for a topic.
@@ -97,22 +148,19 @@ impl Core {
             }
             return true;
         }
-        if let dht::Outcome::Providers { providers, .. } = outcome {
-            self.providers_found(topic, providers, now);
+        let dht::Outcome::Providers { providers, closest } = outcome else {
+            self.found_closest(topic, None, now);
+            return true;
+        };
+        self.providers_found(topic, providers, now);
+        if providers.len() < PROVIDERS_TOLD_MAX {
+            // It has asked everybody there.
+            let known = &mut self.asking.lookups.neighbourhoods;
+            known.note(point_of(topic), closest, now);
         }
-        if let Some(entry) = self.swarms.get_mut(&topic) {
-            let rendezvous = &mut entry.rendezvous;
-            rendezvous.is_looked_up = false;
-            if let dht::Outcome::Providers { closest, .. } = outcome {
-                let stores = closest.iter().filter(|contact| contact.stores());
-                let found = stores.filter_map(|contact| contact.descriptor().cloned());
-                rendezvous.found = found.take(MET).collect();
-            } else {
-                rendezvous.look_up_at = now.time + LOOKUP_AGAIN;
-            }
-            // Those that are new are met; where there are none, the first round may be over.
-            self.meet_at(topic, now.time);
-        }
+        let stores = closest.iter().filter(|contact| contact.stores());
+        let found = stores.filter_map(|contact| contact.descriptor().cloned());
+        self.found_closest(topic, Some(found.take(MET).collect()), now);
         true
     }
 }

@@ -78,8 +78,9 @@ impl Core {
         if let Some(entry) = self.swarms.get_mut(&topic)
             && entry.rendezvous.keepers.is_empty()
         {
-            let look_up_at = &mut entry.rendezvous.look_up_at;
-            *look_up_at = (*look_up_at).min(now.time + LOOKUP_AGAIN);
+            let rendezvous = &mut entry.rendezvous;
+            rendezvous.look_up_at = rendezvous.look_up_at.min(now.time + LOOKUP_AGAIN);
+            rendezvous.seeks_members = true;
         }
     }
 }
