@@ -1,6 +1,6 @@
 //! What remains of the records of one key.
 
-use crate::kv::{CONTEXT_INTERVALS_MAX, Content, Context, Header, RecordId, Seq, Versioned};
+use crate::kv::{CONTEXT_INTERVALS_MAX, Content, Context, Dot, Header, RecordId, Seq, Versioned};
 use crate::{Peer, UnixMicros};
 
 /// Siblings of a key (the design's bound): as many writes that knew nothing of each other. The next write that cites
@@ -138,6 +138,12 @@ impl<R: Versioned> Siblings<R> {
         self.place_of(id).ok().and_then(|at| self.0.get(at))
     }
 
+    /// Returns whether a record is there, or one that covers it.
+    pub fn has(&self, id: &RecordId<R::Peer>) -> bool {
+        self.headers()
+            .any(|held| held.id() == *id || covers_dot(held, id.dot))
+    }
+
     /// Removes a record, whatever covers it.
     pub fn remove(&mut self, id: &RecordId<R::Peer>) -> Option<R> {
         self.place_of(id).ok().map(|at| self.0.remove(at))
@@ -202,10 +208,14 @@ impl<R: Versioned> Siblings<R> {
 
 /// Returns whether a record takes the place of another one of its key.
 fn covers<P: Peer>(record: &Header<P>, other: &Header<P>) -> bool {
+    covers_dot(record, other.dot)
+}
+
+fn covers_dot<P: Peer>(record: &Header<P>, dot: Dot<P>) -> bool {
     if record.key.is_owned() {
-        record.dot.seq > other.dot.seq
+        record.dot.seq > dot.seq
     } else {
-        record.context.covers(other.dot)
+        record.context.covers(dot)
     }
 }
 

@@ -262,10 +262,7 @@ impl<C: Contact> Store<C> {
                 let Stage::Read(read) = &running.stage else {
                     return true;
                 };
-                let merged = read.merged(now.unix);
-                if !merged.is_empty() {
-                    self.end_lost(running, merged);
-                }
+                self.take_back(read.merged(now.unix));
                 return true;
             }
             _ => {}
@@ -314,7 +311,13 @@ impl<C: Contact> Store<C> {
                     },
                 );
             }
-            Job::Lost => self.end_lost(running, merged),
+            Job::Lost => {
+                // All replicas that there are have said what they have.
+                if let Some(key) = running.key() {
+                    self.give_up_lost(key, &merged);
+                }
+                self.take_back(merged);
+            }
             Job::Get | Job::Locate | Job::List => {
                 let context = merged.context(now.unix);
                 let records = merged.into_iter().collect();
@@ -362,11 +365,8 @@ impl<C: Contact> Store<C> {
     }
 
     /// Takes back what was damaged here, where others have it.
-    fn end_lost(&mut self, running: &Running<C>, merged: Siblings<Record<C::Peer>>) {
-        let Some(key) = running.key() else { return };
+    fn take_back(&mut self, merged: Siblings<Record<C::Peer>>) {
         if merged.is_empty() {
-            // All replicas that there are say that there is nothing.
-            self.give_up_lost(&key.clone());
             return;
         }
         let write = Write::Keep {

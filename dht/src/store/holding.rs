@@ -27,17 +27,8 @@ impl<P: Peer> Holding<P> {
 
     /// Returns whether a record, or one that covers it, is held.
     pub(super) fn has(&self, key: &KvKey, id: &RecordId<P>) -> bool {
-        let Some(slot) = self.index.slot(key) else {
-            return false;
-        };
-        slot.siblings().iter().any(|held| {
-            let covers = if key.is_owned() {
-                held.dot.seq > id.dot.seq
-            } else {
-                held.context.covers(id.dot)
-            };
-            covers || held.id() == *id
-        })
+        let slot = self.index.slot(key);
+        slot.is_some_and(|slot| slot.siblings().has(id))
     }
 
     /// Returns whether one more hint may be kept for a replica.

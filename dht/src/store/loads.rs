@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::kv::{KvKey, Record, RecordId};
+use crate::kv::{KvKey, Record, RecordId, Siblings};
 use crate::{Contact, Now, Peer, RequestId};
 
 use super::config::LOADS_MAX;
 use super::disk::{Then, Write};
-use super::holding::Holding;
 use super::{Event, Loaded, OrderId, Output, Store};
 
 /// What records are read for.
@@ -74,17 +73,16 @@ impl<P: Peer> Loads<P> {
         }
     }
 
-    /// Gives up on what nobody has; returns what that was.
-    pub(super) fn give_up(&mut self, key: &KvKey) -> Vec<RecordId<P>> {
-        self.lost.remove(key).unwrap_or_default()
-    }
-
-    /// Takes what is held again of a key, or covered, as lost no more; returns it.
-    pub(super) fn recover(&mut self, key: &KvKey, holding: &Holding<P>) -> Vec<RecordId<P>> {
+    /// Takes some of what was lost of a key as lost no more; returns it.
+    pub(super) fn end(
+        &mut self,
+        key: &KvKey,
+        ends: impl Fn(&RecordId<P>) -> bool,
+    ) -> Vec<RecordId<P>> {
         let Some(lost) = self.lost.get_mut(key) else {
             return Vec::new();
         };
-        let found = lost.extract_if(.., |id| holding.has(key, id)).collect();
+        let found = lost.extract_if(.., |id| ends(id)).collect();
         if lost.is_empty() {
             self.lost.remove(key);
         }
@@ -170,7 +168,8 @@ impl<C: Contact> Store<C> {
 
     /// Takes what has been written of a key in the place of what was damaged.
     pub(super) fn found_again(&mut self, key: &KvKey) {
-        let found = self.loads.recover(key, &self.holding);
+        let holding = &self.holding;
+        let found = self.loads.end(key, |id| holding.has(key, id));
         if found.is_empty() {
             return;
         }
@@ -182,9 +181,9 @@ impl<C: Contact> Store<C> {
         self.drop_lost(key, covered.collect());
     }
 
-    /// Gives up on what was damaged here and nobody has.
-    pub(super) fn give_up_lost(&mut self, key: &KvKey) {
-        let lost = self.loads.give_up(key);
+    /// Gives up on what was damaged here, but for what others have, or something that covers it.
+    pub(super) fn give_up_lost(&mut self, key: &KvKey, others: &Siblings<Record<C::Peer>>) {
+        let lost = self.loads.end(key, |id| !others.has(id));
         self.drop_lost(key, lost);
     }
 

@@ -8,7 +8,7 @@ use rand::seq::IteratorRandom;
 use super::basics::{context, get, is_strict, put, put_on, values};
 use super::network::{MS, Network, SECOND, key};
 use crate::kv::KvKey;
-use crate::store::{Basis, Call, Config, DiskError, Event, Outcome, Terms, Written};
+use crate::store::{Basis, Call, Config, DiskError, Event, Level, Outcome, Terms, Written};
 use crate::testing::TestPeer;
 
 /// A value of 1 KiB.
@@ -357,6 +357,37 @@ fn what_all_replicas_found_damaged_is_not_found_missing_once_they_have_restarted
             "its place is free"
         );
     }
+}
+
+#[test]
+fn what_was_damaged_and_no_other_replica_has_is_given_up_beside_what_they_have() {
+    let mut network = Network::of(12, 3);
+    let key = key("k");
+    network.ask(0, put(&key, "v"));
+    network.crash(1);
+    network.crash(2);
+    let call = network.call(0, put_on(&key, "w", Basis::Blind));
+    network.run_for(20 * SECOND);
+    let outcome = &network.outcomes[&call].1;
+    assert!(
+        matches!(outcome, Outcome::QuorumNotMet { .. }),
+        "{outcome:?}"
+    );
+    let at = (key.clone(), network.signed_for[&call]);
+    network.nodes.get_mut(&0).unwrap().disk.rot_one(at);
+    for node in 1..3 {
+        network.start(node);
+    }
+    network.settle(60 * SECOND);
+    network.run_for(120 * SECOND);
+    let all = Terms {
+        level: Level::All,
+        ..Terms::default()
+    };
+    let outcome = network.ask(1, Call::Get { key, terms: all });
+    assert_eq!(values(&outcome), ["v"]);
+    assert_eq!(network.store(0).counters().lost, 1);
+    assert_eq!(network.nodes[&0].disk.records.len(), 1, "its place is free");
 }
 
 #[test]

@@ -89,6 +89,12 @@ impl Disk {
         let at = self.records.keys().find(|(key, _)| key == of);
         self.corrupt.extend(at.cloned());
     }
+
+    /// Lets one record of several rot.
+    pub(in super::super) fn rot_one(&mut self, at: (KvKey, Id)) {
+        assert!(self.records.contains_key(&at));
+        self.corrupt.insert(at);
+    }
 }
 
 /// A node, running or not.
