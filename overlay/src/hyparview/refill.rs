@@ -112,13 +112,18 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         if self.vacancies() == 0 {
             return;
         }
+        if self.needs_a_link() {
+            // Who has refused lately, linked or not, is asked again once everybody has.
+            let refused = &mut self.refused;
+            match candidates.iter().all(|peer| refused.contains(peer)) {
+                true => refused.clear(),
+                false => candidates.retain(|peer| !refused.contains(peer)),
+            }
+        }
         self.prefer_linked(&mut candidates, self.needs_a_link());
         let Some(peer) = choose(&candidates, &mut self.rng) else {
             return;
         };
-        if self.active.len() <= self.config.needy {
-            self.refused.clear();
-        }
         if self.active.is_empty() {
             self.shuffle_with(peer, self.config.arwl, now);
         }

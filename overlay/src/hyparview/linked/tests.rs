@@ -143,6 +143,26 @@ fn a_swarm_without_anybody_linked_comes_first() {
 }
 
 #[test]
+fn a_lone_member_asks_others_once_those_that_are_linked_have_refused() {
+    let mut member = Member::new(&[20, 21]);
+    let mut asked = member.learn(10..30);
+    asked.sort_unstable();
+    assert_eq!(asked, [20, 21]);
+    let mut all = Vec::new();
+    while member.now < 10_000 {
+        // Whoever is asked has no place for it.
+        while let Some(peer) = asked.pop() {
+            all.push(peer);
+            asked.extend(member.answer(peer, false));
+        }
+        asked = member.run_to(member.now + 100);
+    }
+    let everybody: BTreeSet<u32> = all.iter().copied().collect();
+    assert_eq!(everybody, (10..30).collect(), "{all:?}");
+    assert!(all.len() > 2 * everybody.len(), "and begins anew: {all:?}");
+}
+
+#[test]
 fn whoever_would_cost_a_link_is_refused_unless_it_is_in_need_or_this_member_is_alone() {
     let mut member = Member::new(&[10, 11, 12]);
     let ask = |member: &mut Member, peer, priority| {
