@@ -20,6 +20,9 @@ use crate::{Contact, Now, Peer};
 /// other of themselves in that time, and the base is still waited for (a guess).
 pub(super) const ALONE: Duration = Duration::from_millis(200);
 
+/// How long a member is alone, though somebody linked was asked, before it takes anybody: places come free meanwhile. A guess.
+pub(super) const LONELY: Duration = Duration::from_secs(10);
+
 /// How much room a node has for more links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Room {

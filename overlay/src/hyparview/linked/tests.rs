@@ -143,23 +143,27 @@ fn a_swarm_without_anybody_linked_comes_first() {
 }
 
 #[test]
-fn a_lone_member_asks_others_once_those_that_are_linked_have_refused() {
+fn a_member_that_stays_alone_asks_others_than_those_that_are_linked_and_refuse() {
     let mut member = Member::new(&[20, 21]);
     let mut asked = member.learn(10..30);
     asked.sort_unstable();
     assert_eq!(asked, [20, 21]);
-    let mut all = Vec::new();
-    while member.now < 10_000 {
-        // Whoever is asked has no place for it.
-        while let Some(peer) = asked.pop() {
-            all.push(peer);
-            asked.extend(member.answer(peer, false));
+    // Whoever is asked has no place for it.
+    let mut refused_until = |member: &mut Member, millis| {
+        let mut all = BTreeSet::new();
+        while member.now < millis {
+            while let Some(peer) = asked.pop() {
+                all.insert(peer);
+                asked.extend(member.answer(peer, false));
+            }
+            asked = member.run_to(member.now + 100);
         }
-        asked = member.run_to(member.now + 100);
-    }
-    let everybody: BTreeSet<u32> = all.iter().copied().collect();
-    assert_eq!(everybody, (10..30).collect(), "{all:?}");
-    assert!(all.len() > 2 * everybody.len(), "and begins anew: {all:?}");
+        all
+    };
+    let first = refused_until(&mut member, 9_900);
+    assert_eq!(first, BTreeSet::from([20, 21]), "they may have one soon");
+    let then = refused_until(&mut member, 20_000);
+    assert_eq!(then, (10..30).collect());
 }
 
 #[test]
