@@ -10,7 +10,6 @@ use weft_core::{DownReason, Lane};
 use super::address::{net_peer, pack};
 use super::*;
 
-mod far;
 mod half_dead;
 mod quic;
 

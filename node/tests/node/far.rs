@@ -1,13 +1,19 @@
 //! Nodes that are far from each other: what the one has sent is on the way for a while.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
+use bytes::Bytes;
+use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use weft_node::{Ack, Config, Node, Start, Via};
 
-use super::*;
-use crate::{Ack, Config, Item, Node as WholeNode, Start, Subscription, TopicName, Via};
+use super::{config, read, topic};
 
 /// How long a packet takes: as from one continent to another.
 const ONE_WAY: Duration = Duration::from_millis(100);
@@ -89,18 +95,13 @@ fn give(
     })
 }
 
-async fn whole_node(seed: u8, join: Vec<Multiaddr>) -> WholeNode {
-    WholeNode::start(Config {
-        keypair: Keypair::from_seed(&[seed; 32]),
-        network: "test".to_owned(),
-        listen: vec![QUIC.parse().unwrap()],
-        join,
-        dir: None,
-        roles: weft_core::Roles::SERVER,
-        found: false,
-    })
-    .await
-    .unwrap()
+async fn over_quic(seed: u8, join: Vec<Multiaddr>) -> Node {
+    let listen = vec!["/ip4/127.0.0.1/udp/0/quic-v1".parse().unwrap()];
+    let config = Config {
+        listen,
+        ..config(seed, join)
+    };
+    Node::start(config).await.unwrap()
 }
 
 fn socket_of(address: &Multiaddr) -> SocketAddr {
@@ -111,33 +112,13 @@ fn socket_of(address: &Multiaddr) -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], port.unwrap()))
 }
 
-/// Takes messages until `count` have come.
-async fn read(subscription: &mut Subscription, count: usize) -> Vec<Bytes> {
-    let mut messages = Vec::new();
-    let reading = async {
-        while messages.len() < count {
-            let (items, _) = subscription.next(1_000, 1 << 20).await.expect("it runs");
-            for item in items {
-                match item {
-                    Item::Message(message) => messages.push(message.data),
-                    gap => panic!("{gap:?}"),
-                }
-            }
-        }
-    };
-    if timeout(DEADLINE, reading).await.is_err() {
-        panic!("{} of {count} messages came", messages.len());
-    }
-    messages
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_node_has_sent_before_it_stops_reaches_a_peer_that_is_far() {
-    let near = whole_node(1, Vec::new()).await;
+    let near = over_quic(1, Vec::new()).await;
     let way = LongWay::to(socket_of(&near.addresses()[0])).await;
     let over = format!("/ip4/127.0.0.1/udp/{}/quic-v1", way.at.port());
-    let far = whole_node(2, vec![over.parse().unwrap()]).await;
-    let topic: TopicName = "logs".parse().unwrap();
+    let far = over_quic(2, vec![over.parse().unwrap()]).await;
+    let topic = topic();
     let mut subscription = far.subscribe(&topic, Start::Latest).await.unwrap();
     let publish = async |messages: Vec<Bytes>| {
         near.publish(&topic, messages, Via::Gossip, Ack::Sent)

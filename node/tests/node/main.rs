@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // helpers of tests are tests
 
+mod far;
+
 use std::path::Path;
 use std::time::Duration;
 
