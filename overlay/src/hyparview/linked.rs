@@ -6,7 +6,7 @@
 //! graph the part that a swarm's members make hangs together.
 //!
 //! A swarm of few members may find nobody there. It comes first: a member that has too few neighbours and knows nobody linked to ask
-//! is linked with others all the same, after a moment; and where a promotion finds nobody linked, it takes anybody, so
+//! is linked with others all the same, after a moment, and one that they have left without any for ten seconds as well; and where a promotion finds nobody linked, it takes anybody, so
 //! that groups of a swarm that aren't linked meet.
 
 use std::collections::BTreeSet;

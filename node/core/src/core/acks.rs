@@ -260,11 +260,14 @@ impl Core {
         }
     }
 
+    fn unacknowledged(&mut self, publish: Option<RequestId>) -> Option<&mut Unacknowledged> {
+        let mut waits = self.acks.iter_mut();
+        waits.find(|it| publish == Some(it.request))
+    }
+
     /// A question or bundle of a publish that waits, if any does, has been answered or given up.
     pub(super) fn hand_over_ended(&mut self, request: Option<RequestId>, peer: PeerId) {
-        let waits = self.acks.iter_mut();
-        let mut waits = waits.filter(|it| request == Some(it.request));
-        if let Some(waits) = waits.next() {
+        if let Some(waits) = self.unacknowledged(request) {
             waits.answered(peer);
         }
     }
@@ -293,9 +296,7 @@ impl Core {
             // It is asked again whether it has all of them.
             self.ask_keeper(to, None, What::Handed(publish), &query, now);
         }
-        let waits = self.acks.iter_mut();
-        let mut waits = waits.filter(|it| publish == Some(it.request));
-        if let Some(waits) = waits.next().filter(|_| count > 0) {
+        if let Some(waits) = self.unacknowledged(publish).filter(|_| count > 0) {
             *waits.unanswered.entry(to).or_default() += count;
         }
     }

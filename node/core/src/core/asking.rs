@@ -107,8 +107,7 @@ impl Core {
         self.asking.asked.insert(request, asked);
         self.asking.at = self.asking.at.min(until);
         let frame = encode_topics(request, &Message::Query(query.clone()));
-        let is_closing = self.is_closing(to);
-        match self.links.get_mut(&to).filter(|_| !is_closing) {
+        match self.link_to(to) {
             Some(link) if link.is_alive() => {
                 link.touch(now);
                 self.send_to_keeper(to, frame);
@@ -208,11 +207,7 @@ impl Core {
 
     fn gone_unanswered(&mut self, peer: PeerId, what: What, now: Now) {
         match what {
-            What::Meet { topics, .. } => {
-                for topic in topics {
-                    self.not_met_in(topic, peer, now);
-                }
-            }
+            What::Meet { topics, .. } => self.not_met(&topics, peer, now),
             What::Exchange(topic) => self.exchange_failed(topic, peer, now),
             // It is asked again for as long as anybody waits.
             What::Confirm(request) => self.hand_over_ended(Some(request), peer),

@@ -358,7 +358,7 @@ impl Core {
             request: Some(request),
             frame: encode_kad(request.0, message),
         };
-        if self.links.contains_key(&to) && !self.is_closing(to) {
+        if self.link_to(to).is_some() {
             return self.ask_linked(to, question(), now);
         }
         let waits = dht::Input::Waits { request };

@@ -6,7 +6,6 @@ use weft_identity::PeerId;
 use weft_overlay::{Now, swarm};
 
 use super::Core;
-use super::links::Link;
 use super::reach::Question;
 use crate::wire::OutFrame;
 use crate::{
@@ -71,14 +70,14 @@ impl Core {
         frame: OutFrame,
         now: Now,
     ) {
-        let is_closing = self.is_closing(to);
-        if let Some(link) = self.links.get_mut(&to).filter(|_| !is_closing) {
+        if let Some(link) = self.link_to(to) {
             if !link.is_alive() {
                 return self.unreachable(topic, to);
             }
             link.touch(now);
             return self.send_control(to, frame);
         }
+        let is_closing = self.is_closing(to);
         if let Some(pending) = self.pending.get_mut(&to) {
             if pending.frames.len() < PENDING_FRAMES_MAX {
                 pending.frames.push_back(frame);
@@ -116,11 +115,6 @@ impl Core {
             let addresses = std::mem::take(&mut pending.addresses);
             self.dial(Dial::Peer(to), Some(to), addresses);
         }
-    }
-
-    /// Returns whether a link to a peer is being closed though the peer is well: a new one can be made once it is gone.
-    pub(super) fn is_closing(&self, peer: PeerId) -> bool {
-        self.links.get(&peer).is_some_and(Link::is_closing)
     }
 
     /// A link is gone: the next one is made, if something has waited for that.

@@ -4,6 +4,7 @@
 //! silence; bytes count, not frames, so that a large frame on a slow link is no silence. Whoever pings first
 //! spares the other its ping.
 
+mod pings;
 mod spare;
 
 use std::collections::BTreeSet;
@@ -16,22 +17,14 @@ use weft_overlay::{Now, Time, swarm};
 use super::reach::{Proof, Question};
 use super::swarms::Entry;
 use super::{Core, peer_of};
-use crate::wire::{encode_hello, encode_ping, encode_pong};
+use crate::wire::encode_hello;
 use crate::{
     Address, Direction, DownReason, Event, Output, PeerContact, Reply, RequestId, TopicId,
 };
 
-/// Silence after which a link is pinged (the design's bound).
-const PING_AFTER: Duration = Duration::from_millis(500);
 /// How long a ping may go unanswered on a link on which bytes come: then the peer sends and doesn't read. As long as it may
 /// leave a full stream unread (a guess, far beyond any round trip).
 const UNANSWERED_AFTER: Duration = Duration::from_secs(10);
-/// The side that was dialled leaves the pinging to the other, as long as that does it.
-const PING_AFTER_INBOUND: Duration = Duration::from_millis(800);
-/// How soon a ping is repeated that has not been answered.
-const PING_AGAIN: Duration = Duration::from_millis(500);
-/// How often either side pings all the same, to know the round trip, and that the other reads.
-const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// Silence after which a link is dead: with the clock's grain and a tick it is noticed by 3 s (the design's bound).
 const DEAD_AFTER: Duration = Duration::from_millis(2_750);
 /// How long an ordered end may take with a peer that is given up: it may be there all the same (a guess).
@@ -40,8 +33,6 @@ const LAST_WORDS: Duration = Duration::from_millis(300);
 const REPLACE_AFTER: Duration = Duration::from_secs(10);
 /// Frames for neighbours from a peer that is none, after which it is told of: honest ones cross with a goodbye, a few at a time.
 const STRANGE_FRAMES_MAX: u32 = 64;
-/// Callers that wait for one link's echo.
-const PINGS_MAX: usize = 64;
 
 /// One link.
 #[derive(Debug)]
@@ -154,16 +145,6 @@ impl Link {
         dead_at.since(now.time).max(LAST_WORDS)
     }
 
-    /// Something was heard or answered: the next ping can wait.
-    pub(super) fn plan_ping(&mut self, now: Now) {
-        let silence = match self.direction {
-            Direction::Outbound => PING_AFTER,
-            Direction::Inbound => PING_AFTER_INBOUND,
-        };
-        let measure = self.measure_at.max(now.time);
-        self.ping_at = measure.min(now.time + silence);
-    }
-
     /// This process was stopped: the silence was its own.
     pub(super) fn forgive(&mut self, now: Now) {
         self.heard_at = now.time;
@@ -244,7 +225,7 @@ impl Core {
         }
         let hello = encode_hello(Some(&self.contact));
         // Peers whose links come up together would ping in step; a little jitter spreads them and lets one side go first.
-        link.ping_at = now.time + self.jitter(PING_AFTER);
+        link.ping_at = now.time + self.jitter(pings::PING_AFTER);
         if let Some(before) = self.links.insert(peer, link) {
             // The shell tells LinkDown first; should it ever not, nothing may outlive the link.
             self.link_timers.remove(&(before.timer, peer));
@@ -314,6 +295,17 @@ impl Core {
             self.tell_dht(dht::Input::Unlinked { peer }, now);
             self.keeper_unlinked(peer, now);
         }
+    }
+
+    /// Returns whether a link to a peer is being closed though the peer is well: a new one can be made once it is gone.
+    pub(super) fn is_closing(&self, peer: PeerId) -> bool {
+        self.links.get(&peer).is_some_and(Link::is_closing)
+    }
+
+    /// Returns the link to a peer, which may have been given up; none where it is being closed, and the next one is waited for.
+    pub(super) fn link_to(&mut self, peer: PeerId) -> Option<&mut Link> {
+        let link = self.links.get_mut(&peer);
+        link.filter(|link| !link.is_closing())
     }
 
     /// Gives a link up before its LinkDown comes.
@@ -423,18 +415,6 @@ impl Core {
         }
     }
 
-    fn send_ping(&mut self, peer: PeerId, now: Now) {
-        if let Some(link) = self.links.get_mut(&peer) {
-            // A repetition asks the same: where the way is longer than its pace, the first answer still counts.
-            let (nonce, _) = *link.pinged.get_or_insert_with(|| {
-                self.next_nonce += 1;
-                (self.next_nonce, now.time)
-            });
-            link.ping_at = now.time + PING_AGAIN;
-            self.send_control(peer, encode_ping(nonce));
-        }
-    }
-
     pub(super) fn next_link_tick(&self) -> Time {
         self.link_timers.first().map_or(Time::NEVER, |(at, _)| *at)
     }
@@ -442,54 +422,6 @@ impl Core {
     pub(super) fn peer_stops(&mut self, peer: PeerId) {
         if let Some(link) = self.links.get_mut(&peer) {
             link.peer_stops = true;
-        }
-    }
-
-    pub(super) fn ping_came(&mut self, peer: PeerId, nonce: u64) {
-        self.send_control(peer, encode_pong(nonce));
-    }
-
-    pub(super) fn pong_came(&mut self, peer: PeerId, nonce: u64, now: Now) {
-        let Some(link) = self.links.get_mut(&peer) else {
-            return;
-        };
-        let Some((_, sent)) = link.pinged.filter(|(expected, _)| *expected == nonce) else {
-            return;
-        };
-        let measured = now.time.since(sent);
-        let rtt = link
-            .rtt
-            .map_or(measured, |rtt| rtt - rtt / 8 + measured / 8);
-        link.rtt = Some(rtt);
-        link.pinged = None;
-        link.measure_at = now.time + MEASURE_EVERY;
-        link.plan_ping(now);
-        let waiting = link.take_waiting();
-        let swarms: Vec<TopicId> = link.neighbour_in.iter().copied().collect();
-        for request in waiting {
-            self.reply(request, Reply::Pong(Some(measured)));
-        }
-        for topic in swarms {
-            self.tell_swarm(topic, swarm::Input::Rtt { peer, rtt }, now);
-        }
-    }
-
-    pub(super) fn ping(&mut self, request: RequestId, peer: PeerId, now: Now) {
-        match self.links.get_mut(&peer).filter(|link| link.is_alive()) {
-            Some(link) if link.waiting.len() < PINGS_MAX => {
-                link.waiting.push(request);
-                // The answer to one that is under way serves as well.
-                if link.pinged.is_none() {
-                    self.send_ping(peer, now);
-                }
-            }
-            _ => self.reply(request, Reply::Pong(None)),
-        }
-    }
-
-    pub(super) fn forget_ping(&mut self, request: RequestId) {
-        for link in self.links.values_mut() {
-            link.waiting.retain(|waiting| *waiting != request);
         }
     }
 

@@ -114,6 +114,11 @@ impl Rendezvous {
         }
     }
 
+    /// Has the point looked up again soon, rather than in its time.
+    fn look_up_again(&mut self, now: Now) {
+        self.look_up_at = self.look_up_at.min(now.time + LOOKUP_AGAIN);
+    }
+
     /// Whether the closest nodes have said, once, whether they keep the topic.
     pub(super) const fn is_over(&self) -> bool {
         self.is_over
@@ -264,7 +269,7 @@ impl Core {
             known.heard_at = now.time;
         } else if rendezvous.keepers.remove(&peer).is_some() {
             // Others are closer than it: perhaps they are known here, perhaps not.
-            rendezvous.look_up_at = rendezvous.look_up_at.min(now.time + LOOKUP_AGAIN);
+            rendezvous.look_up_again(now);
         }
         let members = meeting.contacts.iter();
         let members = members.filter_map(|place| contacts.get(usize::try_from(*place).ok()?));
@@ -304,27 +309,27 @@ impl Core {
         self.exchange_if_due(topic, now);
     }
 
-    /// A peer has not answered: it is met again, and if it has kept the topic, somebody may take its place.
-    pub(super) fn not_met_in(&mut self, topic: TopicId, peer: PeerId, now: Now) {
-        let Some(entry) = self.swarms.get_mut(&topic) else {
-            return;
-        };
-        let rendezvous = &mut entry.rendezvous;
-        rendezvous.asked = rendezvous.asked.saturating_sub(1);
-        rendezvous.met.remove(&peer);
-        let found = rendezvous.found.len();
-        rendezvous
-            .found
-            .retain(|contact| super::peer_of(contact) != peer);
-        if rendezvous.found.len() < found {
-            rendezvous.look_up_at = rendezvous.look_up_at.min(now.time + LOOKUP_AGAIN);
-        }
-        if rendezvous.keepers.remove(&peer).is_some() {
-            rendezvous.met.clear();
-        }
+    /// A peer has not answered: it is met again, and if it has kept a topic, somebody may take its place.
+    pub(super) fn not_met(&mut self, topics: &[TopicId], peer: PeerId, now: Now) {
         self.asking.lookups.neighbourhoods.forget(peer);
-        self.meet_at(topic, now.time + MET_AGAIN);
-        self.round_over(topic, now);
+        for topic in topics {
+            let Some(entry) = self.swarms.get_mut(topic) else {
+                continue;
+            };
+            let rendezvous = &mut entry.rendezvous;
+            rendezvous.asked = rendezvous.asked.saturating_sub(1);
+            rendezvous.met.remove(&peer);
+            let mut found = rendezvous.found.iter();
+            if let Some(at) = found.position(|contact| super::peer_of(contact) == peer) {
+                rendezvous.found.remove(at);
+                rendezvous.look_up_again(now);
+            }
+            if rendezvous.keepers.remove(&peer).is_some() {
+                rendezvous.met.clear();
+            }
+            self.meet_at(*topic, now.time + MET_AGAIN);
+            self.round_over(*topic, now);
+        }
     }
 
     /// A peer can't be reached any more.

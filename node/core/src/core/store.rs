@@ -299,8 +299,7 @@ impl Core {
         now: Now,
     ) {
         let frame = encode_store(request, message);
-        let is_closing = self.is_closing(to);
-        match self.links.get_mut(&to).filter(|_| !is_closing) {
+        match self.link_to(to) {
             Some(link) if link.is_alive() => {
                 link.touch(now);
                 let lane = if frame.len() > LARGE_BYTES {

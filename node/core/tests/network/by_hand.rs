@@ -23,28 +23,27 @@ fn with_publisher(seed: u64, via: Via) -> (Net, usize) {
     (net, others[1])
 }
 
-#[test]
-fn a_bundle_is_not_given_again_to_a_keeper_that_has_not_answered() {
-    let (mut net, publisher) = with_publisher(21, Via::Dht);
-    let before = net.hands;
+/// Publishes one message while all keepers hang; returns how many frames of a kind have come to them for it.
+fn frames_to_hanging_keepers(seed: u64, via: Via, frames: impl Fn(&Net) -> u64) -> u64 {
+    let (mut net, publisher) = with_publisher(seed, via);
+    let before = frames(&net);
     for keeper in &closest(&net)[..KEEPERS] {
         net.hang(*keeper, STOPPED_FOR);
     }
-    let way = (Via::Dht, Ack::Keepers);
-    get_published_via(&mut net, publisher, &numbered(1), way);
-    assert_eq!(net.hands - before, KEEPERS as u64);
+    get_published_via(&mut net, publisher, &numbered(1), (via, Ack::Keepers));
+    frames(&net) - before
+}
+
+#[test]
+fn a_bundle_is_not_given_again_to_a_keeper_that_has_not_answered() {
+    let hands = frames_to_hanging_keepers(21, Via::Dht, |net| net.hands);
+    assert_eq!(hands, KEEPERS as u64);
 }
 
 #[test]
 fn a_keeper_is_not_asked_again_before_it_has_answered() {
-    let (mut net, publisher) = with_publisher(22, Via::Both);
-    let before = net.confirms;
-    for keeper in &closest(&net)[..KEEPERS] {
-        net.hang(*keeper, STOPPED_FOR);
-    }
-    let way = (Via::Both, Ack::Keepers);
-    get_published_via(&mut net, publisher, &numbered(1), way);
-    assert_eq!(net.confirms - before, KEEPERS as u64);
+    let confirms = frames_to_hanging_keepers(22, Via::Both, |net| net.confirms);
+    assert_eq!(confirms, KEEPERS as u64);
 }
 
 #[test]

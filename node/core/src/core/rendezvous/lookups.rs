@@ -103,15 +103,16 @@ impl Core {
 
     /// Takes those closest to a topic's point from what other lookups have shown, and returns whether they have.
     fn is_found(&mut self, topic: TopicId, wanted: Wanted, now: Now) -> bool {
-        let known = &self.asking.lookups.neighbourhoods;
-        let Some(closest) = known
-            .closest(point_of(topic), now)
-            .filter(|_| wanted == Wanted::Closest)
-        else {
+        if wanted != Wanted::Closest {
             return false;
-        };
-        self.found_closest(topic, Some(closest), now);
-        true
+        }
+        let known = &self.asking.lookups.neighbourhoods;
+        let closest = known.closest(point_of(topic), now);
+        let is_found = closest.is_some();
+        if is_found {
+            self.found_closest(topic, closest, now);
+        }
+        is_found
     }
 
     /// The lookup of a topic's point is over.

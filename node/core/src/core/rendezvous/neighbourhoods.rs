@@ -104,9 +104,11 @@ mod tests {
     }
 
     /// A network of servers that keep things.
-    fn network(count: u8) -> Vec<KadContact> {
-        let contact = |n| {
-            let key = Keypair::from_seed(&[n; 32]);
+    fn network(count: u16) -> Vec<KadContact> {
+        let contact = |n: u16| {
+            let mut seed = [0; 32];
+            seed[..2].copy_from_slice(&n.to_le_bytes());
+            let key = Keypair::from_seed(&seed);
             let contact = issue(&key, &[], Roles::SERVER, at(0));
             KadContact::new(KadPeer::Signed(contact), UnixMicros(1))
         };
@@ -170,13 +172,14 @@ mod tests {
 
     #[test]
     fn so_many_are_remembered_the_newest_of_them() {
-        let network = network(40);
+        let network = network(2_000);
         let mut known = Neighbourhoods::default();
         for n in 0..=255 {
             let point = Point::of(&[n]);
             known.note(point, &closest(&network, point, K), at(u64::from(n)));
             assert!(known.seen.len() <= NEIGHBOURHOODS_MAX);
         }
+        assert_eq!(known.seen.len(), NEIGHBOURHOODS_MAX, "there are more");
         let newest = known.seen.iter().map(|it| it.seen_at).max();
         assert!(newest > Some(at(200).time), "{newest:?}");
     }

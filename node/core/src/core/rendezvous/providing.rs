@@ -10,7 +10,7 @@ use weft_dht::{Key, Peer, dht};
 use weft_overlay::{Now, swarm};
 
 use super::lookups::Wanted;
-use super::{LOOKUP_AGAIN, point_of};
+use super::point_of;
 use crate::core::Core;
 use crate::{KadContact, TopicId};
 
@@ -79,7 +79,7 @@ impl Core {
             && entry.rendezvous.keepers.is_empty()
         {
             let rendezvous = &mut entry.rendezvous;
-            rendezvous.look_up_at = rendezvous.look_up_at.min(now.time + LOOKUP_AGAIN);
+            rendezvous.look_up_again(now);
             rendezvous.seeks_members = true;
         }
     }
