@@ -267,3 +267,29 @@ fn a_question_to_a_peer_whose_link_is_just_being_closed_waits_for_the_next_link(
     }
     panic!("only {asked} links were closed within a minute");
 }
+
+#[test]
+fn a_node_that_asks_everybody_has_links_with_few_of_them_and_an_answer_from_all() {
+    let mut net = filled(90, 5);
+    net.run_until(seconds(60), "links that filled tables are gone", |net| {
+        linked(net, 0).len() < 16
+    });
+    let failures = |net: &Net| net.node(0).core.dht().counters.failures;
+    let failed = failures(&net);
+    let (mut linked_with, mut most) = (BTreeSet::new(), 0);
+    for node in 1..90 {
+        let call = Call::Closest(net.peer_at(node).key());
+        let request = net.command(0, |request| Command::Dht { request, call });
+        net.run_until(seconds(20), "the call is answered", |net| {
+            let now = linked(net, 0);
+            most = now.len().max(most);
+            linked_with.extend(now);
+            net.node(0).replies.contains_key(&request)
+        });
+        net.run(Duration::from_millis(100));
+    }
+    println!("at most {most} links of {} at a time", linked_with.len());
+    assert_eq!(failures(&net), failed);
+    assert!(linked_with.len() > 80);
+    assert!(most <= 56, "{most} links at a time");
+}
