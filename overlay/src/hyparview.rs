@@ -179,8 +179,6 @@ pub struct Membership<P, C> {
     walk_wait: Duration,
     /// Since when the view is full; `NEVER` while it isn't.
     full_since: Time,
-    /// Since when it has had no neighbour; `NEVER` while it has one.
-    alone_since: Time,
     promotion_at: Time,
     /// The next lost peer is probed no earlier.
     probe_at: Time,
@@ -236,7 +234,6 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             shuffle_at: Time::NEVER,
             shuffle_wait: config.shuffle_interval_min,
             outstanding: VecDeque::new(),
-            alone_since: Time::NEVER,
             forced: Bucket::default(),
             forced_by: SmallMap::new(),
             forwards: Bucket::default(),

@@ -6,13 +6,13 @@
 //! graph the part that a swarm's members make hangs together.
 //!
 //! A swarm of few members may find nobody there. It comes first: a member that has too few neighbours and knows nobody linked to ask
-//! is linked with others all the same, after a moment, and one that they have left without any for ten seconds as well; and where a promotion finds nobody linked, it takes anybody, so
-//! that groups of a swarm that aren't linked meet.
+//! is linked with others all the same, after a moment, and where a promotion finds nobody linked, it takes anybody, so that groups of a
+//! swarm that aren't linked meet. Whoever was taken in need stays for a while, though its link be more than wanted.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::views::choose;
+use super::views::{Neighbour, choose};
 use super::{Membership, Priority};
 use crate::{Contact, Now, Peer};
 
@@ -20,8 +20,9 @@ use crate::{Contact, Now, Peer};
 /// other of themselves in that time, and the base is still waited for (a guess).
 pub(super) const ALONE: Duration = Duration::from_millis(200);
 
-/// How long a member is alone, though somebody linked was asked, before it takes anybody: places come free meanwhile. A guess.
-pub(super) const LONELY: Duration = Duration::from_secs(10);
+/// How long a neighbour that asked in need counts as linked. Its node may want the link that this one could do without; let go at once
+/// by each of few that it can ask, it would be alone most of the time. A guess: it finds others meanwhile, and asks again if not.
+const IN_NEED: Duration = Duration::from_secs(60);
 
 /// How much room a node has for more links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,8 +93,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
     /// Whoever accepts costs the neighbour its place, not another's: that is the one that isn't linked. One at a time, and none while
     /// there are vacancies, so that trees are disturbed little.
     pub(super) fn release(&mut self, peer: P, now: Now) {
-        let is_surplus = self.active.contains_key(&peer) && !self.is_linked(peer);
-        if !is_surplus || self.vacancies() > 0 || !self.requests.is_empty() {
+        if !self.is_surplus(peer, now) || self.vacancies() > 0 || !self.requests.is_empty() {
             return;
         }
         let mut linked = self.candidates(now);
@@ -101,6 +101,13 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         if let Some(peer) = choose(&linked, &mut self.rng) {
             self.swap_in(peer, now);
         }
+    }
+
+    /// Returns whether a neighbour is one whose link this node can do without, and was not taken for the sake of its need just now.
+    pub(super) fn is_surplus(&self, peer: P, now: Now) -> bool {
+        let neighbour = self.active.get(&peer);
+        let is_needed = |it: &Neighbour<P, C>| it.was_in_need && now.time.since(it.since) < IN_NEED;
+        neighbour.is_some_and(|it| !is_needed(it)) && !self.is_linked(peer)
     }
 
     /// Returns whether a peer that asks would cost a link that this node can do without.

@@ -146,6 +146,9 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         self.reply(from, sender, accepted);
         if accepted {
             self.activate(from, Some(sender.clone()), now);
+            if let Some(neighbour) = self.active.get_mut(&from) {
+                neighbour.was_in_need = force;
+            }
         }
         accepted
     }
@@ -323,7 +326,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
 
     /// Gives up one neighbour at random for the sake of another, of a triangle if there is one.
     fn evict_one(&mut self, now: Now) {
-        let mut victims = self.evictable();
+        let mut victims = self.evictable(now);
         self.prefer_triangles(&mut victims);
         let Some(victim) = choose(&victims, &mut self.rng) else {
             return;
@@ -336,7 +339,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
     }
 
     /// Returns the neighbours that may be given up for others; the oldest ones stay where there are others.
-    pub(super) fn evictable(&self) -> Vec<P> {
+    pub(super) fn evictable(&self, now: Now) -> Vec<P> {
         let mut by_age: Vec<(Time, P)> = self
             .active
             .iter()
@@ -344,8 +347,8 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             .collect();
         by_age.sort_unstable();
         // Whose link the node can do without goes first, however old it is.
-        if by_age.iter().any(|(_, peer)| !self.is_linked(*peer)) {
-            by_age.retain(|(_, peer)| !self.is_linked(*peer));
+        if by_age.iter().any(|(_, peer)| self.is_surplus(*peer, now)) {
+            by_age.retain(|(_, peer)| self.is_surplus(*peer, now));
         }
         let spared = self.config.protected.min(by_age.len().saturating_sub(1));
         let evictable = by_age[spared..].iter();
@@ -379,6 +382,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             contact,
             since,
             beside: None,
+            was_in_need: false,
         };
         self.active.insert(peer, neighbour);
         if self.vacancies() == 0 {

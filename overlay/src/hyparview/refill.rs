@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::config::FIRST_ROUNDS;
-use super::linked::{ALONE, LONELY};
+use super::linked::ALONE;
 use super::neighbor::{Ask, Overflow, Request};
 use super::views::choose;
 use super::{Membership, Priority};
@@ -18,10 +18,6 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             return;
         }
         self.plan_shuffle(now);
-        self.alone_since = match self.active.is_empty() {
-            true => self.alone_since.min(now.time),
-            false => Time::NEVER,
-        };
         if self.vacancies() == 0 {
             self.walk_at = Time::NEVER;
             self.probe_by_shuffle(now);
@@ -117,12 +113,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             return;
         }
         let is_needy = self.needs_a_link();
-        if now.time.since(self.alone_since) >= LONELY
-            && candidates.iter().any(|peer| !self.refused.contains(peer))
-        {
-            // Those that are linked have no place for it, and won't have.
-            candidates.retain(|peer| !self.refused.contains(peer));
-        } else if is_needy {
+        if is_needy {
             self.refused.clear();
         }
         self.prefer_linked(&mut candidates, is_needy);

@@ -55,7 +55,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             let other = self.beside(peer);
             other.is_some_and(|other| me < peer.min(other))
         };
-        if !self.evictable().into_iter().any(is_mine) {
+        if !self.evictable(now).into_iter().any(is_mine) {
             return;
         }
         let mut candidates = self.candidates(now);

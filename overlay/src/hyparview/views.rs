@@ -33,6 +33,8 @@ pub(super) struct Neighbour<P, C> {
     pub(super) since: Time,
     /// Another neighbour of ours that it has named as its own, if its last shuffle named one.
     pub(super) beside: Option<P>,
+    /// Whether it asked with high priority.
+    pub(super) was_in_need: bool,
 }
 
 /// Returns whether a contact is worth keeping: not expired, and not issued too far ahead of our clock.

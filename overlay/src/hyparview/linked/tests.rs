@@ -79,6 +79,17 @@ impl Member {
         asked(&orders)
     }
 
+    /// Somebody asks to be a neighbour; returns whether it is accepted.
+    fn ask(&mut self, from: u32, priority: Priority) -> bool {
+        let sender = contact(from, UNIX);
+        is_accepted(&self.receive(from, Message::Neighbor { sender, priority }))
+    }
+
+    /// The node has more links than it wants, and this neighbour's is one of them; returns who was asked.
+    fn release(&mut self, peer: u32) -> Vec<u32> {
+        asked(&self.give(Input::Release { peer }))
+    }
+
     /// Lets time pass; returns who was asked.
     fn run_to(&mut self, millis: u64) -> Vec<u32> {
         let mut all = Vec::new();
@@ -133,54 +144,19 @@ fn a_swarm_without_anybody_linked_comes_first() {
     assert!(!asked.is_empty(), "alone, it takes anybody");
     // And so it does with too few.
     let mut member = Member::new(&[90, 91]);
-    let sender = contact(40, UNIX);
-    let priority = Priority::High;
-    assert!(is_accepted(
-        &member.receive(40, Message::Neighbor { sender, priority })
-    ));
+    assert!(member.ask(40, Priority::High));
     assert!(member.learn(10..30).is_empty(), "not at once");
     assert!(!member.run_to(5_000).is_empty());
 }
 
 #[test]
-fn a_member_that_stays_alone_asks_others_than_those_that_are_linked_and_refuse() {
-    let mut member = Member::new(&[20, 21]);
-    let mut asked = member.learn(10..30);
-    asked.sort_unstable();
-    assert_eq!(asked, [20, 21]);
-    // Whoever is asked has no place for it.
-    let mut refused_until = |member: &mut Member, millis| {
-        let mut all = BTreeSet::new();
-        while member.now < millis {
-            while let Some(peer) = asked.pop() {
-                all.insert(peer);
-                asked.extend(member.answer(peer, false));
-            }
-            asked = member.run_to(member.now + 100);
-        }
-        all
-    };
-    let first = refused_until(&mut member, 9_900);
-    assert_eq!(first, BTreeSet::from([20, 21]), "they may have one soon");
-    let then = refused_until(&mut member, 20_000);
-    assert_eq!(then, (10..30).collect());
-}
-
-#[test]
 fn whoever_would_cost_a_link_is_refused_unless_it_is_in_need_or_this_member_is_alone() {
     let mut member = Member::new(&[10, 11, 12]);
-    let ask = |member: &mut Member, peer, priority| {
-        let sender = contact(peer, UNIX);
-        is_accepted(&member.receive(peer, Message::Neighbor { sender, priority }))
-    };
-    assert!(
-        ask(&mut member, 50, Priority::Low),
-        "alone, it takes anybody"
-    );
-    assert!(ask(&mut member, 10, Priority::Low));
-    assert!(!ask(&mut member, 51, Priority::Low));
-    assert!(ask(&mut member, 12, Priority::Low));
-    assert!(ask(&mut member, 52, Priority::High));
+    assert!(member.ask(50, Priority::Low), "alone, it takes anybody");
+    assert!(member.ask(10, Priority::Low));
+    assert!(!member.ask(51, Priority::Low));
+    assert!(member.ask(12, Priority::Low));
+    assert!(member.ask(52, Priority::High));
 }
 
 #[test]
@@ -209,22 +185,39 @@ fn with_little_room_whoever_is_linked_is_asked_first() {
 }
 
 #[test]
+fn whoever_was_taken_in_need_counts_as_linked_for_a_minute() {
+    let mut member = Member::new(&[10, 11, 12, 13, 14]);
+    assert_eq!(member.fill(10..15).len(), 5);
+    assert!(member.ask(50, Priority::High));
+    member.learn(10..15);
+    assert!(
+        member.release(50).is_empty(),
+        "it would ask again in a moment"
+    );
+    let evictable = |member: &Member| member.views.evictable(at(member.now));
+    assert_eq!(
+        evictable(&member).len(),
+        3,
+        "all but the oldest are alike for whoever forces its way in"
+    );
+    member.now = 60_000;
+    assert_eq!(evictable(&member), [50]);
+    assert_eq!(member.release(50).len(), 1);
+}
+
+#[test]
 fn a_neighbour_whose_link_is_more_than_wanted_gives_way_to_one_that_is_linked() {
     let mut member = Member::new(&[10, 11, 12, 13]);
     assert_eq!(member.fill(10..14).len(), 4);
-    let sender = contact(50, UNIX);
-    let priority = Priority::High;
-    assert!(is_accepted(
-        &member.receive(50, Message::Neighbor { sender, priority })
-    ));
+    assert!(member.ask(50, Priority::High));
     member.link(&[10, 11, 12, 13, 14]);
-    let release = |member: &mut Member, peer| asked(&member.give(Input::Release { peer }));
+    member.now = 60_000;
     member.learn(60..70);
-    assert!(release(&mut member, 50).is_empty(), "nobody is linked");
+    assert!(member.release(50).is_empty(), "nobody is linked");
     member.learn([14]);
-    assert!(release(&mut member, 10).is_empty(), "its link is wanted");
-    assert_eq!(release(&mut member, 50), [14]);
-    assert!(release(&mut member, 50).is_empty(), "one at a time");
+    assert!(member.release(10).is_empty(), "its link is wanted");
+    assert_eq!(member.release(50), [14]);
+    assert!(member.release(50).is_empty(), "one at a time");
     let sender = contact(14, UNIX);
     let accepted = true;
     let orders = member.receive(14, Message::NeighborReply { sender, accepted });
