@@ -3,30 +3,27 @@
 mod arrivals;
 mod disk;
 mod keys;
+mod outputs;
 mod reader;
 mod topics;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use weft_core::input::{Ack, Reach, Via};
-use weft_core::log::{LogOp, WriteId};
 use weft_core::wire::{self, Decoder, KnownBodies};
 use weft_core::{
-    Address, Command, Config, Core, DialError, DialId, Direction, DownReason, Event, Input, Lane,
-    Output, PeerContact, Reply, RequestId, Roles, TopicName,
+    Address, Command, Config, Core, DialError, DialId, Direction, DownReason, Input, Lane,
+    RequestId, Roles, TopicName,
 };
-use weft_dht::kv::{KvKey, RecordId};
-use weft_dht::store::{Op, OrderId};
-use weft_identity::PeerId;
 use weft_overlay::{Now, Time};
 
 use crate::Engine;
 use crate::machine::{
     Down, Fact, LinkCount, Machine, NodeId, OfTopic, Order, Place, Plan, Weighed, Weight,
 };
+use disk::DiskOrders;
 pub use disk::{Disk, Disks};
 pub use keys::Keys;
 use reader::Reader;
@@ -34,12 +31,6 @@ use topics::Topics;
 
 /// The topic that everybody subscribes to.
 const TOPIC: &str = "sim";
-/// How long bytes lie in a link's lanes before the shell has written them.
-const WRITTEN_AFTER: Duration = Duration::from_millis(1);
-/// How long a batch takes to be synced. A guess: a good disk's fdatasync.
-const SYNCED_AFTER: Duration = Duration::from_millis(2);
-/// How long records take to be read. A guess: from a cache, or from flash.
-const READ_AFTER: Duration = Duration::from_micros(200);
 /// The bytes of a message that tell it from all others: shorter ones aren't made.
 const MARK_BYTES: u32 = 8;
 
@@ -88,20 +79,11 @@ pub struct Member {
     written_at: Time,
     unwritten: Vec<NodeId>,
     disks: Arc<Disks>,
-    /// Orders to the disk, and when they are done. What isn't done when the process dies never will be.
-    disk_orders: VecDeque<(Time, DiskOrder)>,
+    disk_orders: DiskOrders,
     /// What its user reads of the topic.
     reader: Reader,
     /// Deeds with the store that have not ended, by request.
     deeds: BTreeMap<u64, u32>,
-}
-
-/// What the disk is to do.
-#[derive(Debug)]
-enum DiskOrder {
-    Write(OrderId, Vec<Op<PeerContact>>),
-    Read(OrderId, Vec<(KvKey, RecordId<PeerId>)>),
-    Log(WriteId, Vec<LogOp>),
 }
 
 fn topic() -> TopicName {
@@ -185,208 +167,6 @@ impl Member {
         self.tell(Input::Frame { peer, frame }, now);
     }
 
-    fn drain(&mut self, now: Now) {
-        // A receipt may come after the delivery to the publisher's own subscription: it goes first.
-        let mut delivered = Vec::new();
-        while let Some(output) = self.core.poll_output() {
-            match output {
-                Output::Send { peer, lane, frame } => self.send(peer, lane, &frame, now),
-                Output::Dial {
-                    dial, addresses, ..
-                } => self.dial(dial, &addresses, now),
-                Output::Prove {
-                    dial,
-                    peer,
-                    addresses,
-                } => {
-                    // Whoever is linked here is where it says; what matters is whether it says so.
-                    let named = addresses.first().and_then(node_at);
-                    if named.is_some_and(|named| self.keys.peer(named) == peer) {
-                        self.tell(Input::Dialled { dial, peer }, now);
-                    } else {
-                        let error = DialError::Unreachable("no address".to_owned());
-                        self.tell(Input::DialFailed { dial, error }, now);
-                    }
-                }
-                // All here have links.
-                Output::KadAsk { peer, .. } => self.tell(Input::KadFailed { peer }, now),
-                Output::KadReply { .. } => {}
-                Output::Close { peer, .. } => {
-                    if let Some(peer) = self.keys.node(peer) {
-                        self.orders.push_back(Order::Close { peer });
-                    }
-                }
-                Output::Deliver { topic, item, .. } if topic.as_str() != TOPIC => {
-                    if matches!(item, weft_core::Delivered::Bundle { .. }) {
-                        self.topics.delivered(&topic);
-                    }
-                }
-                Output::Backfill { topic, .. }
-                | Output::TrimLog { topic, .. }
-                | Output::LoseArrivals { topic, .. }
-                | Output::EndLog { topic, .. }
-                    if topic.as_str() != TOPIC => {}
-                Output::Deliver { place, item, .. } => {
-                    delivered.extend(self.reader.arrived(place, item));
-                }
-                Output::Backfill {
-                    first_place, items, ..
-                } => self.reader.put_in_front(first_place, items),
-                Output::TrimLog { below, .. } => self.reader.trim(below),
-                Output::LoseArrivals { places, .. } => self.reader.lose(&places),
-                Output::EndLog { .. } => self.reader.end(),
-                Output::Record { id, ops } => {
-                    self.order_disk(DiskOrder::Log(id, ops), SYNCED_AFTER, now);
-                }
-                Output::BeginLog { .. } | Output::PersistAddressBook => {}
-                Output::Persist { id, ops } => {
-                    self.order_disk(DiskOrder::Write(id, ops), SYNCED_AFTER, now);
-                }
-                Output::Load { id, wanted } => {
-                    self.order_disk(DiskOrder::Read(id, wanted), READ_AFTER, now);
-                }
-                Output::Reply { request, reply } => self.reply(request, reply),
-                Output::Event(event) => self.event(&event),
-            }
-        }
-        for item in delivered {
-            self.deliver(item);
-        }
-    }
-
-    fn send(&mut self, peer: weft_identity::PeerId, lane: Lane, frame: &wire::OutFrame, now: Now) {
-        let Some(to) = self
-            .keys
-            .node(peer)
-            .filter(|to| self.links.contains_key(to))
-        else {
-            return;
-        };
-        let bytes: Bytes = [&frame.head[..], &frame.tail[..]].concat().into();
-        self.orders.push_back(Order::Send {
-            to,
-            frame: Frame { bytes, lane },
-            dial: false,
-        });
-        if lane != Lane::Control {
-            self.unwritten.push(to);
-            self.written_at = self.written_at.min(now.time + WRITTEN_AFTER);
-        }
-    }
-
-    fn dial(&mut self, dial: DialId, addresses: &[Address], now: Now) {
-        let Some(to) = addresses.first().and_then(node_at) else {
-            let error = DialError::Unreachable("no address".to_owned());
-            return self.tell(Input::DialFailed { dial, error }, now);
-        };
-        if to == self.me {
-            let error = DialError::SelfDial;
-            return self.tell(Input::DialFailed { dial, error }, now);
-        }
-        if self.links.contains_key(&to) {
-            let peer = self.keys.peer(to);
-            return self.tell(Input::Dialled { dial, peer }, now);
-        }
-        self.dials.push((dial, to));
-        self.orders.push_back(Order::Dial { to });
-    }
-
-    fn order_disk(&mut self, order: DiskOrder, after: Duration, now: Now) {
-        // One after the other: a disk has one arm.
-        let last = self.disk_orders.back().map_or(now.time, |(at, _)| *at);
-        let at = last.max(now.time) + after;
-        self.disk_orders.push_back((at, order));
-    }
-
-    fn work_disk(&mut self, now: Now) {
-        while self
-            .disk_orders
-            .front()
-            .is_some_and(|(at, _)| *at <= now.time)
-        {
-            let Some((_, order)) = self.disk_orders.pop_front() else {
-                return;
-            };
-            let disks = Arc::clone(&self.disks);
-            let input = match order {
-                DiskOrder::Write(id, ops) => {
-                    let result = disks.of(self.me).write(ops);
-                    Input::Persisted { id, result }
-                }
-                DiskOrder::Read(id, wanted) => {
-                    let records = disks.of(self.me).read(&wanted);
-                    Input::Loaded { id, records }
-                }
-                DiskOrder::Log(id, ops) => {
-                    let result = disks.of(self.me).record(ops);
-                    Input::Recorded { id, result }
-                }
-            };
-            self.tell(input, now);
-        }
-    }
-
-    fn dials_to(&mut self, peer: NodeId) -> Vec<DialId> {
-        let ended = self.dials.extract_if(.., |(_, to)| *to == peer);
-        ended.map(|(dial, _)| dial).collect()
-    }
-
-    fn reply(&mut self, request: RequestId, reply: Reply) {
-        match reply {
-            Reply::Published(Ok(published)) => {
-                let marks = self.publishing.remove(&request.0).unwrap_or_default();
-                for (receipt, mark) in published.receipts.iter().zip(marks) {
-                    let first = Place {
-                        publisher: self.me,
-                        epoch: receipt.epoch,
-                        seq: receipt.seq,
-                    };
-                    self.orders.push_back(Order::Published {
-                        first,
-                        messages: 1,
-                        mark,
-                    });
-                }
-            }
-            Reply::Published(Err(_)) => {
-                self.publishing.remove(&request.0);
-            }
-            Reply::Subscribed { .. } if self.topics.based(request) => {}
-            Reply::Subscribed { .. } => self.subscribed(),
-            Reply::Kv(outcome) => {
-                if let Some(deed) = self.deeds.remove(&request.0) {
-                    let outcome = Box::new(outcome);
-                    self.orders.push_back(Order::KvEnded { deed, outcome });
-                }
-            }
-            Reply::TooManyTopics
-            | Reply::LogKept(_)
-            | Reply::PeerAdded(_)
-            | Reply::PeerRemoved(_)
-            | Reply::Pong(_)
-            | Reply::Dht { .. }
-            | Reply::ProvidingStopped(_)
-            | Reply::Stopped(_) => {}
-        }
-    }
-
-    fn event(&mut self, event: &Event) {
-        match event {
-            Event::Misbehaviour { what, .. } => self.orders.push_back(Order::Accused { what }),
-            Event::Equivocation { publisher, .. } => {
-                let what = format!("an equivocation of {publisher}");
-                self.orders.push_back(Order::Violation(what));
-            }
-            Event::Store(_)
-            | Event::Joined { .. }
-            | Event::Isolated
-            | Event::JoinFailed { .. }
-            | Event::Lost { .. }
-            | Event::LogsFellBehind { .. }
-            | Event::Stalled { .. } => {}
-        }
-    }
-
     fn view(&self, now: Time) -> Option<weft_core::views::SwarmView> {
         let unix = weft_overlay::UnixMicros(0);
         self.core.swarm_view(TOPIC, Now { time: now, unix })
@@ -440,7 +220,7 @@ impl Machine for Member {
             written_at: Time::NEVER,
             unwritten: Vec::new(),
             disks,
-            disk_orders: VecDeque::new(),
+            disk_orders: DiskOrders::default(),
             reader: Reader::new(node < plan.subscribers),
             deeds: BTreeMap::new(),
         };
@@ -526,7 +306,10 @@ impl Machine for Member {
                 self.link_state(peer, false, now);
             }
         }
-        self.work_disk(now);
+        while let Some(order) = self.disk_orders.take_done(now.time) {
+            let done = self.disks.of(self.me).carry_out(order);
+            self.tell(done, now);
+        }
         if self.core.poll_timeout().is_some_and(|at| at <= now.time) {
             self.core.handle_timeout(now);
         }
@@ -535,8 +318,7 @@ impl Machine for Member {
 
     fn poll_timeout(&self) -> Time {
         let core = self.core.poll_timeout().unwrap_or(Time::NEVER);
-        let disk = self.disk_orders.front().map_or(Time::NEVER, |(at, _)| *at);
-        core.min(self.written_at).min(disk)
+        core.min(self.written_at).min(self.disk_orders.next())
     }
 
     fn poll_order(&mut self, now: Now) -> Option<Order<Frame>> {

@@ -1,18 +1,67 @@
 //! A simulated node's disk: what was synced outlives the process, what was not is gone with it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use weft_core::PeerContact;
-use weft_core::log::{self, LogOp, RestoredTopic};
+use weft_core::log::{self, LogOp, RestoredTopic, WriteId};
+use weft_core::{Input, PeerContact};
 use weft_dht::kv::{Header, KvKey, RecordId};
-use weft_dht::store::{DiskError, Kept, Loaded, Op, Restored};
+use weft_dht::store::{DiskError, Kept, Loaded, Op, OrderId, Restored};
 use weft_identity::PeerId;
+use weft_overlay::Time;
 
 use crate::machine::NodeId;
 
+/// How long a batch takes to be synced. A guess: a good disk's fdatasync.
+const SYNCED_AFTER: Duration = Duration::from_millis(2);
+/// How long records take to be read. A guess: from a cache, or from flash.
+const READ_AFTER: Duration = Duration::from_micros(200);
+
 /// Which record of which key.
 type At = (KvKey, RecordId<PeerId>);
+
+/// What a disk is to do.
+#[derive(Debug)]
+pub(super) enum DiskOrder {
+    Write(OrderId, Vec<Op<PeerContact>>),
+    Read(OrderId, Vec<At>),
+    Log(WriteId, Vec<LogOp>),
+}
+
+impl DiskOrder {
+    fn takes(&self) -> Duration {
+        match self {
+            Self::Write(..) | Self::Log(..) => SYNCED_AFTER,
+            Self::Read(..) => READ_AFTER,
+        }
+    }
+}
+
+/// What a process has ordered, and when each order is done. What isn't done when it dies never will be.
+#[derive(Debug, Default)]
+pub(super) struct DiskOrders(VecDeque<(Time, DiskOrder)>);
+
+impl DiskOrders {
+    /// Queues an order. One is done after the other: a disk has one arm.
+    pub(super) fn push(&mut self, order: DiskOrder, now: Time) {
+        let last = self.0.back().map_or(now, |(at, _)| *at);
+        let at = last.max(now) + order.takes();
+        self.0.push_back((at, order));
+    }
+
+    /// Takes out the next order, if it is done.
+    pub(super) fn take_done(&mut self, now: Time) -> Option<DiskOrder> {
+        let is_done = self.0.front().is_some_and(|(at, _)| *at <= now);
+        let next = is_done.then(|| self.0.pop_front()).flatten();
+        next.map(|(_, order)| order)
+    }
+
+    /// Returns when the next order is done.
+    pub(super) fn next(&self) -> Time {
+        self.0.front().map_or(Time::NEVER, |(at, _)| *at)
+    }
+}
 
 /// What one node has synced.
 #[derive(Debug, Default)]
@@ -26,8 +75,26 @@ pub struct Disk {
 }
 
 impl Disk {
+    /// Carries an order out, and returns what the core is told.
+    pub(super) fn carry_out(&mut self, order: DiskOrder) -> Input {
+        match order {
+            DiskOrder::Write(id, ops) => {
+                let result = self.write(ops);
+                Input::Persisted { id, result }
+            }
+            DiskOrder::Read(id, wanted) => {
+                let records = self.read(&wanted);
+                Input::Loaded { id, records }
+            }
+            DiskOrder::Log(id, ops) => {
+                let result = self.record(ops);
+                Input::Recorded { id, result }
+            }
+        }
+    }
+
     /// Writes a batch, or nothing of it.
-    pub(super) fn write(&mut self, ops: Vec<Op<PeerContact>>) -> Result<(), DiskError> {
+    fn write(&mut self, ops: Vec<Op<PeerContact>>) -> Result<(), DiskError> {
         if self.full {
             return Err(DiskError::Full);
         }
@@ -45,7 +112,7 @@ impl Disk {
         Ok(())
     }
 
-    pub(super) fn read(&self, wanted: &[At]) -> Vec<Loaded<PeerId>> {
+    fn read(&self, wanted: &[At]) -> Vec<Loaded<PeerId>> {
         let loaded = self.kept.load(wanted).into_iter().zip(wanted);
         let read = loaded.map(|(loaded, at)| match loaded {
             Loaded::Record(_) if self.damaged.contains(at) => Loaded::Corrupt,
@@ -55,7 +122,7 @@ impl Disk {
     }
 
     /// Writes changes of topics' logs, or nothing of them.
-    pub(super) fn record(&mut self, ops: Vec<LogOp>) -> Result<(), DiskError> {
+    fn record(&mut self, ops: Vec<LogOp>) -> Result<(), DiskError> {
         if self.full {
             return Err(DiskError::Full);
         }
