@@ -32,7 +32,7 @@ pub(super) struct Connection {
     outbound: Option<Stream>,
     pub(super) link: Option<Arc<Link>>,
     /// Tasks of its link that have not ended.
-    pub(super) tasks: u8,
+    tasks: u8,
     /// Whether the peer speaks for another network, or speaks no link protocol at all.
     is_foreign: bool,
     /// Whether it was made to ask something: this side doesn't begin a link on it.
