@@ -22,8 +22,10 @@ const EPOCH_SETTLE: Duration = Duration::from_millis(500);
 const PATIENCE: Duration = Duration::from_secs(300);
 /// How often a blocked publisher is looked at again.
 const RECHECK: Duration = Duration::from_millis(500);
-/// Epochs that were left and whose late messages are still told: as many as a publisher has alive.
-const LEFT_MAX: usize = 8;
+/// Epochs that were left and whose late messages are still told: as many as a publisher has that are known.
+const LEFT_MAX: usize = crate::history::EPOCHS_MAX;
+/// From how many on those go that history has forgotten.
+const LEFT_FORGOTTEN_MAX: usize = 8;
 /// Publishers whose places are kept: twice the streams that a member keeps, so that one whose stream was displaced goes on where it
 /// stood. One more, and the places of publishers without a stream go.
 const PLACES_MAX: usize = 2 * crate::history::STREAMS_MAX;
@@ -61,6 +63,17 @@ struct Place {
 }
 
 impl Place {
+    /// Leaves the epoch where it stands, in which nothing more is expected.
+    fn leave(&mut self, is_known: impl Fn(u64) -> bool) {
+        self.left.push_back((self.epoch, self.next));
+        while let Some((oldest, _)) = self.left.front()
+            && self.left.len() > LEFT_FORGOTTEN_MAX
+            && (self.left.len() > LEFT_MAX || !is_known(*oldest))
+        {
+            self.left.pop_front();
+        }
+    }
+
     /// Returns whether it stands in an epoch by another's word alone while an earlier one has more than this member began with.
     fn waits_in_vain<B: Bundle>(&self, header: &Header<B::Peer>, history: &History<B>) -> bool {
         let id = header.stream;
@@ -278,10 +291,7 @@ impl<P: Peer> Delivery<P> {
                     place.next = to.saturating_add(1);
                 }
                 Hole::Tail { next_epoch } => {
-                    if place.left.len() >= LEFT_MAX {
-                        place.left.pop_front();
-                    }
-                    place.left.push_back((place.epoch, place.next));
+                    place.leave(|epoch| history.seen(StreamId { publisher, epoch }).is_some());
                     place.epoch = next_epoch;
                     place.next = history
                         .base(StreamId {
@@ -345,8 +355,8 @@ fn hole<B: Bundle>(id: StreamId<B::Peer>, next: u64, broadcast: &Broadcast<B>) -
         return Some(Hole::Seqs { to });
     }
     let next_epoch = history
-        .epochs(id.publisher)
-        .find(|&epoch| epoch > id.epoch && !history.is_claimed(StreamId { epoch, ..id }))?;
+        .epochs_after(id)
+        .find(|&epoch| !history.is_claimed(StreamId { epoch, ..id }))?;
     let later = StreamId {
         epoch: next_epoch,
         ..id

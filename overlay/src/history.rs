@@ -29,8 +29,10 @@ pub struct Config {
     pub horizon: Duration,
     /// How far a publisher's clock may be ahead of or behind ours.
     pub skew: Duration,
-    /// Streams of one publisher that are alive; one more retires the oldest.
+    /// Streams of one publisher that are known; one more retires the oldest, and what is held of it.
     pub epochs_max: usize,
+    /// From how many on that is done with one that is spent: nothing of it is held, and nothing can come.
+    pub epochs_spent_max: usize,
     /// Streams whose seen-state is kept: some 1.3 kB each while a bundle is held. More displace those silent past the horizon or, where there are none, of
     /// the neighbour that brought most the ones silent for longest.
     pub streams_max: usize,
@@ -54,12 +56,17 @@ impl Default for Config {
             age_max: Duration::from_secs(300),
             horizon: Duration::from_secs(300),
             skew: Duration::from_secs(60),
-            epochs_max: 8,
+            epochs_max: EPOCHS_MAX,
+            epochs_spent_max: 8,
             streams_max: STREAMS_MAX,
             tells_changes: false,
         }
     }
 }
+
+/// Streams of one publisher that are known by default: one each fifteen seconds, for the hour that messages are kept. A program that
+/// fails again and again starts its daemon, and publishes, more often than a person does.
+pub const EPOCHS_MAX: usize = 256;
 
 /// Streams of a swarm whose seen-state is kept by default: ten thousand publishers, and room for runs of theirs that have ended.
 pub const STREAMS_MAX: usize = 16_384;
@@ -210,9 +217,7 @@ impl<B: Bundle> History<B> {
         if self.streams.contains_key(&id) {
             return Ok(());
         }
-        let alive: Vec<_> = self.epochs(id.publisher).collect();
-        if alive.len() >= self.config.epochs_max {
-            let oldest = alive[0];
+        if let Some(oldest) = self.epoch_to_retire(id.publisher, now) {
             let epoch = match (self.made_up_epoch(id.publisher), published_at) {
                 (_, None) => return Err(Refusal::RetiredEpoch),
                 (Some(claimed), Some(at)) if self.based_at < Some(at) => claimed,
@@ -230,12 +235,29 @@ impl<B: Bundle> History<B> {
         }
     }
 
+    /// Returns the oldest epoch of a publisher, if one more costs it its place.
+    fn epoch_to_retire(&self, publisher: B::Peer, now: Time) -> Option<u64> {
+        let mut known = self.runs_of(publisher);
+        let (oldest, stream) = known.next()?;
+        let is_spent = stream.held.is_empty() && self.is_silent(stream, now);
+        let most = match is_spent {
+            true => self.config.epochs_spent_max,
+            false => self.config.epochs_max,
+        };
+        (known.count() + 1 >= most).then_some(oldest.epoch)
+    }
+
+    /// Returns whether nothing has come of a stream for so long that nothing may enter of what was published then.
+    fn is_silent(&self, stream: &Stream<B>, now: Time) -> bool {
+        now.since(stream.touched) > self.config.horizon + self.config.skew * 2
+    }
+
     /// Makes room for more streams. Whoever brings ever new publishers displaces what it has brought itself: others keep theirs.
     fn displace(&mut self, now: Time) {
-        let bound = self.config.horizon + self.config.skew * 2;
         let brought = |(id, stream): (&StreamId<B::Peer>, &Stream<B>)| {
             let rank = (stream.held.len() >= ESTABLISHED, stream.touched);
-            stream.source.map(|source| (source, rank, *id))
+            let is_silent = self.is_silent(stream, now);
+            stream.source.map(|source| (source, rank, *id, is_silent))
         };
         let mut shares: BTreeMap<B::Peer, usize> = BTreeMap::new();
         for (source, ..) in self.streams.iter().filter_map(brought) {
@@ -247,7 +269,7 @@ impl<B: Bundle> History<B> {
             .streams
             .iter()
             .filter_map(brought)
-            .partition(|(_, (_, touched), _)| now.since(*touched) > bound);
+            .partition(|(.., is_silent)| *is_silent);
         let mut leaving: Vec<_> = match silent.is_empty() {
             true => {
                 let share = others.into_iter();
@@ -255,9 +277,9 @@ impl<B: Bundle> History<B> {
             }
             false => silent,
         };
-        leaving.sort_unstable_by_key(|(_, rank, _)| *rank);
+        leaving.sort_unstable_by_key(|(_, rank, ..)| *rank);
         leaving.truncate((leaving.len() / DISPLACED_SHARE).max(1));
-        self.retire(&leaving.into_iter().map(|(_, _, id)| id).collect(), now);
+        self.retire(&leaving.into_iter().map(|(_, _, id, _)| id).collect(), now);
     }
 
     fn retire(&mut self, ids: &BTreeSet<StreamId<B::Peer>>, now: Time) {
@@ -385,8 +407,16 @@ impl<B: Bundle> History<B> {
     }
 
     /// Returns the known epochs of a publisher in ascending order.
-    pub fn epochs(&self, publisher: B::Peer) -> impl Iterator<Item = u64> {
+    pub fn epochs(&self, publisher: B::Peer) -> impl DoubleEndedIterator<Item = u64> {
         self.runs_of(publisher).map(|(id, _)| id.epoch)
+    }
+
+    /// Returns the known epochs of a stream's publisher that are later than it, in ascending order.
+    pub(crate) fn epochs_after(&self, id: StreamId<B::Peer>) -> impl Iterator<Item = u64> {
+        let of = |epoch| StreamId { epoch, ..id };
+        let later = id.epoch.saturating_add(1);
+        let streams = self.streams.range(of(later), of(u64::MAX));
+        streams.map(|(id, _)| id.epoch)
     }
 
     /// Returns what has been seen of a stream; none where the stream isn't known.
@@ -418,7 +448,7 @@ impl<B: Bundle> History<B> {
     pub(crate) fn runs_of(
         &self,
         publisher: B::Peer,
-    ) -> impl Iterator<Item = (&StreamId<B::Peer>, &Stream<B>)> {
+    ) -> impl DoubleEndedIterator<Item = (&StreamId<B::Peer>, &Stream<B>)> {
         let of = |epoch| StreamId { publisher, epoch };
         self.streams.range(of(0), of(u64::MAX))
     }

@@ -34,6 +34,7 @@ impl Scene {
             age_max: Duration::from_secs(1_000),
             horizon: Duration::from_secs(10_000),
             epochs_max: 3,
+            epochs_spent_max: 3,
             ..Config::default()
         });
         Self {

@@ -53,7 +53,7 @@ impl<B: Bundle> Broadcast<B> {
         if id.publisher == self.me || self.wants.distrusts(from) {
             return false;
         }
-        let is_current = self.history.epochs(id.publisher).last() == Some(id.epoch);
+        let is_current = self.history.epochs(id.publisher).next_back() == Some(id.epoch);
         let Some((newest, came)) = self.history.newest(id).filter(|_| is_current) else {
             return false;
         };

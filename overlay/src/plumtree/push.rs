@@ -185,7 +185,7 @@ impl<B: Bundle> Broadcast<B> {
         if publisher == self.me {
             return None;
         }
-        let epoch = self.history.epochs(publisher).last();
+        let epoch = self.history.epochs(publisher).next_back();
         let newest = epoch.map(|epoch| StreamId { publisher, epoch });
         let (_, tree) = self.trees.publishers().find(|(of, _)| *of == publisher)?;
         let others = self.neighbours.iter();

@@ -156,7 +156,7 @@ impl<B: Bundle> Broadcast<B> {
 
     /// What the tree should have brought comes from a neighbour instead: from now on it pushes.
     fn graft_for(&mut self, id: StreamId<B::Peer>, peer: B::Peer) {
-        let newest = self.history.epochs(id.publisher).last();
+        let newest = self.history.epochs(id.publisher).next_back();
         let is_current = newest.is_none_or(|newest| newest <= id.epoch);
         if !is_current || id.publisher == self.me {
             return;

@@ -8,6 +8,7 @@ use weft_core::bundle::Place;
 use weft_core::wire::encode_broadcast;
 use weft_identity::{Hash, Keypair};
 use weft_overlay::UnixMicros;
+use weft_overlay::history::EPOCHS_MAX;
 use weft_overlay::plumtree::{Message, Push};
 
 use super::scene::Scene;
@@ -138,10 +139,10 @@ pub(crate) async fn next_year(scene: &Scene) {
     }
 }
 
-pub(crate) async fn ninth_epoch(scene: &Scene) {
+pub(crate) async fn epochs_too_many(scene: &Scene) {
     let peer = scene.neighbour(scene.topic).await;
     let begin = this_epoch() - 1_000_000;
-    for round in 0..scene.repeats.max(9) {
+    for round in 0..scene.repeats.max(EPOCHS_MAX as u64 + 1) {
         let bundle = first(scene, &peer.key, begin + round, unix(), b"another run");
         push(scene, &peer, &bundle, Push::Eager).await;
     }

@@ -200,9 +200,9 @@ async fn hostile_peers_cost_honest_ones_nothing() {
     )
     .await;
     s.case(
-        "a ninth epoch",
+        "more epochs than are known",
         counter("bundles_of_retired_epochs"),
-        bundles::ninth_epoch,
+        bundles::epochs_too_many,
     )
     .await;
     s.case(

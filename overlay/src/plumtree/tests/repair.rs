@@ -1,6 +1,7 @@
 //! What is missing: asked for, supplied, refused, written off.
 
 use super::*;
+use crate::history::EPOCHS_MAX;
 
 #[test]
 fn an_announced_bundle_that_does_not_come_is_asked_for_once() {
@@ -117,7 +118,7 @@ fn what_was_refused_for_good_is_not_asked_for_again() {
 }
 
 #[test]
-fn future_epochs_and_future_bundles_are_refused_and_a_ninth_epoch_retires_the_oldest() {
+fn future_epochs_and_future_bundles_are_refused_and_one_epoch_too_many_retires_the_oldest() {
     let mut member = Member::new(&[1]);
     let next_year = StreamId {
         publisher: 9,
@@ -127,20 +128,49 @@ fn future_epochs_and_future_bundles_are_refused_and_a_ninth_epoch_retires_the_ol
     assert_eq!(refusals(&outputs), [Refusal::Future]);
     let outputs = member.receive(1, pushed(&chain(stream(9), 1, 120_000)[0]));
     assert_eq!(refusals(&outputs), [Refusal::Future]);
-    for age in (0..9).rev() {
-        let id = StreamId {
-            publisher: 9,
-            epoch: EPOCH - age,
-        };
-        assert!(refusals(&member.receive(1, pushed(&chain(id, 1, 0)[0]))).is_empty());
-    }
-    assert_eq!(member.broadcast.history().epochs(9).count(), 8);
-    let retired = StreamId {
+    let most = EPOCHS_MAX as u64;
+    let run = |number| StreamId {
         publisher: 9,
-        epoch: EPOCH - 8,
+        epoch: EPOCH - most + number,
     };
-    let outputs = member.receive(1, pushed(&chain(retired, 1, 0)[0]));
+    for number in 0..=most {
+        assert!(refusals(&member.receive(1, pushed(&chain(run(number), 1, 0)[0]))).is_empty());
+    }
+    let known: Vec<u64> = member.broadcast.history().epochs(9).collect();
+    assert_eq!(known.len(), EPOCHS_MAX);
+    assert_eq!(known[0], run(1).epoch);
+    let outputs = member.receive(1, pushed(&chain(run(0), 1, 0)[0]));
     assert_eq!(refusals(&outputs), [Refusal::RetiredEpoch]);
+}
+
+#[test]
+fn what_is_held_of_an_epoch_outlives_eight_later_ones_and_one_that_is_spent_does_not() {
+    let mut member = Member::new(&[1]);
+    let run = |number| StreamId {
+        publisher: 9,
+        epoch: EPOCH - 100 + number,
+    };
+    for number in 0..20 {
+        assert!(refusals(&member.receive(1, pushed(&chain(run(number), 1, 0)[0]))).is_empty());
+    }
+    let held = |member: &Member| {
+        let history = member.broadcast.history();
+        (0..40)
+            .filter(|number| history.held(run(*number), 1).is_some())
+            .count()
+    };
+    assert_eq!(held(&member), 20);
+    // Past the horizon nothing of them can come any more.
+    let later = 500_000;
+    member.run_to(later);
+    assert_eq!(held(&member), 0);
+    for number in 20..40 {
+        assert!(refusals(&member.receive(1, pushed(&chain(run(number), 1, later)[0]))).is_empty());
+    }
+    assert_eq!(held(&member), 20);
+    let known: Vec<u64> = member.broadcast.history().epochs(9).collect();
+    let all: Vec<u64> = (20..40).map(|number| run(number).epoch).collect();
+    assert_eq!(known, all);
 }
 
 #[test]
