@@ -163,16 +163,21 @@ impl<B: Bundle> Broadcast<B> {
         let Some(neighbour) = self.neighbours.get(&from) else {
             return;
         };
+        let oldest = self.history.epochs(self.me).next();
         for (id, head) in neighbour.heads() {
+            let is_own = id.publisher == self.me && oldest.is_some_and(|oldest| oldest <= id.epoch);
             // What this member publishes itself begins where it began.
-            if id.publisher == self.me && self.history.seen(id).is_some() {
+            if is_own && self.history.seen(id).is_some() {
                 continue;
             }
             let last = neighbour.last(id);
             let before = match self.config.start {
-                Start::Latest => last,
-                // What it has seen and can't supply any more.
-                Start::Retained => neighbour.supplies_from(id).saturating_sub(1).min(last),
+                Start::Latest if !is_own => last,
+                // What the neighbour has seen and can't supply any more. A crash may have taken from this member what it has published
+                // since: that comes after what is left, as it did.
+                Start::Latest | Start::Retained => {
+                    neighbour.supplies_from(id).saturating_sub(1).min(last)
+                }
             };
             let head = (before == last).then_some(head);
             self.history.start_after(id, (before, head), from, now);

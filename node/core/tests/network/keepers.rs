@@ -280,6 +280,46 @@ fn all_are_killed_and_started_again_and_the_past_is_there() {
     assert_eq!(net.messages(others[2], TOPIC, publisher), messages);
 }
 
+/// A network with a publisher whose daemon ends after each of so many messages, killed or in order, and starts again.
+fn with_runs_that_end(count: usize, seed: u64, is_killed: fn(usize) -> bool) -> (Net, usize) {
+    let mut net = network(8, seed);
+    let publisher = others(&net)[1];
+    for (number, text) in numbered(count).into_iter().enumerate() {
+        get_published(&mut net, publisher, &[text], Ack::Keepers);
+        if is_killed(number) {
+            let epoch = net.node(publisher).epoch;
+            net.crash(publisher);
+            net.run(seconds(4));
+            net.restart_killed(publisher, epoch);
+        } else {
+            let run = net.stop(publisher);
+            net.restart(publisher, run);
+        }
+        net.run(seconds(5));
+    }
+    (net, publisher)
+}
+
+#[test]
+fn whoever_reads_what_many_runs_of_a_daemon_have_published_gets_all_of_it_in_order() {
+    const RUNS: usize = 10;
+    let (in_order, every_other, each) = (|_| false, |number| number % 2 == 0, |_| true);
+    for is_killed in [in_order, every_other, each] {
+        for seed in 20..24 {
+            let (mut net, publisher) = with_runs_that_end(RUNS, seed, is_killed);
+            let peer = net.peer_at(publisher);
+            // Keepers had each message on disk. The publisher's own has only some of those before a crash.
+            for reader in [others(&net)[2], publisher] {
+                get_subscribed(&mut net, reader, Reach::All);
+                net.run_until(seconds(5), "it has read all", |net| {
+                    net.messages(reader, TOPIC, peer) == numbered(RUNS)
+                });
+                assert!(net.gaps(reader, TOPIC).is_empty());
+            }
+        }
+    }
+}
+
 #[test]
 fn who_has_read_a_little_of_the_past_may_read_all_of_it() {
     let mut net = network(12, 9);
