@@ -306,7 +306,7 @@ impl Node {
         if !matches!(start, Start::Latest | Start::After(_)) {
             // What was there before this node was a member, keepers have: they are asked by whoever subscribes.
             let subscription = self.subscribe(topic, start.clone()).await?;
-            return subscription.history(start, items_max, bytes_max);
+            return subscription.history(start, items_max, bytes_max).await;
         }
         let log = self.log(topic).await.ok_or(HistoryError::Stopped)?;
         let log = log.ok_or(HistoryError::None)?;

@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use weft_core::{Attributes, TopicName};
 use weft_identity::PeerId;
 use weft_overlay::StreamId;
@@ -19,6 +20,12 @@ use crate::handle::HistoryError;
 /// Clocks that are kept agree better than this. What was published no longer than that before a reader began counts as new: better
 /// a message of the last second that was on its way than one that another's word hides.
 const CLOCKS_AGREE: Duration = Duration::from_secs(1);
+
+/// How long a reader of history waits for what others have: a few runs of a publisher that were killed take half a second each. What it
+/// can't get in that time isn't there to be read.
+const CATCHES_UP_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes of what arrives meanwhile that are looked at together.
+const NOTED_BYTES: usize = 1 << 20;
 
 /// What a subscriber gets.
 #[derive(Debug, Clone)]
@@ -43,6 +50,23 @@ pub enum Item {
         /// The last place that was lost.
         to: u64,
     },
+}
+
+impl Item {
+    /// Returns of which stream it is, and up to which seq nothing more is to come of it.
+    fn settles(&self) -> Option<(StreamId<PeerId>, u64)> {
+        let (publisher, epoch, last) = match *self {
+            Self::Message(ref message) => (message.publisher, message.epoch, message.seq),
+            Self::Lost {
+                publisher,
+                epoch,
+                to,
+                ..
+            } => (publisher, epoch, to),
+            Self::SlowReader { .. } => return None,
+        };
+        Some((StreamId { publisher, epoch }, last))
+    }
 }
 
 /// A delivered message.
@@ -75,9 +99,11 @@ pub struct Subscription {
     log: Arc<Log>,
     place: u64,
     neighbours: usize,
-    /// Up to which seq of a stream nothing is wanted that was published before the reader began.
-    passes_over: BTreeMap<StreamId<PeerId>, u64>,
-    since: SystemTime,
+    /// The last seq of each stream that others had more of than this node when the reader began, and where the log ended then.
+    heads: BTreeMap<StreamId<PeerId>, u64>,
+    end: u64,
+    /// Since when what was published is wanted, for a reader that wants only what is new: up to the heads nothing else is.
+    since: Option<SystemTime>,
     /// The name that it has, if it has one.
     claim: Option<Arc<Claim>>,
     gone: mpsc::UnboundedSender<Gone>,
@@ -96,8 +122,9 @@ impl Subscription {
             log,
             place,
             neighbours,
-            passes_over: BTreeMap::new(),
-            since: UNIX_EPOCH,
+            heads: BTreeMap::new(),
+            end: place,
+            since: None,
             claim: None,
             gone,
         }
@@ -111,11 +138,10 @@ impl Subscription {
         heads: Vec<(StreamId<PeerId>, u64)>,
     ) -> Result<Self, CursorError> {
         self.place = self.log.place(start)?;
+        self.heads = heads.into_iter().collect();
         if *start == Start::Latest {
-            self.passes_over = heads.into_iter().collect();
-            self.since = SystemTime::now()
-                .checked_sub(CLOCKS_AGREE)
-                .unwrap_or(UNIX_EPOCH);
+            let since = SystemTime::now().checked_sub(CLOCKS_AGREE);
+            self.since = Some(since.unwrap_or(UNIX_EPOCH));
         }
         Ok(self)
     }
@@ -151,13 +177,36 @@ impl Subscription {
         self.neighbours
     }
 
-    /// Reads what is there.
-    pub(crate) fn history(
+    /// Waits until what others had when the reader began is here, or told as lost.
+    async fn catch_up(&self) {
+        let (mut lacking, mut place) = (self.heads.clone(), self.end);
+        while !lacking.is_empty() {
+            let mut arrived = std::pin::pin!(self.log.arrived());
+            arrived.as_mut().enable();
+            match self.log.read(place, usize::MAX, NOTED_BYTES) {
+                Read::Items(items, next) => {
+                    place = next;
+                    for (id, last) in items.iter().filter_map(Item::settles) {
+                        if lacking.get(&id).is_some_and(|head| *head <= last) {
+                            lacking.remove(&id);
+                        }
+                    }
+                }
+                Read::End => return,
+                Read::Nothing => arrived.await,
+            }
+        }
+    }
+
+    /// Reads what is there, and for a moment waits for what is still to come of what others have.
+    pub(crate) async fn history(
         &self,
         start: &Start,
         items_max: usize,
         bytes_max: usize,
     ) -> Result<History, HistoryError> {
+        // Others' word is not waited for any longer.
+        let _ = timeout(CATCHES_UP_WITHIN, self.catch_up()).await;
         let history = History::read(&self.log, start, items_max, bytes_max)?;
         if history.items.is_empty() && self.log.is_empty() {
             return Err(HistoryError::None);
@@ -175,9 +224,9 @@ impl Subscription {
             match self.log.read(self.place, items_max, bytes_max) {
                 Read::Items(mut items, place) => {
                     self.place = place;
-                    if !self.passes_over.is_empty() {
-                        let heads = &mut self.passes_over;
-                        items.retain(|item| !passes_over(item, heads, self.since));
+                    if let Some(since) = self.since {
+                        let heads = &mut self.heads;
+                        items.retain(|item| !passes_over(item, heads, since));
                     }
                     if items.is_empty() {
                         continue;
@@ -199,21 +248,10 @@ fn passes_over(
     heads: &mut BTreeMap<StreamId<PeerId>, u64>,
     since: SystemTime,
 ) -> bool {
-    let (publisher, epoch, last, is_new) = match *item {
-        Item::Message(ref message) => {
-            let is_new = message.published_at > since;
-            (message.publisher, message.epoch, message.seq, is_new)
-        }
-        Item::Lost {
-            publisher,
-            epoch,
-            to,
-            ..
-        } => (publisher, epoch, to, false),
-        Item::SlowReader { .. } => return false,
+    let Some((id, last)) = item.settles() else {
+        return false;
     };
-    let id = StreamId { publisher, epoch };
-    if is_new {
+    if matches!(item, Item::Message(message) if message.published_at > since) {
         heads.remove(&id);
     }
     heads.get(&id).is_some_and(|head| last <= *head)
@@ -268,9 +306,12 @@ impl Drop for Subscription {
 
 #[cfg(test)]
 mod tests {
+    use futures::poll;
+    use weft_core::Delivered;
     use weft_identity::Keypair;
 
     use super::*;
+    use crate::arrivals::Arrivals;
 
     const EPOCH: u64 = 7;
 
@@ -299,6 +340,34 @@ mod tests {
             from,
             to,
         }
+    }
+
+    #[tokio::test]
+    async fn history_is_read_once_all_that_others_had_has_come_or_is_told_as_lost() {
+        let topic: TopicName = "past".parse().unwrap();
+        let mut arrivals = Arrivals::new(publisher());
+        arrivals.begin(topic.clone(), 1, 100);
+        let (gone, _unsubscribed) = mpsc::unbounded_channel();
+        let log = arrivals.log(&topic).unwrap();
+        let id = StreamId {
+            publisher: publisher(),
+            epoch: EPOCH,
+        };
+        let reader = Subscription::new(topic.clone(), log, 1, gone);
+        let reader = reader.begin_at(&Start::Earliest, vec![(id, 3)]).unwrap();
+        let mut history = std::pin::pin!(reader.history(&Start::Earliest, 10, 1_000));
+        for (place, seqs) in [(100, 1..=2), (101, 3..=3)] {
+            assert!(poll!(&mut history).is_pending(), "{seqs:?} are to come");
+            let gap = Delivered::Gap {
+                publisher: publisher(),
+                epoch: EPOCH,
+                from: *seqs.start(),
+                to: *seqs.end(),
+            };
+            arrivals.push(&topic, place, gap);
+            arrivals.wake();
+        }
+        assert_eq!(history.await.unwrap().items.len(), 2);
     }
 
     #[test]
