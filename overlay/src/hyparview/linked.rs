@@ -22,7 +22,7 @@ pub(super) const ALONE: Duration = Duration::from_millis(200);
 
 /// How long a neighbour that asked in need counts as linked. Its node may want the link that this one could do without; let go at once
 /// by each of few that it can ask, it would be alone most of the time. A guess: it finds others meanwhile, and asks again if not.
-const IN_NEED: Duration = Duration::from_secs(60);
+const IN_NEED: Duration = Duration::from_secs(20);
 
 /// How much room a node has for more links.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -185,7 +185,7 @@ fn with_little_room_whoever_is_linked_is_asked_first() {
 }
 
 #[test]
-fn whoever_was_taken_in_need_counts_as_linked_for_a_minute() {
+fn whoever_was_taken_in_need_counts_as_linked_for_a_while() {
     let mut member = Member::new(&[10, 11, 12, 13, 14]);
     assert_eq!(member.fill(10..15).len(), 5);
     assert!(member.ask(50, Priority::High));
@@ -200,7 +200,7 @@ fn whoever_was_taken_in_need_counts_as_linked_for_a_minute() {
         3,
         "all but the oldest are alike for whoever forces its way in"
     );
-    member.now = 60_000;
+    member.now = IN_NEED.as_millis() as u64;
     assert_eq!(evictable(&member), [50]);
     assert_eq!(member.release(50).len(), 1);
 }
@@ -211,7 +211,7 @@ fn a_neighbour_whose_link_is_more_than_wanted_gives_way_to_one_that_is_linked() 
     assert_eq!(member.fill(10..14).len(), 4);
     assert!(member.ask(50, Priority::High));
     member.link(&[10, 11, 12, 13, 14]);
-    member.now = 60_000;
+    member.now = IN_NEED.as_millis() as u64;
     member.learn(60..70);
     assert!(member.release(50).is_empty(), "nobody is linked");
     member.learn([14]);
