@@ -16,7 +16,7 @@ use crate::{Bundle, Header, Now, Peer, Seqs, StreamId, Time};
 /// A hole is told as a gap after this long without progress, if nobody has what is missing (the design's bound).
 pub const GAP_BOUND: Duration = Duration::from_secs(15);
 /// A publisher that crashed doesn't say where its epoch ended: its next epoch begins once nobody has shown more for this
-/// long (a guess: several times an exchange between neighbours).
+/// long since the next one is known (a guess: several times an exchange between neighbours).
 const EPOCH_SETTLE: Duration = Duration::from_millis(500);
 /// What somebody says it has and doesn't supply is waited for so long without progress (a guess: many attempts of all neighbours).
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -412,9 +412,14 @@ fn may_give_up<B: Bundle>(
             let settled = history
                 .previous_epoch(later)
                 .is_some_and(|previous| previous.epoch == id.epoch && previous.last.is_some());
+            // Of many such epochs that are known together each has shown no more all the while.
+            let known = history.held_from(later, 1).map(|held| held.received);
+            let shown_no_more = now
+                .time
+                .since(known.map_or(since, |known| since.min(known)));
             settled
                 || patience
-                || (waited >= EPOCH_SETTLE
+                || (shown_no_more >= EPOCH_SETTLE
                     && (broadcast.all_told(now.time) || waited >= GAP_BOUND)
                     && !broadcast.somebody_has(id, next, u64::MAX))
         }

@@ -311,7 +311,7 @@ fn whoever_reads_what_many_runs_of_a_daemon_have_published_gets_all_of_it_in_ord
             // Keepers had each message on disk. The publisher's own has only some of those before a crash.
             for reader in [others(&net)[2], publisher] {
                 get_subscribed(&mut net, reader, Reach::All);
-                net.run_until(seconds(5), "it has read all", |net| {
+                net.run_until(seconds(2), "it has read all", |net| {
                     net.messages(reader, TOPIC, peer) == numbered(RUNS)
                 });
                 assert!(net.gaps(reader, TOPIC).is_empty());
