@@ -295,7 +295,8 @@ impl Node {
     }
 
     /// Reads a topic's history, without a subscription that stays: at most `items_max` items with at most about `bytes_max`
-    /// of payload, but at least one where there is one.
+    /// of payload, but at least one where there is one. Where it doesn't begin at a cursor or the end, what others say that they have is
+    /// waited for, for five seconds at most.
     pub async fn history(
         &self,
         topic: &TopicName,

@@ -25,7 +25,7 @@ const RECHECK: Duration = Duration::from_millis(500);
 /// Epochs that were left and whose late messages are still told: as many as a publisher has that are known.
 const LEFT_MAX: usize = crate::history::EPOCHS_MAX;
 /// From how many on those go that history has forgotten.
-const LEFT_FORGOTTEN_MAX: usize = 8;
+const LEFT_FORGOTTEN_MAX: usize = crate::history::EPOCHS_SPENT_MAX;
 /// Publishers whose places are kept: twice the streams that a member keeps, so that one whose stream was displaced goes on where it
 /// stood. One more, and the places of publishers without a stream go.
 const PLACES_MAX: usize = 2 * crate::history::STREAMS_MAX;
@@ -148,12 +148,9 @@ impl<P: Peer> Delivery<P> {
     pub(crate) fn resume(&mut self, id: StreamId<P>, next: u64) {
         let earlier = self.places.remove(&id.publisher);
         let mut left = VecDeque::new();
-        if let Some(earlier) = earlier {
+        if let Some(mut earlier) = earlier {
+            earlier.leave(|_| true);
             left = earlier.left;
-            left.push_back((earlier.epoch, earlier.next));
-            if left.len() > LEFT_MAX {
-                left.pop_front();
-            }
         }
         let place = Place {
             left,

@@ -40,6 +40,13 @@ pub struct Config {
     pub tells_changes: bool,
 }
 
+impl Config {
+    /// Returns how long nothing has come of a stream of which nothing may enter any more that was published when it last did.
+    fn silent_after(&self) -> Duration {
+        self.horizon + self.skew * 2
+    }
+}
+
 /// How much is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
@@ -57,7 +64,7 @@ impl Default for Config {
             horizon: Duration::from_secs(300),
             skew: Duration::from_secs(60),
             epochs_max: EPOCHS_MAX,
-            epochs_spent_max: 8,
+            epochs_spent_max: EPOCHS_SPENT_MAX,
             streams_max: STREAMS_MAX,
             tells_changes: false,
         }
@@ -67,6 +74,9 @@ impl Default for Config {
 /// Streams of one publisher that are known by default: one each fifteen seconds, for the hour that messages are kept. A program that
 /// fails again and again starts its daemon, and publishes, more often than a person does.
 pub const EPOCHS_MAX: usize = 256;
+
+/// Streams of one publisher from which on one that is spent makes room for the next, by default (the design's bound).
+pub const EPOCHS_SPENT_MAX: usize = 8;
 
 /// Streams of a swarm whose seen-state is kept by default: ten thousand publishers, and room for runs of theirs that have ended.
 pub const STREAMS_MAX: usize = 16_384;
@@ -249,7 +259,7 @@ impl<B: Bundle> History<B> {
 
     /// Returns whether nothing has come of a stream for so long that nothing may enter of what was published then.
     fn is_silent(&self, stream: &Stream<B>, now: Time) -> bool {
-        now.since(stream.touched) > self.config.horizon + self.config.skew * 2
+        now.since(stream.touched) > self.config.silent_after()
     }
 
     /// Makes room for more streams. Whoever brings ever new publishers displaces what it has brought itself: others keep theirs.
@@ -368,7 +378,7 @@ impl<B: Bundle> History<B> {
     /// Counts holes as seen that are past the horizon: what is missing in them could not enter any more, and members that
     /// missed different parts would never be in step again.
     fn write_off_holes(&mut self, now: Time) {
-        let bound = self.config.horizon + self.config.skew * 2;
+        let bound = self.config.silent_after();
         for stream in self.streams.values_mut() {
             if now.since(stream.touched) > bound && stream.write_off_below(u64::MAX) {
                 self.fingerprint = None;

@@ -1,7 +1,7 @@
 //! A publisher's daemon that nobody can reach is killed in the middle of publishing, again and again: once it is back among the others,
 //! what it had acknowledged reaches everybody, in order and once, though nobody publishes there any more.
 //!
-//! `WEFT_PUBLISHER_ROUNDS` is how often it is killed (9: one more than the runs that are known of a publisher whose others are over).
+//! `WEFT_PUBLISHER_ROUNDS` is how often it is killed (9: so often that the first run lies eight runs back).
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -21,8 +21,8 @@ use crate::handle::HistoryError;
 /// a message of the last second that was on its way than one that another's word hides.
 const CLOCKS_AGREE: Duration = Duration::from_secs(1);
 
-/// How long a reader of history waits for what others have: a few runs of a publisher that were killed take half a second each. What it
-/// can't get in that time isn't there to be read.
+/// How long a reader of history waits for what others have. A guess: a fetch and the half second after which runs that were killed are
+/// left take less, and whoever only says that it has something holds nobody up for longer.
 const CATCHES_UP_WITHIN: Duration = Duration::from_secs(5);
 /// Bytes of what arrives meanwhile that are looked at together.
 const NOTED_BYTES: usize = 1 << 20;

@@ -145,10 +145,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
         // Before NeighborUp, so that what the broadcast sends at once comes after it on the link.
         self.reply(from, sender, accepted);
         if accepted {
-            self.activate(from, Some(sender.clone()), now);
-            if let Some(neighbour) = self.active.get_mut(&from) {
-                neighbour.was_in_need = force;
-            }
+            self.activate(from, Some(sender.clone()), force, now);
         }
         accepted
     }
@@ -211,7 +208,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             }
             self.evict_one(now);
         }
-        self.activate(peer, contact, now);
+        self.activate(peer, contact, false, now);
     }
 
     pub(super) fn on_disconnect(&mut self, from: P, reason: Goodbye, now: Now) {
@@ -367,7 +364,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             .cloned()
     }
 
-    fn activate(&mut self, peer: P, contact: Option<C>, now: Now) {
+    fn activate(&mut self, peer: P, contact: Option<C>, was_in_need: bool, now: Now) {
         let known = self.passive.remove(peer).into_iter().chain(contact);
         let contact = known
             .filter(|contact| is_live(contact, now.unix))
@@ -382,7 +379,7 @@ impl<P: Peer, C: Contact<Peer = P>> Membership<P, C> {
             contact,
             since,
             beside: None,
-            was_in_need: false,
+            was_in_need,
         };
         self.active.insert(peer, neighbour);
         if self.vacancies() == 0 {

@@ -52,9 +52,8 @@ impl DiskOrders {
 
     /// Takes out the next order, if it is done.
     pub(super) fn take_done(&mut self, now: Time) -> Option<DiskOrder> {
-        let is_done = self.0.front().is_some_and(|(at, _)| *at <= now);
-        let next = is_done.then(|| self.0.pop_front()).flatten();
-        next.map(|(_, order)| order)
+        self.0.front().filter(|(at, _)| *at <= now)?;
+        self.0.pop_front().map(|(_, order)| order)
     }
 
     /// Returns when the next order is done.
