@@ -1,4 +1,4 @@
-//! Topics' logs in the node: the places of what arrives, what goes to disk, and the one rule of how much is kept.
+//! Topics' logs in the node: what goes to disk, and the one rule of how much is kept. The places of what arrives are [`arrivals`]'s.
 //!
 //! That rule is the history's: what it lets go of, the disk lets go of, and the arrival log ends in front of the oldest
 //! arrival that history still has. The shell's arrival log follows by order ([`Output::TrimLog`]).
@@ -6,6 +6,7 @@
 //! A log goes to disk while the node subscribes to its topic or keeps it, and from then on until the node leaves the topic.
 //! Of other topics it is this node's own bundles that do: it alone may have them.
 
+mod arrivals;
 mod holes;
 mod kept;
 mod rest;
@@ -17,17 +18,18 @@ use std::time::Duration;
 use weft_dht::store::DiskError;
 use weft_identity::PeerId;
 use weft_overlay::history::{self, History, Retention};
-use weft_overlay::retained::{Change, Earlier, Extent, Retained};
+use weft_overlay::retained::{Change, Extent, Retained};
 use weft_overlay::{Bundle, Header, Now, StreamId, Time};
 
 use super::Core;
+use arrivals::Arrival;
 use holes::Holes;
 use kept::Kept;
 
 use super::journal::{Journal, Ticket, Written};
 use super::swarms::Entry;
-use crate::log::{Arrived, FIRST_PLACE, LogKey, LogOp, WriteId};
-use crate::{Delivered, Event, Output, TopicBundle, TopicId, TopicName};
+use crate::log::{FIRST_PLACE, LogKey, LogOp, WriteId};
+use crate::{Event, Output, TopicBundle, TopicId, TopicName};
 
 /// How much of a topic's history is held where it goes to disk (the design's bounds).
 const LOG_RETENTION: Retention = Retention {
@@ -49,14 +51,6 @@ enum OnDisk {
     Nothing,
     Own,
     Everything,
-}
-
-/// What stands at a place and those after it.
-#[derive(Debug)]
-struct Arrival {
-    place: u64,
-    what: Arrived,
-    at: Time,
 }
 
 /// A topic's log.
@@ -328,94 +322,6 @@ impl Core {
         }
     }
 
-    /// Gives what is delivered its place; none where the topic has no log.
-    pub(super) fn log_arrival(
-        &mut self,
-        topic: TopicId,
-        item: &Delivered,
-        now: Now,
-    ) -> Option<u64> {
-        let log = self.logs.topics.get_mut(&topic)?;
-        let (place, what) = (log.next, arrived(item));
-        log.next += what.places();
-        let at = now.time;
-        // An end is followed at once: on disk this takes its place.
-        if log
-            .arrivals
-            .back()
-            .is_some_and(|it| it.what == trim::END && it.place == place)
-        {
-            log.arrivals.pop_back();
-        }
-        log.arrivals.push_back(Arrival { place, what, at });
-        if log.on_disk == OnDisk::Everything {
-            let log = log.key;
-            self.logs.journal.push(LogOp::Arrive { log, place, what });
-        }
-        if self.logs.topics[&topic].arrivals.len() > ARRIVALS_MAX {
-            self.trim_log(topic, now);
-        }
-        Some(place)
-    }
-
-    /// Puts bundles from before this member's base in front of a topic's log, oldest first, each from the first seq that is
-    /// wanted of it. What is here already or isn't from before is left out.
-    pub(super) fn put_in_front(
-        &mut self,
-        topic: TopicId,
-        earlier: Vec<(Earlier<TopicBundle>, u64)>,
-        now: Now,
-    ) {
-        let (Some(log), Some(entry)) = (
-            self.logs.topics.get_mut(&topic),
-            self.swarms.get_mut(&topic),
-        ) else {
-            return;
-        };
-        let bundles = earlier.iter().map(|(earlier, _)| earlier.clone());
-        let taken = entry.swarm.take_earlier(bundles.collect(), now);
-        let mut items = Vec::new();
-        for ((earlier, from), _) in earlier.into_iter().zip(taken).filter(|(_, taken)| *taken) {
-            let Earlier {
-                bundle,
-                hops,
-                received_at,
-            } = earlier;
-            if log.on_disk == OnDisk::Everything {
-                self.logs.journal.push(LogOp::Hold {
-                    log: log.key,
-                    bundle: bundle.clone(),
-                    hops,
-                    received_at,
-                });
-            }
-            items.push(Delivered::Bundle {
-                bundle,
-                from,
-                hops,
-                received_at,
-            });
-        }
-        let mut place = log.begin();
-        for item in items.iter().rev() {
-            let what = arrived(item);
-            place -= what.places();
-            let at = now.time;
-            log.arrivals.push_front(Arrival { place, what, at });
-            if log.on_disk == OnDisk::Everything {
-                let log = log.key;
-                self.logs.journal.push(LogOp::Arrive { log, place, what });
-            }
-        }
-        self.outputs.push_back(Output::Backfill {
-            topic: log.name.clone(),
-            first_place: place,
-            items,
-        });
-        // More than is kept goes again, oldest first.
-        self.drain(topic, now);
-    }
-
     /// Ends the group of what a fact has changed, and has written what is due.
     pub(super) fn write_logs(&mut self, now: Now) {
         for (topic, stream) in std::mem::take(&mut self.logs.unmarked) {
@@ -509,32 +415,5 @@ fn history_beside<'a>(
     match at_rest {
         Some(retained) => Some(retained.history()),
         None => Some(swarms.get(&topic)?.swarm.history()),
-    }
-}
-
-fn arrived(item: &Delivered) -> Arrived {
-    match *item {
-        Delivered::Bundle {
-            ref bundle, from, ..
-        } => {
-            let header = bundle.header();
-            Arrived::Bundle {
-                stream: header.stream,
-                first: header.first,
-                from: from.max(header.first),
-                last: header.last,
-            }
-        }
-        Delivered::Gap {
-            publisher,
-            epoch,
-            from,
-            to,
-        } => Arrived::Gap {
-            stream: StreamId { publisher, epoch },
-            from,
-            to,
-        },
-        Delivered::Missed { places } => Arrived::Lost { places },
     }
 }
