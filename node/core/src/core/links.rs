@@ -255,6 +255,7 @@ impl Core {
             }
         }
         self.renew_over_link(peer, now);
+        self.make_room(now);
     }
 
     pub(super) fn link_down(&mut self, peer: PeerId, reason: &DownReason, now: Now) {

@@ -269,6 +269,42 @@ fn a_question_to_a_peer_whose_link_is_just_being_closed_waits_for_the_next_link(
 }
 
 #[test]
+fn a_node_that_everybody_asks_has_links_with_few_of_them_and_answers_all() {
+    let mut net = filled(90, 5);
+    net.run_until(seconds(60), "links that filled tables are gone", |net| {
+        linked(net, 0).len() < 16
+    });
+    let failures = |net: &Net| -> u64 {
+        let each = (0..90).map(|node| net.node(node).core.dht().counters.failures);
+        each.sum()
+    };
+    let failed = failures(&net);
+    let asked = net.peer_at(0);
+    let (mut requests, mut linked_with, mut most) = (Vec::new(), BTreeSet::new(), 0);
+    for node in 1..90 {
+        let call = Call::Closest(asked.key());
+        requests.push((
+            node,
+            net.command(node, |request| Command::Dht { request, call }),
+        ));
+        for _ in 0..10 {
+            net.run(Duration::from_millis(1));
+            let now = linked(&net, 0);
+            most = now.len().max(most);
+            linked_with.extend(now);
+        }
+    }
+    net.run_until(seconds(20), "all calls are answered", |net| {
+        let mut requests = requests.iter();
+        requests.all(|(node, request)| net.node(*node).replies.contains_key(request))
+    });
+    println!("at most {most} links of {} at a time", linked_with.len());
+    assert_eq!(failures(&net), failed);
+    assert!(linked_with.len() > 80);
+    assert!(most <= 56, "{most} links at a time");
+}
+
+#[test]
 fn a_node_that_asks_everybody_has_links_with_few_of_them_and_an_answer_from_all() {
     let mut net = filled(90, 5);
     net.run_until(seconds(60), "links that filled tables are gone", |net| {

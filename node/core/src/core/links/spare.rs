@@ -60,19 +60,22 @@ impl Core {
             || self.stored.store.awaits(peer)
     }
 
-    /// Where links are many, one more takes the place of one that this node made, that no swarm needs and that was not used lately.
+    /// Where links are many, one more takes the place of one that no swarm needs and that was not used lately: first of those that this
+    /// node made, for others may still want theirs.
     pub(in crate::core) fn make_room(&mut self, now: Now) {
-        if !self.is_full() {
+        let alive = self.links.values().filter(|link| link.is_alive());
+        let excess = (alive.count() + self.pending.len() + 1).saturating_sub(FULL);
+        if excess == 0 {
             return;
         }
         let idle = self.links.iter().filter(|(peer, link)| {
-            link.is_spare()
-                && link.direction == Direction::Outbound
-                && now.time.since(link.used_at) >= IDLE_IF_FULL
-                && !self.awaits(**peer)
+            link.is_spare() && now.time.since(link.used_at) >= IDLE_IF_FULL && !self.awaits(**peer)
         });
-        let longest = idle.min_by_key(|(_, link)| link.used_at);
-        if let Some(peer) = longest.map(|(peer, _)| *peer) {
+        let mut idle: Vec<_> = idle
+            .map(|(peer, link)| (link.direction == Direction::Inbound, link.used_at, *peer))
+            .collect();
+        idle.sort_unstable();
+        for (_, _, peer) in idle.into_iter().take(excess) {
             self.close_link(peer, "others need its place", Ended::Spared, now);
         }
     }
