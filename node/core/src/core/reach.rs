@@ -18,6 +18,8 @@ use crate::{Output, PeerContact};
 /// Dials for this layer under way: two lookups' worth and some pings, and half of what all may have, so that swarms never
 /// wait for it.
 const DIALS_MAX: usize = 64;
+/// The same while there are as many links as this layer may fill: it makes few at a time, and those that have answered make room. A guess.
+const DIALS_MAX_IF_FULL: usize = 4;
 /// A dial that has waited for its turn as long as this is left out: nobody waits for the answer any more.
 const TURN_MAX: Duration = Duration::from_secs(3);
 /// Frames that wait for a peer to be dialled back: a question of each lookup that may run.
@@ -166,14 +168,20 @@ impl Core {
         self.dial_for_dht(now);
     }
 
+    fn may_dial_for_dht(&self) -> bool {
+        let ours = self.dials.values();
+        let ours = ours.filter(|dial| matches!(dial, Dial::Dht(_))).count();
+        let ours_max = match self.is_filled_by(ours) {
+            true => DIALS_MAX_IF_FULL,
+            false => DIALS_MAX,
+        };
+        ours < ours_max && self.dials.len() < super::dials::DIALS_MAX
+    }
+
     /// Begins as many dials as may be under way for this layer.
     pub(super) fn dial_for_dht(&mut self, now: Now) {
         loop {
-            let ours = self
-                .dials
-                .values()
-                .filter(|dial| matches!(dial, Dial::Dht(_)));
-            if ours.count() >= DIALS_MAX || self.dials.len() >= super::dials::DIALS_MAX {
+            if !self.may_dial_for_dht() {
                 return;
             }
             let Some((peer, since)) = self.structured.turns.pop_front() else {

@@ -63,8 +63,7 @@ impl Core {
     /// Where links are many, one more takes the place of one that no swarm needs and that was not used lately: first of those that this
     /// node made, for others may still want theirs.
     pub(in crate::core) fn make_room(&mut self, now: Now) {
-        let alive = self.links.values().filter(|link| link.is_alive());
-        let excess = (alive.count() + self.pending.len() + 1).saturating_sub(FULL);
+        let excess = (self.links_alive() + self.pending.len() + 1).saturating_sub(FULL);
         if excess == 0 {
             return;
         }
@@ -78,6 +77,16 @@ impl Core {
         for (_, _, peer) in idle.into_iter().take(excess) {
             self.close_link(peer, "others need its place", Ended::Spared, now);
         }
+    }
+
+    fn links_alive(&self) -> usize {
+        let alive = self.links.values().filter(|link| link.is_alive());
+        alive.count()
+    }
+
+    /// Returns whether there are so many links once some dials have ended that others wait for their turn.
+    pub(in crate::core) fn is_filled_by(&self, dials: usize) -> bool {
+        self.links_alive() + dials >= FULL
     }
 
     /// Returns whether there are so many links that what can wait makes no more.
