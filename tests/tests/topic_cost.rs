@@ -3,8 +3,8 @@
 //! The environment makes each as large as is wanted; these are the figures of record, one at a time:
 //!
 //! ```console
-//! $ WEFT_REPLAY_MESSAGES=100000 cargo test -p weft-tests --test topic_cost replay -- --nocapture
-//! $ WEFT_JOIN_NODES=50 WEFT_JOIN_TRIES=40 cargo test -p weft-tests --test topic_cost first_message -- --nocapture
+//! $ WEFT_REPLAY_MESSAGES=100000 cargo test --release -p weft-tests --test topic_cost replay -- --nocapture
+//! $ WEFT_JOIN_NODES=50 WEFT_JOIN_TRIES=40 cargo test --release -p weft-tests --test topic_cost first_message -- --nocapture
 //! $ WEFT_REST_NODES=20 WEFT_REST_S=30 cargo test -p weft-tests --test topic_cost at_rest -- --nocapture
 //! ```
 
