@@ -3,12 +3,17 @@
 //! One bundle after the other, so that keepers get them in their order; each goes to all keepers at once, and is signed when its
 //! turn comes, so that a publish that fails half-way has taken no seqs for what never left. A node that should keep the topic
 //! itself becomes a member and publishes as one.
+//!
+//! Who keeps the topic is first taken from what is known. Where somebody says no, and the table can't hold everybody, the keepers are
+//! looked up.
 
 mod unspread;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use weft_dht::Peer as _;
+use weft_dht::table::K;
 use weft_identity::PeerId;
 use weft_overlay::{Bundle, Now, Time};
 
@@ -31,6 +36,15 @@ const AGAIN: Duration = Duration::from_millis(500);
 /// Publishes by hand at once: each has a caller who waits, and bundles of at most its batch.
 const HANDING_MAX: usize = 256;
 
+/// Whether a publish has looked for the topic's keepers in the network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lookup {
+    /// What is known has been good enough so far.
+    Unneeded,
+    Awaited,
+    Over,
+}
+
 /// A publish that is being handed to keepers.
 #[derive(Debug)]
 pub(super) struct Handing {
@@ -45,6 +59,9 @@ pub(super) struct Handing {
     at: usize,
     /// Who may keep the topic, the closest first, as far as they haven't said no.
     targets: Vec<PeerContact>,
+    /// Who has, or has not answered.
+    declined: BTreeSet<PeerId>,
+    lookup: Lookup,
     /// Which bundles a peer has, and which on disk.
     held: BTreeMap<PeerId, BTreeSet<usize>>,
     durable: BTreeMap<PeerId, BTreeSet<usize>>,
@@ -61,7 +78,10 @@ impl Handing {
         let (have, need) = match self.ack {
             Ack::Sent => (&self.held, 1),
             Ack::Local | Ack::Link | Ack::Keepers => {
-                let keepers = self.targets.len().min(KEEPERS);
+                let keepers = match self.lookup {
+                    Lookup::Awaited => KEEPERS,
+                    Lookup::Unneeded | Lookup::Over => self.targets.len().min(KEEPERS),
+                };
                 (&self.durable, keepers / 2 + 1)
             }
         };
@@ -94,8 +114,9 @@ impl Core {
         now: Now,
     ) {
         let topic = name.id(&self.network);
-        let targets: Vec<PeerContact> = self.near(point_of(topic), now);
-        let targets: Vec<PeerContact> = targets.into_iter().take(MET).collect();
+        let mut targets = self.near(point_of(topic), now);
+        targets.extend(self.seen_closest(topic, now));
+        close_in(&mut targets, topic);
         let error = if targets.is_empty() {
             Some(PublishError::NoKeepers)
         } else if self.handing.len() >= HANDING_MAX || !self.may_publish_on(&name) {
@@ -114,6 +135,8 @@ impl Core {
             bundles: self.unspread.take(topic, now),
             at: 0,
             targets,
+            declined: BTreeSet::new(),
+            lookup: Lookup::Unneeded,
             held: BTreeMap::new(),
             durable: BTreeMap::new(),
             unanswered: BTreeSet::new(),
@@ -231,8 +254,12 @@ impl Core {
                 handing.until = now.time + HANDED_WITHIN;
                 continue;
             }
-            if handing.targets.is_empty() || handing.until <= now.time {
+            let is_awaited = handing.lookup == Lookup::Awaited;
+            if handing.targets.is_empty() && !is_awaited || handing.until <= now.time {
                 return self.handing_failed(request, (got, need), now);
+            }
+            if is_awaited {
+                handing.ask_at = Time::NEVER;
             }
             if handing.ask_at > now.time {
                 return;
@@ -286,11 +313,50 @@ impl Core {
             let subscribed = usize::try_from(*subscribed).unwrap_or(usize::MAX);
             handing.subscribed = handing.subscribed.max(subscribed);
         } else {
-            // The next closest may keep it.
+            // The next closest may keep it, or others of whom nothing is known here.
             handing.targets.retain(|it| super::peer_of(it) != peer);
+            handing.declined.insert(peer);
             handing.ask_at = now.time;
+            let topic = handing.name.id(&self.network);
+            if handing.lookup == Lookup::Unneeded && self.table().len() > K {
+                self.await_keepers(request, topic, now);
+            }
         }
         self.hand_on(request, now);
+    }
+
+    fn await_keepers(&mut self, request: RequestId, topic: TopicId, now: Now) {
+        if let Some(handing) = self.handing.get_mut(&request) {
+            handing.lookup = Lookup::Awaited;
+            self.look_up_for_hand(topic, now);
+        }
+    }
+
+    /// Returns whether a publish waits until a topic's keepers are found.
+    pub(super) fn hands_on(&self, topic: TopicId) -> bool {
+        let mut handing = self.handing.values();
+        handing.any(|it| it.lookup == Lookup::Awaited && it.name.id(&self.network) == topic)
+    }
+
+    /// The closest to a topic's point are found; none where nobody could look.
+    pub(super) fn hand_found(&mut self, topic: TopicId, closest: &[PeerContact], now: Now) {
+        let mut waiting = Vec::new();
+        for (request, handing) in &mut self.handing {
+            if handing.lookup != Lookup::Awaited || handing.name.id(&self.network) != topic {
+                continue;
+            }
+            handing.lookup = Lookup::Over;
+            handing.ask_at = now.time;
+            let declined = &handing.declined;
+            let new = closest.iter();
+            let new = new.filter(|contact| !declined.contains(&super::peer_of(contact)));
+            handing.targets.extend(new.cloned());
+            close_in(&mut handing.targets, topic);
+            waiting.push(*request);
+        }
+        for request in waiting {
+            self.hand_on(request, now);
+        }
     }
 
     fn handed_over(&mut self, request: RequestId) {
@@ -331,6 +397,14 @@ impl Core {
             self.hand_over(topic, &seqs, keeper, None, now);
         }
     }
+}
+
+/// Leaves those closest to a topic's point, the closest first.
+fn close_in(contacts: &mut Vec<PeerContact>, topic: TopicId) {
+    let point = point_of(topic);
+    contacts.sort_by_key(|contact| super::peer_of(contact).point() ^ point);
+    contacts.dedup_by_key(|contact| super::peer_of(contact));
+    contacts.truncate(MET);
 }
 
 /// Divides messages into what fits a bundle each, in order.

@@ -111,3 +111,20 @@ fn publishes_that_overlap_leave_in_the_order_of_their_calls() {
     let got = net.messages(subscriber, TOPIC, net.peer_at(publisher));
     assert_eq!(got[1..], batches.concat());
 }
+
+#[test]
+fn keepers_that_the_own_table_does_not_hold_are_looked_up() {
+    let mut net = network(90, 31);
+    net.run(seconds(30));
+    let keepers: Vec<_> = closest(&net)[..KEEPERS]
+        .iter()
+        .map(|node| net.peer_at(*node))
+        .collect();
+    let way = (Via::Dht, Ack::Keepers);
+    for publisher in others(&net) {
+        let published = get_published_via(&mut net, publisher, &numbered(1), way);
+        let is_keeper = |peer| keepers.contains(peer);
+        assert!(published.keepers.iter().all(is_keeper), "{publisher}");
+        assert!(published.keepers.len() > KEEPERS / 2, "{publisher}");
+    }
+}

@@ -31,6 +31,8 @@ pub(super) enum Wanted {
     Members,
     /// To be known as one of those.
     Provide,
+    /// The closest nodes, for a publish by hand.
+    Hand,
 }
 
 /// The lookups that run, and the topics that wait for theirs.
@@ -90,6 +92,7 @@ impl Core {
                 let call = match wanted {
                     Wanted::Closest | Wanted::Members => Call::Providers(key_of(topic)),
                     Wanted::Provide => Call::Provide(key_of(topic)),
+                    Wanted::Hand => Call::Closest(key_of(topic)),
                 };
                 self.tell_dht(dht::Input::Call { id, call }, now);
             }
@@ -98,21 +101,36 @@ impl Core {
 
     fn is_wanted(&self, topic: TopicId, wanted: Wanted) -> bool {
         let entry = self.swarms.get(&topic);
-        entry.is_some_and(|entry| wanted != Wanted::Provide || entry.rendezvous.is_provided)
+        match wanted {
+            Wanted::Closest | Wanted::Members => entry.is_some(),
+            Wanted::Provide => entry.is_some_and(|entry| entry.rendezvous.is_provided),
+            Wanted::Hand => self.hands_on(topic),
+        }
+    }
+
+    /// Has the closest nodes to a topic's point looked for, for a publish by hand.
+    pub(in crate::core) fn look_up_for_hand(&mut self, topic: TopicId, now: Now) {
+        self.look_up_in_turn(topic, Wanted::Hand, now);
+    }
+
+    /// Returns those closest to a topic's point as far as lookups have shown them lately.
+    pub(in crate::core) fn seen_closest(&self, topic: TopicId, now: Now) -> Vec<PeerContact> {
+        let seen = &self.asking.lookups.neighbourhoods;
+        seen.closest(point_of(topic), now).unwrap_or_default()
     }
 
     /// Takes those closest to a topic's point from what other lookups have shown, and returns whether they have.
     fn is_found(&mut self, topic: TopicId, wanted: Wanted, now: Now) -> bool {
-        if wanted != Wanted::Closest {
-            return false;
-        }
         let known = &self.asking.lookups.neighbourhoods;
-        let closest = known.closest(point_of(topic), now);
-        let is_found = closest.is_some();
-        if is_found {
-            self.found_closest(topic, closest, now);
+        let Some(closest) = known.closest(point_of(topic), now) else {
+            return false;
+        };
+        match wanted {
+            Wanted::Closest => self.found_closest(topic, Some(closest), now),
+            Wanted::Hand => self.hand_found(topic, &closest, now),
+            Wanted::Members | Wanted::Provide => return false,
         }
-        is_found
+        true
     }
 
     /// The lookup of a topic's point is over.
@@ -140,6 +158,14 @@ impl Core {
             return false;
         };
         self.asking.at = now.time;
+        if wanted == Wanted::Hand {
+            let closest = match outcome {
+                dht::Outcome::Closest { contacts } => self.note_closest(topic, contacts, now),
+                _ => Vec::new(),
+            };
+            self.hand_found(topic, &closest, now);
+            return true;
+        }
         if wanted == Wanted::Provide {
             // It may have ended meanwhile. If it came to nothing, the next round of renewals tries again.
             if !matches!(outcome, dht::Outcome::Provided { .. })
@@ -154,14 +180,31 @@ impl Core {
             return true;
         };
         self.providers_found(topic, providers, now);
-        if providers.len() < PROVIDERS_TOLD_MAX {
+        let found = match providers.len() {
             // It has asked everybody there.
-            let known = &mut self.asking.lookups.neighbourhoods;
-            known.note(point_of(topic), closest, now);
-        }
-        let stores = closest.iter().filter(|contact| contact.stores());
-        let found = stores.filter_map(|contact| contact.descriptor().cloned());
-        self.found_closest(topic, Some(found.take(MET).collect()), now);
+            ..PROVIDERS_TOLD_MAX => self.note_closest(topic, closest, now),
+            _ => those_that_keep(closest),
+        };
+        self.found_closest(topic, Some(found), now);
         true
     }
+
+    /// Notes whom a lookup that asked everybody has found around a topic's point; returns the closest of them that keep things.
+    fn note_closest(
+        &mut self,
+        topic: TopicId,
+        closest: &[KadContact],
+        now: Now,
+    ) -> Vec<PeerContact> {
+        let known = &mut self.asking.lookups.neighbourhoods;
+        known.note(point_of(topic), closest, now);
+        those_that_keep(closest)
+    }
+}
+
+/// Returns the closest that keep things for others.
+fn those_that_keep(closest: &[KadContact]) -> Vec<PeerContact> {
+    let stores = closest.iter().filter(|contact| contact.stores());
+    let found = stores.filter_map(|contact| contact.descriptor().cloned());
+    found.take(MET).collect()
 }
