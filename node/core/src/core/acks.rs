@@ -201,7 +201,7 @@ impl Core {
     }
 
     /// Returns how many keepers are most of those that there should be, by who is near and stores things.
-    fn keepers_needed(&self, topic: TopicId, now: Now) -> usize {
+    pub(super) fn keepers_needed(&self, topic: TopicId, now: Now) -> usize {
         let others = self.near(super::rendezvous::point_of(topic), now).len();
         let able = others + usize::from(self.roles.stores);
         able.min(KEEPERS) / 2 + 1

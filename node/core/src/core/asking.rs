@@ -223,7 +223,8 @@ impl Core {
         }
     }
 
-    /// A link that its peer doesn't need was closed, perhaps under a question: to meet it is asked once more.
+    /// A link that its peer doesn't need was closed, perhaps under a question: to meet it is asked once more, and bundles that it may not
+    /// have are given to it again.
     pub(super) fn keeper_unlinked(&mut self, peer: PeerId, now: Now) {
         for request in self.asking.of(peer) {
             let Some(asked) = self.asking.asked.remove(&request) else {
@@ -237,6 +238,7 @@ impl Core {
                     },
                     Some(contact),
                 ) => self.meet_again(&contact, &topics, now),
+                (What::Hand(request, at), _) => self.hand_unlinked((request, at), peer),
                 (what, _) => self.gone_unanswered(peer, what, now),
             }
         }

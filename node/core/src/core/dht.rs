@@ -51,8 +51,10 @@ pub(super) struct Structured {
     answering: Option<Route>,
     /// Peers that can't be asked; the layer is told after it was drained.
     pub(super) lost: VecDeque<PeerId>,
-    /// Peers whose dials wait for their turn, since when. At most as many as the layer has questions out.
+    /// Peers whose dials wait for their turn, since when; those that don't any more are left out when theirs comes.
     pub(super) turns: VecDeque<(PeerId, Time)>,
+    /// When to look again whose turn it is.
+    pub(super) turns_at: Time,
     learn_at: Time,
 }
 
@@ -67,6 +69,7 @@ impl Structured {
             answering: None,
             lost: VecDeque::new(),
             turns: VecDeque::new(),
+            turns_at: Time::NEVER,
             learn_at: now.time,
         }
     }
@@ -77,7 +80,7 @@ impl Structured {
         } else {
             Time::NEVER
         };
-        self.dht.poll_timeout().min(learn)
+        self.dht.poll_timeout().min(learn).min(self.turns_at)
     }
 }
 
@@ -156,6 +159,9 @@ impl Core {
             });
             let contacts: Vec<PeerContact> = known.into_iter().chain(passive).collect();
             self.learned(&contacts, now);
+        }
+        if self.structured.turns_at <= now.time {
+            self.dial_for_dht(now);
         }
         if self.structured.dht.poll_timeout() <= now.time {
             self.structured.dht.handle_timeout(now);

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use weft_identity::PeerId;
-use weft_overlay::{Now, swarm};
+use weft_overlay::{Now, Time, swarm};
 
 use super::Core;
 use super::reach::Question;
@@ -41,8 +41,10 @@ pub(super) struct PendingDial {
     swarms: BTreeSet<TopicId>,
     /// Questions of the structured layer.
     pub(super) questions: VecDeque<Question>,
-    /// Whether the dial was ordered; one for the structured layer may have to wait for its turn.
-    pub(super) is_dialled: bool,
+    /// When the dial was ordered; one for the structured layer may have to wait for its turn.
+    pub(super) dialled_at: Option<Time>,
+    /// When it began to wait for its turn.
+    pub(super) waits_since: Time,
     /// Where to dial when its turn has come.
     pub(super) addresses: Vec<Address>,
 }
@@ -86,7 +88,7 @@ impl Core {
             self.links_moved();
             // A swarm doesn't wait for the structured layer's turn.
             if !is_closing {
-                self.dial_pending(to);
+                self.dial_pending(to, now);
             }
             return;
         }
@@ -104,14 +106,15 @@ impl Core {
         pending.addresses = addresses;
         self.links_moved();
         if !is_closing {
-            self.dial_pending(to);
+            self.dial_pending(to, now);
         }
     }
 
     /// Dials a peer for which something waits, unless that is done already.
-    fn dial_pending(&mut self, to: PeerId) {
-        if let Some(pending) = self.pending.get_mut(&to).filter(|it| !it.is_dialled) {
-            pending.is_dialled = true;
+    fn dial_pending(&mut self, to: PeerId, now: Now) {
+        let pending = self.pending.get_mut(&to);
+        if let Some(pending) = pending.filter(|it| it.dialled_at.is_none()) {
+            pending.dialled_at = Some(now.time);
             let addresses = std::mem::take(&mut pending.addresses);
             self.dial(Dial::Peer(to), Some(to), addresses);
         }
@@ -119,8 +122,9 @@ impl Core {
 
     /// A link is gone: the next one is made, if something has waited for that.
     pub(super) fn dial_after_close(&mut self, peer: PeerId, now: Now) {
-        match self.pending.get(&peer).filter(|it| !it.is_dialled) {
-            Some(pending) if pending.is_for_swarm() => self.dial_pending(peer),
+        let pending = self.pending.get(&peer);
+        match pending.filter(|it| it.dialled_at.is_none()) {
+            Some(pending) if pending.is_for_swarm() => self.dial_pending(peer, now),
             Some(_) => self.dial_in_turn(peer, now),
             None => {}
         }

@@ -4,8 +4,8 @@
 //! turn comes, so that a publish that fails half-way has taken no seqs for what never left. A node that should keep the topic
 //! itself becomes a member and publishes as one.
 //!
-//! Who keeps the topic is first taken from what is known. Where somebody says no, and the table can't hold everybody, the keepers are
-//! looked up.
+//! Who keeps the topic is first taken from what is known. Where one of these says no or nothing, and the table can't hold everybody, the
+//! keepers are looked up in the network.
 
 mod unspread;
 
@@ -33,6 +33,8 @@ use crate::{
 const HANDED_WITHIN: Duration = Duration::from_secs(10);
 /// How often a bundle is given again to keepers that don't have it on disk yet.
 const AGAIN: Duration = Duration::from_millis(500);
+/// How long the lookup of a topic's keepers is waited for before the others that are known are asked.
+const LOOKED_UP_WITHIN: Duration = Duration::from_secs(3);
 /// Publishes by hand at once: each has a caller who waits, and bundles of at most its batch.
 const HANDING_MAX: usize = 256;
 
@@ -41,7 +43,8 @@ const HANDING_MAX: usize = 256;
 enum Lookup {
     /// What is known has been good enough so far.
     Unneeded,
-    Awaited,
+    /// Until then nobody is asked who has not been.
+    Awaited(Time),
     Over,
 }
 
@@ -57,11 +60,15 @@ pub(super) struct Handing {
     bundles: Vec<TopicBundle>,
     /// The bundle that is under way; past the last, keepers get what they lack of those before.
     at: usize,
-    /// Who may keep the topic, the closest first, as far as they haven't said no.
+    /// Who may keep the topic, the closest first, as far as they haven't said no or nothing.
     targets: Vec<PeerContact>,
-    /// Who has, or has not answered.
-    declined: BTreeSet<PeerId>,
+    /// Who has been asked.
+    asked: BTreeSet<PeerId>,
+    /// Who has said that it doesn't keep the topic.
+    refused: BTreeSet<PeerId>,
     lookup: Lookup,
+    /// How many must have it on disk, by who is near: as for a member's publish, those that don't answer count.
+    need: usize,
     /// Which bundles a peer has, and which on disk.
     held: BTreeMap<PeerId, BTreeSet<usize>>,
     durable: BTreeMap<PeerId, BTreeSet<usize>>,
@@ -73,23 +80,29 @@ pub(super) struct Handing {
 }
 
 impl Handing {
-    /// Returns how many have what is waited for, and how many must.
+    /// Returns how many of those that may keep the topic have what is waited for, and how many must.
     fn standing(&self) -> (usize, usize) {
         let (have, need) = match self.ack {
             Ack::Sent => (&self.held, 1),
-            Ack::Local | Ack::Link | Ack::Keepers => {
-                let keepers = match self.lookup {
-                    Lookup::Awaited => KEEPERS,
-                    Lookup::Unneeded | Lookup::Over => self.targets.len().min(KEEPERS),
-                };
-                (&self.durable, keepers / 2 + 1)
-            }
+            Ack::Local | Ack::Link | Ack::Keepers => (&self.durable, self.need),
         };
         let is_enough = |has: &&BTreeSet<usize>| match self.at < self.bundles.len() {
             true => has.contains(&self.at),
             false => has.len() == self.bundles.len(),
         };
-        (have.values().filter(is_enough).count(), need)
+        let targets = self.targets.iter().map(super::peer_of);
+        let have = targets.filter_map(|peer| have.get(&peer));
+        (have.filter(is_enough).count(), need)
+    }
+
+    fn is_awaiting(&self) -> bool {
+        matches!(self.lookup, Lookup::Awaited(_))
+    }
+
+    /// Returns who is asked now.
+    fn asks(&self) -> impl Iterator<Item = &PeerContact> {
+        let first = self.targets.iter().take(KEEPERS);
+        first.filter(|it| !self.is_awaiting() || self.asked.contains(&super::peer_of(it)))
     }
 
     /// Returns which bundles a peer is to be given now.
@@ -135,8 +148,10 @@ impl Core {
             bundles: self.unspread.take(topic, now),
             at: 0,
             targets,
-            declined: BTreeSet::new(),
+            asked: BTreeSet::new(),
+            refused: BTreeSet::new(),
             lookup: Lookup::Unneeded,
+            need: self.keepers_needed(topic, now),
             held: BTreeMap::new(),
             durable: BTreeMap::new(),
             unanswered: BTreeSet::new(),
@@ -254,20 +269,30 @@ impl Core {
                 handing.until = now.time + HANDED_WITHIN;
                 continue;
             }
-            let is_awaited = handing.lookup == Lookup::Awaited;
-            if handing.targets.is_empty() && !is_awaited || handing.until <= now.time {
-                return self.handing_failed(request, (got, need), now);
+            if let Lookup::Awaited(until) = handing.lookup
+                && until <= now.time
+            {
+                handing.lookup = Lookup::Over;
             }
-            if is_awaited {
-                handing.ask_at = Time::NEVER;
+            let is_hopeless = handing.targets.is_empty() && !handing.is_awaiting();
+            if is_hopeless || handing.until <= now.time {
+                return self.handing_failed(request, (got, need), now);
             }
             if handing.ask_at > now.time {
                 return;
             }
             handing.ask_at = now.time + AGAIN;
+            let topic = handing.name.id(&self.network);
+            let need = self.keepers_needed(topic, now);
+            let Some(handing) = self.handing.get_mut(&request) else {
+                return;
+            };
+            handing.need = need;
+            let keepers: Vec<PeerContact> = handing.asks().cloned().collect();
             let mut asks = Vec::new();
-            for keeper in handing.targets.iter().take(KEEPERS) {
-                let peer = super::peer_of(keeper);
+            for keeper in keepers {
+                let peer = super::peer_of(&keeper);
+                handing.asked.insert(peer);
                 for at in handing.lacking(peer) {
                     if !handing.unanswered.insert((peer, at)) {
                         continue;
@@ -315,19 +340,30 @@ impl Core {
         } else {
             // The next closest may keep it, or others of whom nothing is known here.
             handing.targets.retain(|it| super::peer_of(it) != peer);
-            handing.declined.insert(peer);
             handing.ask_at = now.time;
+            if answer.is_some() {
+                handing.refused.insert(peer);
+            }
             let topic = handing.name.id(&self.network);
-            if handing.lookup == Lookup::Unneeded && self.table().len() > K {
+            let is_looked_up = handing.lookup != Lookup::Unneeded;
+            self.unsee(peer);
+            if !is_looked_up && self.table().len() > K {
                 self.await_keepers(request, topic, now);
             }
         }
         self.hand_on(request, now);
     }
 
+    /// A keeper's link was closed, perhaps under what it was given: it is given that again.
+    pub(super) fn hand_unlinked(&mut self, (request, at): (RequestId, usize), peer: PeerId) {
+        if let Some(handing) = self.handing.get_mut(&request) {
+            handing.unanswered.remove(&(peer, at));
+        }
+    }
+
     fn await_keepers(&mut self, request: RequestId, topic: TopicId, now: Now) {
         if let Some(handing) = self.handing.get_mut(&request) {
-            handing.lookup = Lookup::Awaited;
+            handing.lookup = Lookup::Awaited(now.time + LOOKED_UP_WITHIN);
             self.look_up_for_hand(topic, now);
         }
     }
@@ -335,23 +371,25 @@ impl Core {
     /// Returns whether a publish waits until a topic's keepers are found.
     pub(super) fn hands_on(&self, topic: TopicId) -> bool {
         let mut handing = self.handing.values();
-        handing.any(|it| it.lookup == Lookup::Awaited && it.name.id(&self.network) == topic)
+        handing.any(|it| it.is_awaiting() && it.name.id(&self.network) == topic)
     }
 
     /// The closest to a topic's point are found; none where nobody could look.
     pub(super) fn hand_found(&mut self, topic: TopicId, closest: &[PeerContact], now: Now) {
         let mut waiting = Vec::new();
         for (request, handing) in &mut self.handing {
-            if handing.lookup != Lookup::Awaited || handing.name.id(&self.network) != topic {
+            if !handing.is_awaiting() || handing.name.id(&self.network) != topic {
                 continue;
             }
             handing.lookup = Lookup::Over;
             handing.ask_at = now.time;
-            let declined = &handing.declined;
-            let new = closest.iter();
-            let new = new.filter(|contact| !declined.contains(&super::peer_of(contact)));
-            handing.targets.extend(new.cloned());
-            close_in(&mut handing.targets, topic);
+            // They have just answered, from where they are now.
+            let refused = &handing.refused;
+            let mut targets: Vec<PeerContact> = closest.to_vec();
+            targets.retain(|contact| !refused.contains(&super::peer_of(contact)));
+            targets.append(&mut handing.targets);
+            close_in(&mut targets, topic);
+            handing.targets = targets;
             waiting.push(*request);
         }
         for request in waiting {

@@ -10,7 +10,7 @@ use weft_dht::dht;
 use weft_identity::PeerId;
 use weft_overlay::{Now, Time};
 
-use super::dials::Dial;
+use super::dials::{Dial, PendingDial};
 use super::{Core, peer_of};
 use crate::wire::OutFrame;
 use crate::{Output, PeerContact};
@@ -18,8 +18,11 @@ use crate::{Output, PeerContact};
 /// Dials for this layer under way: two lookups' worth and some pings, and half of what all may have, so that swarms never
 /// wait for it.
 const DIALS_MAX: usize = 64;
-/// The same while there are as many links as this layer may fill: it makes few at a time, and those that have answered make room. A guess.
-const DIALS_MAX_IF_FULL: usize = 4;
+/// The same while there are as many links as this layer may fill: it makes few at a time, so that those which have answered can make
+/// room. A guess.
+const DIALS_MAX_IF_FULL: usize = 2;
+/// A dial that takes longer doesn't count among these few: its peer is far or gone, and the others need not wait for that. A guess.
+const SLOW_DIAL: Duration = Duration::from_millis(500);
 /// A dial that has waited for its turn as long as this is left out: nobody waits for the answer any more.
 const TURN_MAX: Duration = Duration::from_secs(3);
 /// Frames that wait for a peer to be dialled back: a question of each lookup that may run.
@@ -164,30 +167,45 @@ impl Core {
     /// Dials a peer for which a question waits, once it is its turn.
     pub(super) fn dial_in_turn(&mut self, peer: PeerId, now: Now) {
         self.make_room(now);
+        if let Some(pending) = self.pending.get_mut(&peer) {
+            pending.waits_since = now.time;
+        }
         self.structured.turns.push_back((peer, now.time));
         self.dial_for_dht(now);
     }
 
-    fn may_dial_for_dht(&self) -> bool {
-        let ours = self.dials.values();
-        let ours = ours.filter(|dial| matches!(dial, Dial::Dht(_))).count();
-        let ours_max = match self.is_filled_by(ours) {
-            true => DIALS_MAX_IF_FULL,
-            false => DIALS_MAX,
+    fn may_dial_for_dht(&self, now: Now) -> bool {
+        let ours = self.dials.values().filter_map(|dial| match dial {
+            Dial::Dht(peer) => Some(peer),
+            _ => None,
+        });
+        let count = ours.clone().count();
+        if count >= DIALS_MAX || self.dials.len() >= super::dials::DIALS_MAX {
+            return false;
+        }
+        let is_quick = |peer: &&PeerId| {
+            let begun = self.pending.get(peer).and_then(|it| it.dialled_at);
+            begun.is_some_and(|at| now.time.since(at) < SLOW_DIAL)
         };
-        ours < ours_max && self.dials.len() < super::dials::DIALS_MAX
+        !self.is_filled_by(count) || ours.filter(is_quick).count() < DIALS_MAX_IF_FULL
     }
 
     /// Begins as many dials as may be under way for this layer.
     pub(super) fn dial_for_dht(&mut self, now: Now) {
-        loop {
-            if !self.may_dial_for_dht() {
-                return;
-            }
+        self.begin_dials(now);
+        self.structured.turns_at = match self.structured.turns.is_empty() {
+            true => Time::NEVER,
+            false => now.time + SLOW_DIAL,
+        };
+    }
+
+    fn begin_dials(&mut self, now: Now) {
+        while self.may_dial_for_dht(now) {
             let Some((peer, since)) = self.structured.turns.pop_front() else {
                 return;
             };
-            let Some(pending) = self.pending.get_mut(&peer).filter(|it| !it.is_dialled) else {
+            let waits = |it: &&mut PendingDial| it.dialled_at.is_none() && it.waits_since == since;
+            let Some(pending) = self.pending.get_mut(&peer).filter(waits) else {
                 continue;
             };
             if now.time.since(since) >= TURN_MAX {
@@ -195,7 +213,7 @@ impl Core {
                 self.count("dht_questions_left_out");
                 continue;
             }
-            pending.is_dialled = true;
+            pending.dialled_at = Some(now.time);
             let addresses = std::mem::take(&mut pending.addresses);
             self.dial(Dial::Dht(peer), Some(peer), addresses);
         }

@@ -48,7 +48,7 @@ impl Shared {
 
 impl Link {
     /// Returns whether a swarm needs it, or may in a moment.
-    fn is_shared(&self, now: Now) -> bool {
+    pub(super) fn is_shared(&self, now: Now) -> bool {
         let begins = self
             .made_for_swarm_at
             .is_some_and(|at| now.time.since(at) < BEGINS_WITHIN);

@@ -128,3 +128,51 @@ fn keepers_that_the_own_table_does_not_hold_are_looked_up() {
         assert!(published.keepers.len() > KEEPERS / 2, "{publisher}");
     }
 }
+
+#[test]
+fn a_keeper_that_dies_holds_up_nobody_who_publishes_by_hand() {
+    let mut net = network(40, 32);
+    net.run(seconds(30));
+    let keepers = closest(&net)[..KEEPERS].to_vec();
+    let publisher = others(&net)[20];
+    let before = net.hands;
+    let way = (Via::Dht, Ack::Keepers);
+    let request = net.publish_for(publisher, TOPIC, numbered(10_000), way);
+    net.run_until(seconds(1), "it has begun", |net| net.hands > before);
+    net.crash(keepers[0]);
+    let took = net.run_until(seconds(15), "it is acknowledged", |net| {
+        net.node(publisher).replies.contains_key(&request)
+    });
+    let Some(Reply::Published(Ok(published))) = net.take_reply(publisher, request) else {
+        panic!("it is not");
+    };
+    let dead = net.peer_at(keepers[0]);
+    let living = published.keepers.iter().filter(|keeper| **keeper != dead);
+    assert!(living.count() > KEEPERS / 2, "{published:?}");
+    assert!(took < seconds(1), "{took:?}");
+}
+
+#[test]
+fn one_keeper_that_can_be_reached_is_not_most_of_them() {
+    let mut net = network(12, 33);
+    let keepers = closest(&net)[..KEEPERS].to_vec();
+    let publisher = others(&net)[0];
+    let away = |node: &usize| *node != publisher && *node != keepers[0];
+    let away: Vec<usize> = net.live().into_iter().filter(away).collect();
+    net.partition(&[publisher], &away);
+    let way = (Via::Dht, Ack::Keepers);
+    let request = net.publish_for(publisher, TOPIC, numbered(1), way);
+    net.run_until(seconds(15), "it has failed", |net| {
+        net.node(publisher).replies.contains_key(&request)
+    });
+    let reply = net.take_reply(publisher, request);
+    let expected = PublishError::Unacknowledged {
+        ack: Ack::Keepers,
+        got: 1,
+        need: 2,
+    };
+    assert!(
+        matches!(&reply, Some(Reply::Published(Err(error))) if *error == expected),
+        "{reply:?}"
+    );
+}

@@ -24,9 +24,12 @@ const CROWDED: usize = 48;
 const FULL: usize = 56;
 /// How long those may be idle that no swarm needs: longer than a question and its answer take with a peer that is well. A guess.
 const IDLE_AFTER_IF_CROWDED: Duration = Duration::from_secs(1);
-/// How long one has been idle that makes room for another: a round trip or so, in which what has just been sent over it arrives. A
-/// guess.
+/// How long one that this node made has been idle when it makes room for another: a round trip or so, in which what has just been sent
+/// over it arrives. A guess.
 const IDLE_IF_FULL: Duration = Duration::from_millis(200);
+/// The same of one that its peer made: longer than a keeper waits before it says that it hasn't got something, since what is not yet
+/// answered would be lost.
+const IDLE_IF_FULL_INBOUND: Duration = Duration::from_millis(500);
 
 impl Link {
     /// Whether no swarm needs it.
@@ -60,23 +63,36 @@ impl Core {
             || self.stored.store.awaits(peer)
     }
 
-    /// Where links are many, one more takes the place of one that no swarm needs and that was not used lately: first of those that this
-    /// node made, for others may still want theirs.
+    /// Where links are many, one more takes the place of one that no swarm needs and that was not used lately. Those that this node made
+    /// go first.
     pub(in crate::core) fn make_room(&mut self, now: Now) {
-        let excess = (self.links_alive() + self.pending.len() + 1).saturating_sub(FULL);
-        if excess == 0 {
-            return;
-        }
-        let idle = self.links.iter().filter(|(peer, link)| {
-            link.is_spare() && now.time.since(link.used_at) >= IDLE_IF_FULL && !self.awaits(**peer)
-        });
-        let mut idle: Vec<_> = idle
-            .map(|(peer, link)| (link.direction == Direction::Inbound, link.used_at, *peer))
-            .collect();
-        idle.sort_unstable();
-        for (_, _, peer) in idle.into_iter().take(excess) {
+        // Each that goes may change what is needed of the others.
+        while self.is_filled_by(self.dials_begun())
+            && let Some(peer) = self.least_needed(now)
+        {
             self.close_link(peer, "others need its place", Ended::Spared, now);
         }
+    }
+
+    fn least_needed(&self, now: Now) -> Option<PeerId> {
+        let idle = self.links.iter().filter(|(peer, link)| {
+            let idle_for = match link.direction {
+                Direction::Outbound => IDLE_IF_FULL,
+                Direction::Inbound => IDLE_IF_FULL_INBOUND,
+            };
+            link.is_spare()
+                && !link.is_shared(now)
+                && now.time.since(link.used_at) >= idle_for
+                && !self.awaits(**peer)
+        });
+        let least =
+            idle.min_by_key(|(_, link)| (link.direction == Direction::Inbound, link.used_at));
+        least.map(|(peer, _)| *peer)
+    }
+
+    fn dials_begun(&self) -> usize {
+        let begun = self.pending.values();
+        begun.filter(|it| it.dialled_at.is_some()).count()
     }
 
     fn links_alive(&self) -> usize {

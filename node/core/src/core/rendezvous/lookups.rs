@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use weft_dht::dht::{self, Call, CallId};
 use weft_dht::providers::PROVIDERS_TOLD_MAX;
+use weft_identity::PeerId;
 use weft_overlay::Now;
 
 use super::neighbourhoods::Neighbourhoods;
@@ -44,10 +45,12 @@ pub(in crate::core) struct Lookups {
 }
 
 impl Lookups {
-    /// Takes out whose turn it is: who looks for others goes before who is to be found.
+    /// Takes out whose turn it is: a caller who waits goes first, and who looks for others before who is to be found.
     fn take_next(&mut self) -> Option<(TopicId, Wanted)> {
-        let mut wanted = self.waiting.iter().map(|(_, wanted)| *wanted);
-        let at = wanted.position(|wanted| wanted != Wanted::Provide);
+        let wanted = self.waiting.iter().map(|(_, wanted)| *wanted);
+        let first = |is: fn(Wanted) -> bool| wanted.clone().position(is);
+        let at = first(|wanted| wanted == Wanted::Hand);
+        let at = at.or_else(|| first(|wanted| wanted != Wanted::Provide));
         self.waiting.remove(at.unwrap_or(0))
     }
 }
@@ -113,6 +116,11 @@ impl Core {
         self.look_up_in_turn(topic, Wanted::Hand, now);
     }
 
+    /// A peer is no keeper of a topic, or has not answered: what lookups have shown of where it is is not true any more.
+    pub(in crate::core) fn unsee(&mut self, peer: PeerId) {
+        self.asking.lookups.neighbourhoods.forget(peer);
+    }
+
     /// Returns those closest to a topic's point as far as lookups have shown them lately.
     pub(in crate::core) fn seen_closest(&self, topic: TopicId, now: Now) -> Vec<PeerContact> {
         let seen = &self.asking.lookups.neighbourhoods;
@@ -121,16 +129,16 @@ impl Core {
 
     /// Takes those closest to a topic's point from what other lookups have shown, and returns whether they have.
     fn is_found(&mut self, topic: TopicId, wanted: Wanted, now: Now) -> bool {
-        let known = &self.asking.lookups.neighbourhoods;
-        let Some(closest) = known.closest(point_of(topic), now) else {
+        if wanted != Wanted::Closest {
             return false;
-        };
-        match wanted {
-            Wanted::Closest => self.found_closest(topic, Some(closest), now),
-            Wanted::Hand => self.hand_found(topic, &closest, now),
-            Wanted::Members | Wanted::Provide => return false,
         }
-        true
+        let known = &self.asking.lookups.neighbourhoods;
+        let closest = known.closest(point_of(topic), now);
+        let is_found = closest.is_some();
+        if is_found {
+            self.found_closest(topic, closest, now);
+        }
+        is_found
     }
 
     /// The lookup of a topic's point is over.
